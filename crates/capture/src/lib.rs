@@ -1,0 +1,1 @@
+//! Sources of packets: interfaces and capture files.

@@ -1,0 +1,1 @@
+//! Sinks for packets: capture files and rings of them.

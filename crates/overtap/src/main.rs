@@ -1,0 +1,48 @@
+//! overtap: shows the packets of any virtual machine, wherever it runs now.
+//!
+//! Words and wiring only: each command parses its words, calls the crates and prints.
+
+mod commands;
+mod exit;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::exit::Exit;
+
+/// Shows the packets of any virtual machine, wherever it runs now.
+#[derive(Parser)]
+#[command(name = "overtap", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Find(commands::find::Args),
+    Plan(commands::plan::Args),
+    Capture(commands::capture::Args),
+    Decode(commands::decode::Args),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs, one document or one object a line.
+    Json,
+}
+
+fn main() -> Exit {
+    let result = match Cli::parse().command {
+        Command::Find(args) => commands::find::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
+        Command::Capture(args) => commands::capture::run(&args),
+        Command::Decode(args) => commands::decode::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("overtap: {error:#}");
+        Exit::of(&error)
+    })
+}

@@ -1,0 +1,1 @@
+//! The engine: sources, sinks, drop reasons, counters.

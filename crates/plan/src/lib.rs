@@ -1,0 +1,1 @@
+//! From these VMs to these observation points with these filters.

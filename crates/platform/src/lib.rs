@@ -1,0 +1,1 @@
+//! Reads the site: Linux, Open vSwitch, libvirt.

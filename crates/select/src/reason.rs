@@ -1,0 +1,57 @@
+//! Why a packet went no further: one name for each way of disappearing.
+
+use std::fmt;
+
+/// Why a packet went no further. Each has one counter in every receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// No selection asked for it.
+    NotSelected,
+    /// It belongs to a VM or tenant that was not asked for or may not be seen.
+    OtherTenant,
+    /// Its owner cannot be known: a later IP fragment of a tunnel packet, or cut before the identity.
+    Undecidable,
+    /// The session had reached its limit of packets, bytes or time.
+    AfterLimit,
+    /// The destination was slower than the traffic and its queue was full.
+    QueueFull,
+    /// The destination refused it: a full disk, a closed pipe.
+    SinkFailed,
+}
+
+impl DropReason {
+    /// Every reason, in the order receipts show them.
+    pub const ALL: [Self; 6] = [
+        Self::NotSelected,
+        Self::OtherTenant,
+        Self::Undecidable,
+        Self::AfterLimit,
+        Self::QueueFull,
+        Self::SinkFailed,
+    ];
+
+    /// The name used in receipts, JSON and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotSelected => "not_selected",
+            Self::OtherTenant => "other_tenant",
+            Self::Undecidable => "undecidable",
+            Self::AfterLimit => "after_limit",
+            Self::QueueFull => "queue_full",
+            Self::SinkFailed => "sink_failed",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotSelected => "not selected",
+            Self::OtherTenant => "other tenant",
+            Self::Undecidable => "owner undecidable",
+            Self::AfterLimit => "after the limit",
+            Self::QueueFull => "queue full",
+            Self::SinkFailed => "could not be written",
+        })
+    }
+}

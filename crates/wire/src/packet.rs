@@ -1,0 +1,93 @@
+//! A packet as an observation point saw it: bytes, time, place, direction.
+
+use crate::Timestamp;
+
+/// One captured packet, borrowed from the ring or file that holds its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    /// When the observation point saw it.
+    pub time: Timestamp,
+    /// Where it was seen.
+    pub point: PointId,
+    /// What the first byte of `data` belongs to.
+    pub link: LinkType,
+    /// The bytes we hold, at most `wire_len` of them unless the source lies.
+    pub data: &'a [u8],
+    /// How many bytes the frame had, without FCS unless the source says so.
+    pub wire_len: u32,
+    /// Which way it went as the VM sees it, where the point knows.
+    pub direction: Option<Direction>,
+    /// What the kernel knows of the transport checksum.
+    pub checksum: Checksum,
+    /// Packets of this point lost since the previous one, where the source counts them.
+    pub lost_before: u64,
+}
+
+impl<'a> Packet<'a> {
+    /// A packet of which nothing is known but its bytes.
+    pub fn new(time: Timestamp, link: LinkType, data: &'a [u8], wire_len: u32) -> Self {
+        Self {
+            time,
+            point: PointId(0),
+            link,
+            data,
+            wire_len,
+            direction: None,
+            checksum: Checksum::Unknown,
+            lost_before: 0,
+        }
+    }
+
+    /// Whether bytes are missing at the end.
+    pub fn is_sliced(&self) -> bool {
+        self.data.len() < self.wire_len as usize
+    }
+}
+
+/// The number of an observation point within one capture session or file, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PointId(pub u32);
+
+/// Which way a packet goes, always as the VM sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The VM sent it.
+    FromVm,
+    /// It goes to the VM.
+    ToVm,
+}
+
+/// What is known about the transport checksum of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checksum {
+    /// Nothing: it has to be calculated to know.
+    #[default]
+    Unknown,
+    /// Not filled in yet, because a network card was to do it. Not an error.
+    NotReady,
+    /// Found correct by the network card or the kernel.
+    Valid,
+}
+
+/// The outermost format of a frame, as the LINKTYPE_ registry of tcpdump.org numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LinkType(pub u16);
+
+impl LinkType {
+    /// BSD loopback: protocol family in the byte order of the writer.
+    pub const NULL: Self = Self(0);
+    /// Ethernet.
+    pub const ETHERNET: Self = Self(1);
+    /// IPv4 or IPv6 at once, told apart by the first nibble.
+    pub const RAW: Self = Self(101);
+    /// OpenBSD loopback: protocol family in network byte order.
+    pub const LOOP: Self = Self(108);
+    /// Linux cooked capture.
+    pub const LINUX_SLL: Self = Self(113);
+    /// IPv4 at once.
+    pub const IPV4: Self = Self(228);
+    /// IPv6 at once.
+    pub const IPV6: Self = Self(229);
+    /// Linux cooked capture, version 2.
+    pub const LINUX_SLL2: Self = Self(276);
+}

@@ -1,0 +1,3 @@
+//! Everything the checks do, in one command.
+
+fn main() {}
