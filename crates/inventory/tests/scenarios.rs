@@ -1,5 +1,7 @@
 //! Sites of different shapes, and what `find` must say about them.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 mod bed;
 
 use bed::{

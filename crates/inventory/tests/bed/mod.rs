@@ -1,6 +1,7 @@
 //! Builds the facts of a host the way its sources report them, for scenarios.
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::net::IpAddr;
 
