@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use wire::{Mac, Timestamp, VlanId, Vni};
 
 /// What one source sees now; replaces its earlier report.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Who says so.
     pub source: Source,
@@ -70,7 +70,7 @@ impl FromStr for Source {
 }
 
 /// The facts of one report.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Facts {
     /// One network namespace.
     Network(NetworkFacts),
@@ -138,7 +138,7 @@ impl fmt::Display for UnknownWord {
 impl std::error::Error for UnknownWord {}
 
 /// What netlink says of one network namespace.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkFacts {
     /// Which namespace.
     pub namespace: NamespaceId,
@@ -241,13 +241,18 @@ pub enum LinkKind {
     Vlan {
         /// Its tag.
         id: VlanId,
-        /// Index of the lower device.
+        /// Index of the lower device, in `lower_namespace`.
         lower: Option<u32>,
+        /// Namespace of the lower device, where it is not this one and could be resolved.
+        lower_namespace: Option<NamespaceId>,
     },
     /// macvlan or macvtap on a lower device.
     Macvlan {
-        /// Index of the lower device.
+        /// Index of the lower device, in `lower_namespace`; `None` where it is in a namespace
+        /// that could not be resolved.
         lower: Option<u32>,
+        /// Namespace of the lower device, where it is not this one and could be resolved.
+        lower_namespace: Option<NamespaceId>,
     },
     /// Anything else, by the kernel's name (`openvswitch`, `dummy`, `gretap` ...).
     Other(String),
@@ -287,7 +292,7 @@ pub struct Route {
 }
 
 /// What `/proc` says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProcessFacts {
     /// Running QEMU processes.
     pub qemus: Vec<QemuProcess>,
@@ -357,7 +362,7 @@ pub struct Namespace {
 }
 
 /// What Open vSwitch's database says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OvsFacts {
     /// `external_ids:hostname` of the switch.
     pub hostname: Option<String>,
@@ -423,7 +428,7 @@ pub struct OvsInterface {
 }
 
 /// What libvirt says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LibvirtFacts {
     /// Host name of the connection.
     pub hostname: Option<String>,
