@@ -261,8 +261,8 @@ fn way_of(
         });
         return way_out::from_bridge(world, owned, bridge, device);
     }
-    if let LinkKind::Macvlan { lower } = device.link.kind {
-        let lower = lower.and_then(|i| world.link(device.namespace, i));
+    if let LinkKind::Macvlan { .. } = device.link.kind {
+        let lower = world.lower(device);
         attachment.switch = lower.map(|l| l.link.name.clone());
         attachment.switch_kind = Some(SwitchKind::Macvtap);
         attachment.port = Some(device.link.name.clone());
@@ -291,14 +291,12 @@ fn way_without_device(
     attachment: &mut Attachment,
 ) -> WayOut {
     let inside = card.inside.and_then(|(namespace, index)| world.link(namespace, index));
-    let Some(LinkKind::Macvlan { lower: Some(lower) }) = inside.map(|d| &d.link.kind) else {
+    let Some((inside, lower)) = inside.and_then(|d| Some((d, world.lower(d)?))) else {
         return WayOut::default();
     };
-    // The index is one of the namespace it was made in, nearly always the host's.
-    let Some(lower) = world.link(world.own, *lower) else { return WayOut::default() };
     attachment.switch = Some(lower.link.name.clone());
     attachment.switch_kind = Some(SwitchKind::Macvtap);
-    way_out::from_device(world, owned, lower)
+    way_out::from_device(world, owned, inside)
 }
 
 fn path_of(world: &World<'_>, namespace: NamespaceId) -> Option<String> {

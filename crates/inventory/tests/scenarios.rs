@@ -236,7 +236,12 @@ fn vlans_of_linux_bridges_by_pvid_and_by_sub_interface() {
     bed.tap(10, "t20", Some(5)).pvid = Some(vlan(20));
     bed.tap(11, "t1", Some(5)).pvid = Some(vlan(1));
     bed.physical(3, "eth1", None);
-    bed.link(6, "eth1.30", LinkKind::Vlan { id: vlan(30), lower: Some(3) }).master = Some(7);
+    bed.link(
+        6,
+        "eth1.30",
+        LinkKind::Vlan { id: vlan(30), lower: Some(3), lower_namespace: None },
+    )
+    .master = Some(7);
     bed.bridge(7, "br30");
     bed.tap(12, "t30", Some(7));
     bed.qemu(700, "twenty", None, &[(M1, "t20")]);
@@ -257,7 +262,7 @@ fn a_vm_with_three_vnics_has_each_at_its_own_place() {
     let mut bed = ovs_host();
     bed.bridge(30, "br-mgmt");
     bed.tap(11, "lies-eth0", Some(30));
-    bed.link(12, "macvtap0", LinkKind::Macvlan { lower: Some(2) });
+    bed.link(12, "macvtap0", LinkKind::Macvlan { lower: Some(2), lower_namespace: None });
     bed.qemu(700, "gw", Some(1), &[(M1, "vnet0"), (M2, "lies-eth0"), (M3, "macvtap0")]);
     add_port(&mut bed, 1, port("vnet0", Some(20)));
     let gw = bed.machine("gw");
@@ -450,6 +455,19 @@ fn namespaces_and_containers_are_machines() {
     assert_eq!(plain.kind, MachineKind::Namespace);
     assert_eq!(place(&plain).device.as_deref(), Some("plain-h"));
     assert_eq!(place(&plain).notes, ["plain-h is a port of no switch: the host routes for it"]);
+}
+
+#[test]
+fn a_container_on_macvlan_leaves_by_the_device_below() {
+    let mut bed = Bed::new();
+    bed.physical(2, "eth0", None);
+    bed.namespace(9000, "web");
+    let kind = LinkKind::Macvlan { lower: Some(2), lower_namespace: Some(HOST) };
+    bed.link_in(NamespaceId(9000), 7, "eth0", kind).mac = Some(mac(M1));
+    let web = bed.machine("web");
+    let place = place(&web);
+    assert_eq!((&place.device, place.switch.as_deref()), (&None, Some("eth0")));
+    assert_eq!(devices(&place.networks[0]), [("eth0", UplinkChoice::Only)]);
 }
 
 #[test]

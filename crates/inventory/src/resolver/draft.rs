@@ -395,8 +395,10 @@ fn is_vnic(world: &World<'_>, device: Device<'_>) -> bool {
     match &link.kind {
         LinkKind::Veth { is_peer_elsewhere, .. } => *is_peer_elsewhere,
         LinkKind::Physical => true,
-        LinkKind::Macvlan { lower } => {
-            lower.is_none_or(|l| world.link(device.namespace, l).is_none())
+        // Stacked on a device of the host; on one of its own namespace it is that one's affair.
+        LinkKind::Macvlan { lower, lower_namespace }
+        | LinkKind::Vlan { lower, lower_namespace, .. } => {
+            lower.is_none() || lower_namespace.is_some_and(|n| n != device.namespace)
         }
         LinkKind::Tun { .. } => is_moved_ovs_port(world, link),
         LinkKind::Other(kind) => {
@@ -441,7 +443,9 @@ fn namespace_card(world: &World<'_>, evidence: &mut Vec<Evidence>, device: Devic
     } else {
         card.notes.push(match &link.kind {
             LinkKind::Veth { .. } => format!("the other end of {} cannot be seen", link.name),
-            LinkKind::Macvlan { .. } => "macvlan: no device of its own on the host".to_owned(),
+            LinkKind::Macvlan { .. } | LinkKind::Vlan { .. } => {
+                "stacked on a device of the host, no device of its own there".to_owned()
+            }
             LinkKind::Physical => {
                 "a card moved into its namespace: no device on the host".to_owned()
             }

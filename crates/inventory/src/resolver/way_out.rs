@@ -93,9 +93,9 @@ pub(super) fn segments_of_device(world: &World<'_>, device: Device<'_>) -> Vec<S
             };
             vec![(bridge_key(device), tag)]
         }
-        LinkKind::Vlan { id, lower: Some(lower) } => {
-            let below = world.link(device.namespace, *lower);
-            let bridge = below.filter(|d| matches!(d.link.kind, LinkKind::Bridge { .. }));
+        LinkKind::Vlan { id, .. } => {
+            let bridge =
+                world.lower(device).filter(|d| matches!(d.link.kind, LinkKind::Bridge { .. }));
             bridge.map(|b| (bridge_key(b), Tag::Vlan(*id))).into_iter().collect()
         }
         _ => world
@@ -356,17 +356,13 @@ impl<'w, 'a> Walk<'w, 'a> {
     }
 
     fn by_device(&mut self, device: Device<'a>, on_wire: Tag) {
-        let lower_of =
-            |lower: &Option<u32>| lower.and_then(|i| self.world.link(device.namespace, i));
+        let here = device.namespace;
+        let lower_of = |lower: &Option<u32>| lower.and_then(|i| self.world.link(here, i));
         match &device.link.kind {
             LinkKind::Physical => self.leave_by_device(device, on_wire),
             LinkKind::Bond { active } => self.by_bond(device, *active, on_wire),
-            LinkKind::Vlan { id, lower } => match lower_of(lower) {
-                Some(below) => self.below(below, Tag::Vlan(*id)),
-                None => self.note(format!("the device below {} is not known", device.link.name)),
-            },
-            LinkKind::Macvlan { lower } => match lower_of(lower) {
-                Some(below) => self.below(below, on_wire),
+            LinkKind::Vlan { .. } | LinkKind::Macvlan { .. } => match self.world.lower(device) {
+                Some(below) => self.by_device(below, tag_below(device, on_wire)),
                 None => self.note(format!("the device below {} is not known", device.link.name)),
             },
             LinkKind::Vxlan { vni, port, local, remote, lower } => {
@@ -403,11 +399,6 @@ impl<'w, 'a> Walk<'w, 'a> {
             LinkKind::Loopback => {}
             LinkKind::Tun { .. } | LinkKind::Other(_) => self.by_other(device, on_wire),
         }
-    }
-
-    /// Frames go down to the device another one is stacked on.
-    fn below(&mut self, device: Device<'a>, on_wire: Tag) {
-        self.by_device(device, on_wire);
     }
 
     fn by_other(&mut self, device: Device<'a>, on_wire: Tag) {
@@ -582,6 +573,11 @@ struct Tunnel {
     vni: Option<Vni>,
     port: Option<u16>,
     remote: Option<IpAddr>,
+}
+
+/// The tag a frame has below a device that is stacked on another.
+fn tag_below(device: Device<'_>, on_wire: Tag) -> Tag {
+    if let LinkKind::Vlan { id, .. } = device.link.kind { Tag::Vlan(id) } else { on_wire }
 }
 
 fn only(device: Device<'_>) -> Uplink {

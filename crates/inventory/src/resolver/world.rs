@@ -134,6 +134,17 @@ impl<'a> World<'a> {
         self.master(device).filter(|m| matches!(m.link.kind, LinkKind::Bridge { .. }))
     }
 
+    /// The device a VLAN sub-interface or macvlan is stacked on.
+    pub(super) fn lower(&self, device: Device<'_>) -> Option<Device<'a>> {
+        match device.link.kind {
+            LinkKind::Vlan { lower, lower_namespace, .. }
+            | LinkKind::Macvlan { lower, lower_namespace } => {
+                self.link(lower_namespace.unwrap_or(device.namespace), lower?)
+            }
+            _ => None,
+        }
+    }
+
     /// The other end of a veth pair.
     pub(super) fn peer(&self, device: Device<'_>) -> Option<Device<'a>> {
         self.veth_peers.get(&(device.namespace, device.link.index)).copied()
