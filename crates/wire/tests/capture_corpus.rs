@@ -1,6 +1,8 @@
 //! Every capture of the shared corpus is read and compared, record by record, with what tshark
 //! saw in it.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail this way")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
