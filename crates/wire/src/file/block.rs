@@ -99,6 +99,7 @@ pub(crate) mod flag {
     pub(crate) const OUTBOUND: u32 = 0b10;
     pub(crate) const CHECKSUM_NOT_READY: u32 = 1 << 9;
     pub(crate) const CHECKSUM_VALID: u32 = 1 << 10;
+    pub(crate) const SUPER_FRAME: u32 = 1 << 11;
 }
 
 /// Kinds of name resolution records (section 4.5).

@@ -19,6 +19,8 @@ mod order;
 mod pcap;
 mod pcapng;
 mod reader;
+mod write;
+mod write_pcap;
 
 pub use block::{BlockType, MAX_PACKET_BYTES};
 pub use clock::Resolution;
@@ -29,3 +31,8 @@ pub use item::{
 pub use option::{FileOption, Options, Text};
 pub use order::ByteOrder;
 pub use reader::{Limits, Progress, Reader};
+pub use write::{
+    InterfaceHeader, PacketOptions, SectionHeader, StatisticsBlock, comment_len, packet_block_len,
+    write_interface, write_names, write_packet, write_section, write_statistics,
+};
+pub use write_pcap::{PcapTime, write_pcap_header, write_pcap_packet};
