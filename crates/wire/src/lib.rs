@@ -5,6 +5,7 @@
 //! fails, it stops.
 
 mod address;
+pub mod file;
 mod packet;
 mod time;
 
