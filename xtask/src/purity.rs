@@ -35,7 +35,9 @@ fn impure_lines(file: &File) -> Vec<Fault> {
             let word = WORDS.iter().find(|word| line.contains(**word))?;
             Some(Fault {
                 place: format!("{}:{}", file.path, number + 1),
-                what: format!("a pure crate may not use `{word}`; pass what it gives as an argument"),
+                what: format!(
+                    "a pure crate may not use `{word}`; pass what it gives as an argument"
+                ),
             })
         })
         .collect()

@@ -39,8 +39,9 @@ impl Tree {
             manifest: read(&root.join("Cargo.toml"))?.parse()?,
         };
         let folder = root.join("crates");
-        let mut folders: Vec<PathBuf> =
-            std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+        let mut folders: Vec<PathBuf> = std::fs::read_dir(&folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<anyhow::Result<_>>()?;
         folders.sort();
         for folder in folders {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();

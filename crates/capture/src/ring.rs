@@ -426,12 +426,8 @@ impl FrameHeader {
             (self.start, self.len)
         };
         let data = frame.get(start..end)?;
-        let mut packet = Packet::new(
-            self.time(),
-            LinkType::ETHERNET,
-            data.get(..snaplen).unwrap_or(data),
-            len,
-        );
+        let mut packet =
+            Packet::new(self.time(), LinkType::ETHERNET, data.get(..snaplen).unwrap_or(data), len);
         if self.status & TP_STATUS_CSUMNOTREADY != 0 {
             packet.checksum = Checksum::NotReady;
         } else if self.status & TP_STATUS_CSUM_VALID != 0 {

@@ -101,9 +101,8 @@ pub(crate) fn bound_interface(socket: BorrowedFd<'_>) -> io::Result<Option<u32>>
     let mut address = link_address(0)?;
     let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes into `address` and updates `len`.
-    let result = unsafe {
-        libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len)
-    };
+    let result =
+        unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

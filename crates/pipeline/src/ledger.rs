@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_ledger_adds_up_when_every_packet_has_a_place() {
-        let mut ledger = Ledger { received: 10, kernel_dropped: 2, written: 2, ..Ledger::default() };
+        let mut ledger =
+            Ledger { received: 10, kernel_dropped: 2, written: 2, ..Ledger::default() };
         for reason in DropReason::ALL {
             ledger.drop(reason);
         }

@@ -155,10 +155,7 @@ impl Pipeline {
     pub fn ended(&self) -> Option<Limit> {
         self.ended.or_else(|| {
             // Reached exactly: nothing needs to arrive to know that the next would be too much.
-            self.limits
-                .packets
-                .is_some_and(|most| self.written >= most)
-                .then_some(Limit::Packets)
+            self.limits.packets.is_some_and(|most| self.written >= most).then_some(Limit::Packets)
         })
     }
 

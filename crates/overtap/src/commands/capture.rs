@@ -245,8 +245,9 @@ fn output(args: &Args, machine: &Machine) -> anyhow::Result<agent::Output> {
         files: args.ring_files,
     };
     if path.is_none() && rotation.is_ring() {
-        return Err(WrongUsage("standard output cannot be a ring of files; give -w FILE".into())
-            .into());
+        return Err(
+            WrongUsage("standard output cannot be a ring of files; give -w FILE".into()).into()
+        );
     }
     let min_free_bytes = match (args.min_free, &path) {
         (Some(bytes), _) => bytes,
@@ -279,8 +280,10 @@ fn limits(args: &Args, is_file: bool) -> Limits {
         None if args.no_limits || !is_file => None,
         None => Some(default),
     };
-    let seconds = or_default(args.duration.map(|d| d.as_millis().try_into().unwrap_or(u64::MAX)),
-                             DEFAULT_DURATION_MS);
+    let seconds = or_default(
+        args.duration.map(|d| d.as_millis().try_into().unwrap_or(u64::MAX)),
+        DEFAULT_DURATION_MS,
+    );
     Limits {
         packets: or_default(args.count, DEFAULT_PACKETS),
         bytes: or_default(args.max_bytes, DEFAULT_BYTES),
