@@ -51,15 +51,13 @@ struct Engine {
     rings: Vec<Ring>,
     /// For each ring, whether its interface still exists.
     is_attached: Vec<bool>,
-    snaplen: u32,
-    has_begun: bool,
+    /// Points whose sockets have not come yet.
+    awaited: std::vec::IntoIter<PointOrder>,
     is_terminated: Arc<AtomicBool>,
     written_until: Timestamp,
     out_of_order: u64,
     next_flush: Instant,
     next_progress: Instant,
-    /// When the fences went up and what the wall clock said then.
-    last_progress: Progress,
 }
 
 impl Engine {
@@ -78,18 +76,16 @@ impl Engine {
         }
         let now = Instant::now();
         let engine = Self {
-            pipeline: Pipeline::new(filter, ports, treatment, job.limits),
+            pipeline: Pipeline::new(filter, ports, treatment, job.snaplen, job.limits),
             sink,
             rings: Vec::new(),
             is_attached: Vec::new(),
-            snaplen: job.snaplen,
-            has_begun: false,
+            awaited: job.points.clone().into_iter(),
             is_terminated,
             written_until: Timestamp::ZERO,
             out_of_order: 0,
             next_flush: now + FLUSH_EVERY,
             next_progress: now + PROGRESS_EVERY,
-            last_progress: Progress::default(),
         };
         Ok((engine, sandbox))
     }
@@ -133,7 +129,7 @@ impl Engine {
 
     /// Takes the packets that are ready, at most a batch. Says how long nothing can be ready for.
     fn take_packets(&mut self) -> Duration {
-        if !self.has_begun {
+        if !self.awaited.as_slice().is_empty() {
             return IDLE;
         }
         let now = now();
@@ -221,15 +217,11 @@ impl Engine {
     ) -> Option<End> {
         match order {
             Order::Start(_) => {}
-            Order::AddPoint(point) => {
-                if let Err(error) = self.add_point(&point, descriptor) {
-                    let message = format!("cannot capture at {}: {error}", point.label);
+            Order::AddSocket => {
+                if let Err(error) = self.add_socket(descriptor) {
+                    let message = format!("the engine cannot read a socket: {error}");
                     let _ = channel.send(&News::Failed { message }, None);
                 }
-            }
-            Order::Begin => {
-                self.sink.begin(now());
-                self.has_begun = true;
             }
             Order::Disown { point, at } => {
                 self.pipeline.disown(point as usize, Timestamp::from_nanos(at));
@@ -240,15 +232,14 @@ impl Engine {
         None
     }
 
-    fn add_point(&mut self, point: &PointOrder, descriptor: Option<OwnedFd>) -> io::Result<()> {
-        let socket = descriptor.ok_or_else(|| io::Error::other("no socket came with the order"))?;
+    fn add_socket(&mut self, descriptor: Option<OwnedFd>) -> io::Result<()> {
+        let point = self.awaited.next().ok_or_else(|| io::Error::other("it has no point"))?;
+        let socket = descriptor.ok_or_else(|| io::Error::other("none came with the order"))?;
         let number = u32::try_from(self.rings.len()).map_err(io::Error::other)?;
-        let ring = Ring::attach(socket, point.ring, PointId(number), point.side, self.snaplen)?;
-        self.rings.push(ring);
+        self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
         self.is_attached.push(true);
-        let guard = Guard::new(point.ownership.clone());
+        let guard = Guard::new(point.ownership);
         self.pipeline.add_point(PointRules { guard, owned_until: None });
-        self.sink.add_point(point);
         Ok(())
     }
 
@@ -318,7 +309,6 @@ impl Engine {
             progress.kernel_dropped += ledger.kernel_dropped;
             progress.failed += ledger.queue_full + ledger.sink_failed;
         }
-        self.last_progress = progress;
         progress
     }
 }

@@ -13,10 +13,8 @@ use crate::Sandbox;
 pub(crate) enum Order {
     /// First of all: what to write where. Answered by [`News::Ready`] or [`News::Failed`].
     Start(Job),
-    /// A packet socket comes with this message: read it from now on.
-    AddPoint(PointOrder),
-    /// All points are there: the file can begin.
-    Begin,
+    /// The packet socket of the job's next point comes with this message: read it from now on.
+    AddSocket,
     /// From this time on (nanoseconds since 1970) what this point shows is somebody else's.
     Disown {
         /// Number of the point.
@@ -56,6 +54,8 @@ pub(crate) enum News {
 pub(crate) struct Job {
     /// Where the packets go.
     pub(crate) output: Output,
+    /// The observation points, in the order in which their sockets come.
+    pub(crate) points: Vec<PointOrder>,
     /// The expression, as typed.
     pub(crate) expression: Option<String>,
     /// Whether tunnels are removed.

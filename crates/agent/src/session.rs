@@ -13,6 +13,7 @@ use pipeline::Limits;
 use plan::{Interface, Point, PointKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use select::Filter;
+use select::bpf::{MIN_KEPT_BYTES, TagPlace, prefilter};
 use wire::Timestamp;
 
 use crate::channel::Channel;
@@ -108,14 +109,15 @@ impl Session {
     pub fn start(request: &Request<'_>) -> Result<Self, SessionError> {
         let interfaces = &request.point.interfaces;
         let ring = ring_size(interfaces.len(), request.buffer_bytes)?;
-        let (mut session, sandbox) = Self::launch(request, ring)?;
-        session.sandbox = sandbox;
-        for interface in interfaces {
-            let socket = open(interface, request, ring)?;
-            let order = Order::AddPoint(point_order(interface, request, ring));
-            session.order(&order, Some(socket))?;
+        // First what can fail without a trace; packets wait in the rings meanwhile.
+        let sockets = interfaces
+            .iter()
+            .map(|interface| open(interface, request, ring))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut session = Self::launch(&job(request, ring), ring)?;
+        for socket in sockets {
+            session.order(&Order::AddSocket, Some(socket))?;
         }
-        session.order(&Order::Begin, None)?;
         Ok(session)
     }
 
@@ -172,14 +174,10 @@ impl Session {
     }
 
     /// Starts the engine and waits until its output is open and its fences are up.
-    fn launch(
-        request: &Request<'_>,
-        ring: RingSize,
-    ) -> Result<(Self, Sandbox), SessionError> {
+    fn launch(job: &Job, ring: RingSize) -> Result<Self, SessionError> {
         let failed = |source| SessionError::Engine { what: "could not be started", source };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
-        let stdout =
-            if request.output.path.is_none() { Stdio::inherit() } else { Stdio::null() };
+        let stdout = if job.output.path.is_none() { Stdio::inherit() } else { Stdio::null() };
         let program = std::env::current_exe().map_err(failed)?;
         let engine = Command::new(program)
             .arg(ENGINE_WORD)
@@ -188,9 +186,9 @@ impl Session {
             .spawn()
             .map_err(failed)?;
         let mut session = Self { engine, channel, sandbox: Sandbox::default(), ring };
-        session.order(&Order::Start(job(request)), None)?;
+        session.order(&Order::Start(job.clone()), None)?;
         match session.receive()? {
-            News::Ready(sandbox) => Ok((session, sandbox)),
+            News::Ready(sandbox) => Ok(Self { sandbox, ..session }),
             News::Failed { message } => Err(SessionError::Refused(message)),
             _ => Err(broken(io::Error::other("it spoke out of turn"))),
         }
@@ -219,11 +217,12 @@ fn broken(source: io::Error) -> SessionError {
     SessionError::Engine { what: "is gone", source }
 }
 
-fn job(request: &Request<'_>) -> Job {
+fn job(request: &Request<'_>, ring: RingSize) -> Job {
     let ips = request.ip_names.iter().map(|(ip, name)| (Address::Ip(*ip), name.clone()));
     let macs = request.mac_names.iter().map(|(mac, name)| (Address::Mac(mac.0), name.clone()));
     Job {
         output: request.output.clone(),
+        points: request.point.interfaces.iter().map(|i| point_order(i, request, ring)).collect(),
         expression: request.filter.map(|(text, _)| text.to_owned()),
         is_stripped: request.is_stripped,
         tunnel_ports: request.tunnel_ports.clone(),
@@ -240,18 +239,30 @@ fn open(
     ring: RingSize,
 ) -> Result<OwnedFd, SessionError> {
     let filter = request.filter.map(|(_, filter)| filter);
-    let program = select::bpf::prefilter(&interface.ownership, filter, request.snaplen);
+    let program =
+        prefilter(&interface.ownership, filter, kernel_snaplen(request), TagPlace::MetadataOrBytes);
     let opening = Opening {
         name: &interface.name,
         ifindex: interface.ifindex.ok_or_else(|| capture::OpenError::NoInterface {
             name: interface.name.clone(),
         })?,
         namespace: interface.namespace_path.as_ref().map(Into::into),
-        filter: Some(&program),
-        snaplen: request.snaplen,
+        filter: (!program.is_empty()).then_some(&program),
+        snaplen: kernel_snaplen(request),
         size: ring,
     };
     Ok(opening.open()?)
+}
+
+/// How much of each packet the kernel keeps. Guard and filter need the headers, and what is
+/// stripped does not count; the engine cuts to what was asked for.
+fn kernel_snaplen(request: &Request<'_>) -> u32 {
+    let is_whole = request.point.kind != PointKind::Uplink;
+    match (is_whole && request.filter.is_none(), request.is_stripped) {
+        (true, _) => request.snaplen,
+        (false, false) => request.snaplen.max(MIN_KEPT_BYTES),
+        (false, true) => request.snaplen.saturating_add(MIN_KEPT_BYTES),
+    }
 }
 
 fn point_order(interface: &Interface, request: &Request<'_>, ring: RingSize) -> PointOrder {

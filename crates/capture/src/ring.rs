@@ -145,7 +145,6 @@ pub struct Ring {
     size: RingSize,
     point: PointId,
     side: Side,
-    snaplen: usize,
     /// The block that is being read or that comes next.
     block: u32,
     /// Where the next frame of that block starts, and how many frames are left in it.
@@ -184,7 +183,6 @@ impl Ring {
         size: RingSize,
         point: PointId,
         side: Side,
-        snaplen: u32,
     ) -> io::Result<Self> {
         let mapping = Mapping::new(socket.as_fd(), size.geometry())?;
         Ok(Self {
@@ -193,7 +191,6 @@ impl Ring {
             size,
             point,
             side,
-            snaplen: snaplen as usize,
             block: 0,
             frame: 0,
             frames_left: 0,
@@ -298,13 +295,13 @@ impl Source for Ring {
         }
         let start = self.frame;
         let lost = std::mem::take(&mut self.lost);
-        let (point, side, snaplen) = (self.point, self.side, self.snaplen);
+        let (point, side) = (self.point, self.side);
         let frame = self.mapping.block(self.block)?.get_mut(start..)?;
         let header = FrameHeader::read(frame);
         self.counters.read += 1;
         self.frame = start + header.next as usize;
         self.frames_left = if self.frames_left == 1 { FINISHED } else { self.frames_left - 1 };
-        header.packet(frame, snaplen).map(|packet| Packet {
+        header.packet(frame).map(|packet| Packet {
             point,
             direction: side.direction(header.is_outgoing),
             lost_before: lost,
@@ -410,7 +407,7 @@ impl FrameHeader {
     }
 
     /// The packet, with the outermost VLAN tag, which the kernel keeps aside, put back.
-    fn packet<'a>(&self, frame: &'a mut [u8], snaplen: usize) -> Option<Packet<'a>> {
+    fn packet<'a>(&self, frame: &'a mut [u8]) -> Option<Packet<'a>> {
         let end = self.start + self.held;
         let (start, len) = if self.status & TP_STATUS_VLAN_VALID != 0 && self.held >= MAC_BYTES {
             let start = self.start.checked_sub(TAG_BYTES as usize)?;

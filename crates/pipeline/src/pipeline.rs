@@ -48,6 +48,7 @@ pub struct Pipeline {
     filter: Option<Filter>,
     ports: TunnelPorts,
     treatment: Treatment,
+    snaplen: usize,
     limits: Limits,
     ended: Option<Limit>,
     written: u64,
@@ -66,11 +67,12 @@ pub enum Verdict {
 }
 
 impl Pipeline {
-    /// A pipeline without observation points.
+    /// A pipeline without observation points. `snaplen` is the most bytes delivered of a packet.
     pub fn new(
         filter: Option<Filter>,
         ports: TunnelPorts,
         treatment: Treatment,
+        snaplen: u32,
         limits: Limits,
     ) -> Self {
         Self {
@@ -78,6 +80,7 @@ impl Pipeline {
             filter,
             ports,
             treatment,
+            snaplen: snaplen as usize,
             limits,
             ended: None,
             written: 0,
@@ -122,6 +125,7 @@ impl Pipeline {
             Treatment::AsSeen => cleared,
             Treatment::Stripped => cleared.stripped(&mut self.scratch),
         };
+        let cleared = cleared.sliced(self.snaplen);
         let seen = cleared.packet();
         if let Some(limit) =
             self.limits.reached(self.written, self.written_bytes, seen.time, seen.data.len())
@@ -157,6 +161,11 @@ impl Pipeline {
             // Reached exactly: nothing needs to arrive to know that the next would be too much.
             self.limits.packets.is_some_and(|most| self.written >= most).then_some(Limit::Packets)
         })
+    }
+
+    /// The time after which no packet is written, if there is one.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.limits.until.map(Timestamp::from_nanos)
     }
 
     /// The account of point `number`.

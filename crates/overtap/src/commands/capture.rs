@@ -170,6 +170,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(exit(&receipt, &outcome.end))
 }
 
+/// Runs the engine of another capture command, on the line that is our standard input.
+pub(crate) fn run_engine() -> anyhow::Result<Exit> {
+    use std::os::fd::AsFd;
+    let line = std::io::stdin().as_fd().try_clone_to_owned()?;
+    agent::run_engine(line).context("the capture that started this engine is gone")?;
+    Ok(Exit::Done)
+}
+
 fn parse_filter(expression: &str) -> anyhow::Result<Option<Filter>> {
     if expression.trim().is_empty() {
         return Ok(None);
