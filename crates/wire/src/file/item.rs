@@ -4,7 +4,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::block::{code, name};
+use super::block::{code, flag, name};
 use super::clock::Clock;
 use super::order::{ByteOrder, Fields, padded};
 use super::{BlockType, Damage, Options, Resolution, Text};
@@ -147,6 +147,13 @@ pub struct Record<'a> {
     pub id: Option<u64>,
     /// Comments and options we have no name for.
     pub options: Options<'a>,
+}
+
+impl Record<'_> {
+    /// Whether it is larger than any frame on the wire, because segmentation was left to a card.
+    pub const fn is_super_frame(&self) -> bool {
+        self.flags & flag::SUPER_FRAME != 0
+    }
 }
 
 /// Counters of an interface, as of `time`.
