@@ -13,7 +13,7 @@ use capture::{Condition, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use select::{Filter, Guard};
-use wire::{PointId, Timestamp, TunnelPorts};
+use wire::{PointId, Timestamp, TunnelPorts, UdpTunnel};
 
 use crate::channel::Channel;
 use crate::orders::{End, Job, News, Order, Outcome, PointOrder, Progress};
@@ -36,7 +36,7 @@ pub fn run_engine(control: OwnedFd) -> io::Result<()> {
         return channel.send(&News::Failed { message: "the engine got no job".into() }, None);
     };
     match Engine::new(&job, is_terminated) {
-        Ok((mut engine, sandbox)) => {
+        Ok((engine, sandbox)) => {
             channel.send(&News::Ready(sandbox), None)?;
             let outcome = engine.run(&mut channel);
             channel.send(&News::Ended(Box::new(outcome)), None)
@@ -67,12 +67,16 @@ impl Engine {
             Some(text) => Some(Filter::parse(text).map_err(|error| error.to_string())?),
             None => None,
         };
-        let sink = OutputSink::open(job)?;
+        let sink = OutputSink::open(job, now()).map_err(|error| error.to_string())?;
         let sandbox = Sandbox::enter(sink.directory());
         let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
         let mut ports = TunnelPorts::default();
-        for (port, kind) in &job.tunnel_ports {
-            ports.add(*port, kind);
+        for (port, tunnel) in &job.tunnel_ports {
+            let tunnel = match tunnel.as_str() {
+                "geneve" => UdpTunnel::Geneve,
+                _ => UdpTunnel::Vxlan,
+            };
+            ports.add(*port, tunnel);
         }
         let now = Instant::now();
         let engine = Self {
@@ -91,7 +95,7 @@ impl Engine {
     }
 
     /// Reads until something ends it, then closes the file.
-    fn run(&mut self, channel: &mut Channel) -> Outcome {
+    fn run(mut self, channel: &mut Channel) -> Outcome {
         let end = loop {
             if let Some(end) = self.turn(channel) {
                 break end;
@@ -136,6 +140,7 @@ impl Engine {
         let is_pressed = self.rings.len() > 1 && self.rings.iter_mut().any(Ring::is_half_full);
         for _ in 0..BATCH {
             match MERGE.choose(&mut self.rings, now, is_pressed) {
+                Readiness::Source(_) if self.sink.is_crowded() => return READER_REST,
                 Readiness::Source(number) => self.take_one(number),
                 Readiness::Wait(duration) => return duration.min(IDLE),
                 Readiness::Empty => return IDLE,
@@ -259,7 +264,7 @@ impl Engine {
     }
 
     /// Lets nothing in any more, accounts for every packet in the rings, closes the file.
-    fn finish(&mut self, end: End) -> Outcome {
+    fn finish(mut self, end: End) -> Outcome {
         for ring in &mut self.rings {
             // If the kernel refused, packets would still arrive; the limit keeps them out.
             let _ = ring.shut();
@@ -280,7 +285,8 @@ impl Engine {
             }
         }
         let ledgers = self.pipeline.ledgers().copied().collect();
-        self.sink.close(now(), ledgers, end, self.out_of_order)
+        let sink = self.sink;
+        sink.close(now(), ledgers, end, self.out_of_order)
     }
 
     fn drain(&mut self) {
@@ -295,7 +301,7 @@ impl Engine {
             let _ = ring.count();
             let counters = ring.counters();
             self.pipeline.count_kernel(number, counters.received, counters.kernel_dropped);
-            self.sink.count(number, counters);
+            self.sink.count(ring.point(), counters);
         }
     }
 
@@ -333,6 +339,8 @@ fn now() -> Timestamp {
 const MERGE: Merge = Merge { grace: Duration::from_millis(60) };
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// How long a slow reader of a pipe is given before it is looked at again.
+const READER_REST: Duration = Duration::from_millis(5);
 /// How long a round may sleep when nothing is at hand.
 const IDLE: Duration = Duration::from_secs(1);
 const DRAIN_AT_MOST: Duration = Duration::from_secs(2);
