@@ -114,7 +114,7 @@ impl Session {
             .iter()
             .map(|interface| open(interface, request, ring))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut session = Self::launch(&job(request, ring), ring)?;
+        let session = Self::launch(&job(request, ring), ring)?;
         for socket in sockets {
             session.order(&Order::AddSocket, Some(socket))?;
         }

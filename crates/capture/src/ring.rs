@@ -424,7 +424,7 @@ impl FrameHeader {
         };
         let data = frame.get(start..end)?;
         let mut packet =
-            Packet::new(self.time(), LinkType::ETHERNET, data.get(..snaplen).unwrap_or(data), len);
+            Packet::new(self.time(), LinkType::ETHERNET, data, len);
         if self.status & TP_STATUS_CSUMNOTREADY != 0 {
             packet.checksum = Checksum::NotReady;
         } else if self.status & TP_STATUS_CSUM_VALID != 0 {
