@@ -6,6 +6,7 @@
 
 mod address;
 mod cursor;
+pub mod file;
 pub mod header;
 mod layer;
 mod layers;
