@@ -83,7 +83,7 @@ fn udp_send(options: &Options) -> Outcome {
     let interval = Duration::from_secs_f64(1.0 / options.number("rate", 100).max(1) as f64);
     let start = Instant::now();
     let (mut sent, mut failed) = (0, 0);
-    while sent < count && !stop_asked(options, sent) {
+    while sent < count && !stop_asked(options) {
         sleep_until(start + interval.mul_f64((sent + failed) as f64));
         // A refused datagram was never sent; its number is used again.
         match socket.send(&message(marker, sent + 1, size)) {
@@ -95,10 +95,9 @@ fn udp_send(options: &Options) -> Outcome {
     Ok(())
 }
 
-/// Whether the stop file is there; looked for at every 16th message only.
-fn stop_asked(options: &Options, sent: u64) -> bool {
+fn stop_asked(options: &Options) -> bool {
     let path = options.text("stop", "");
-    sent % 16 == 0 && !path.is_empty() && Path::new(path).exists()
+    !path.is_empty() && Path::new(path).exists()
 }
 
 fn sleep_until(due: Instant) {
@@ -172,12 +171,14 @@ fn tcp_send(options: &Options) -> Outcome {
     let marker = options.text("marker", "lab");
     let bytes = options.number("bytes", u64::MAX);
     let rate = options.number("rate", 0);
+    // One line in a segment when paced, so that the stream is steady; many when it is not.
+    let lines = if rate > 0 { 1 } else { 256 };
     let start = Instant::now();
     let (mut sent, mut number) = (0_u64, 0);
-    while sent < bytes && !stop_asked(options, number) {
-        number += 1;
-        let line = line(marker, number);
-        let part = &line[..line.len().min((bytes - sent) as usize)];
+    while sent < bytes && !stop_asked(options) {
+        let chunk: Vec<u8> = (1..=lines).flat_map(|step| line(marker, number + step)).collect();
+        number += lines;
+        let part = &chunk[..chunk.len().min(usize::try_from(bytes - sent).unwrap_or(usize::MAX))];
         stream.write_all(part)?;
         sent += part.len() as u64;
         if rate > 0 {
