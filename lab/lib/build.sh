@@ -13,7 +13,6 @@ site_up() {
   mkdir -p "$LAB_DIR"/{pids,log}
   site_read "$1"
   echo "$1" >"$LAB_DIR/shape"
-  if [ -n "$(vms)" ]; then guest_image; fi
   traffic_program
 
   for host in "${HOSTS[@]}"; do host_new "$host" & done
@@ -37,7 +36,18 @@ site_up() {
   each_succeeds "libvirt does not start"
   ports_start
   vms_start
+  paths_open
   say "shape $1 is up after $(($(now_ms) - began)) ms"
+}
+
+# Up means that every path of the shape carries packets: LACP takes a second or two.
+paths_open() {
+  local line from to
+  for line in "${REACH[@]}"; do
+    read -r from to _ <<<"$line"
+    retry 30 site_ping_once "$from" "$to" || die "no packet gets through: $line" &
+  done
+  each_succeeds "the site is up but not every path works; lab check says more"
 }
 
 # Waits for the background jobs of this shell, and stops everything if one of them failed.

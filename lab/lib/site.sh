@@ -150,14 +150,17 @@ site_check() {
 }
 
 site_ping() { # site_ping FROM TO words...
-  local from=$1 to=$2 address=$2
+  local from=$1 to=$2
   shift 2
-  [ "$(kind_of "$to")" = nothing ] || address=$(address_of "$to")
-  # Patience only for the first echo: ARP, LACP and a tunnel's first packet.
-  if retry 15 enter "$from" ping -c1 -W1 "$address" && enter "$from" ping -q -c3 -i0.2 -W2 "$address" >/dev/null; then
+  # Patience only for the first echo: it may have to wait for ARP.
+  if retry 5 site_ping_once "$from" "$to" && enter "$from" ping -q -c3 -i0.2 -W2 "$(reach_address "$to")" >/dev/null; then
     echo "ok   $from -> $to ($*)"
   else
     echo "FAIL $from -> $to ($*)"
     return 1
   fi
 }
+
+site_ping_once() { enter "$1" ping -c1 -W1 "$(reach_address "$2")"; }
+
+reach_address() { if [ "$(kind_of "$1")" = nothing ]; then echo "$1"; else address_of "$1"; fi; }

@@ -1,1 +1,112 @@
-traffic_program() { :; }
+# shellcheck shell=bash
+# Traffic between two of a site's VMs, machines or hosts, counted at both ends.
+#
+# Both ends are guest/traffic.rs. A session is a name: its receiver starts first, the sender when
+# the receiver listens; `wait` joins what both say into one line of JSON. Every message carries
+# the sender's tenant, so that a receiver notices what belongs to somebody else.
+
+traffic_program() {
+  guest_image
+  ln -sf "$GUEST/traffic" "$LAB_DIR/traffic"
+  mkdir -p "$LAB_DIR/sessions"
+}
+
+traffic() {
+  local verb=${1:-}
+  case $verb in
+    start) shift; traffic_start "$@" ;;
+    run) shift; traffic_start "$@" && traffic_wait "$SESSION" ;;
+    wait | stop)
+      [ $# -eq 2 ] || wrong "usage: lab traffic $verb NAME"
+      [ -e "$LAB_DIR/sessions/$2" ] || die "no traffic is called '$2'; there is: $(ls "$LAB_DIR/sessions")"
+      [ "$verb" = wait ] || traffic_ask_to_stop "$2"
+      traffic_wait "$2"
+      ;;
+    *) wrong "usage: lab traffic start|run FROM TO [words...] | wait|stop NAME; see lab --help" ;;
+  esac
+}
+
+traffic_start() { # sets SESSION
+  [ $# -ge 2 ] || wrong "usage: lab traffic start FROM TO [--udp 100pps --count N | --tcp BYTES] ..."
+  local from=$1 to=$2 proto=udp rate='' count='' bytes='' size=64 port=5001 marker name=$1-$2 address
+  shift 2
+  while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || wrong "$1 wants a value"
+    case $1 in
+      --udp) proto=udp rate=${2%pps} ;;
+      --tcp) proto=tcp bytes=$2 ;;
+      --rate) rate=$2 ;;
+      --count) count=$2 ;;
+      --size) size=$2 ;;
+      --port) port=$2 ;;
+      --name) name=$2 ;;
+      *) wrong "traffic: no option '$1'; see lab --help" ;;
+    esac
+    shift 2
+  done
+  address=$(traffic_address "$to")
+  marker=${OWNER_TENANT[$from]:-lab}
+  [ ! -e "$LAB_DIR/sessions/$name" ] || die "traffic '$name' exists already; --name gives it another name"
+  traffic_end "$to" "$name.to" "$proto-count" "port=$port" "marker=$marker" ${count:+"count=$count"}
+  retry 20 traffic_says "$to" "$name.to" '^(ready|result)' || die "traffic $name: its receiver on $to does not start"
+  traffic_end "$from" "$name.from" "$proto-send" "to=$address:$port" "marker=$marker" "size=$size" \
+    ${rate:+"rate=$rate"} ${count:+"count=$count"} ${bytes:+"bytes=$bytes"}
+  echo "$proto $from $to $marker" >"$LAB_DIR/sessions/$name"
+  SESSION=$name
+}
+
+traffic_address() {
+  case $(kind_of "$1") in
+    host) echo "${HOST_UNDERLAY[$1]%/*}" ;;
+    nothing) wrong "no host or VM is called '$1'; there are: ${HOSTS[*]} ${OWNERS[*]}" ;;
+    *) address_of "$1" ;;
+  esac
+}
+
+# traffic_end WHERE NAME MODE words...: one end, in the background. Names differ by end, since both
+# may be on one machine.
+traffic_end() {
+  local where=$1 name=$2
+  shift 2
+  if is_vm "$where"; then
+    vm_shell "$where" "rm -f /tmp/$name /tmp/$name.stop; traffic $* stop=/tmp/$name.stop >/tmp/$name 2>&1 &"
+  else
+    rm -f "$LAB_DIR/sessions/$name.stop"
+    enter_spawn "$where" "traffic-$name" "$LAB_DIR/traffic" "$@" "stop=$LAB_DIR/sessions/$name.stop"
+  fi
+}
+
+traffic_output() { # traffic_output WHERE NAME
+  if is_vm "$1"; then LAB_SHELL_S=5 vm_shell "$1" "cat /tmp/$2"; else cat "$LAB_DIR/log/traffic-$2.log"; fi
+}
+
+traffic_says() { traffic_output "$1" "$2" | grep -Eq "$3"; }
+
+traffic_ask_to_stop() {
+  local from
+  read -r _ from _ _ <"$LAB_DIR/sessions/$1"
+  if is_vm "$from"; then vm_shell "$from" "touch /tmp/$1.from.stop"; else touch "$LAB_DIR/sessions/$1.from.stop"; fi
+}
+
+# The sender may take as long as it was told to; the receiver ends by itself after a silence.
+traffic_wait() {
+  local name=$1 proto from to marker patience=${LAB_TRAFFIC_S:-600}
+  read -r proto from to marker <"$LAB_DIR/sessions/$name"
+  retry "$patience" traffic_says "$from" "$name.from" '^result' || die "traffic $name: its sender on $from does not end"
+  retry 90 traffic_says "$to" "$name.to" '^result' || die "traffic $name: its receiver on $to does not end"
+  rm -f "$LAB_DIR/sessions/$name" "$LAB_DIR/sessions/$name.from.stop"
+  # shellcheck disable=SC2046  # words on purpose
+  json "name=$name" "proto=$proto" "from=$from" "to=$to" "marker=$marker" \
+    $(traffic_output "$from" "$name.from" | sed -n 's/^result //p') \
+    $(traffic_output "$to" "$name.to" | sed -n 's/^result //p')
+}
+
+json() { # json key=value...
+  local word value out=
+  for word; do
+    value=${word#*=}
+    [[ $value =~ ^([0-9]+|true|false)$ ]] || value="\"$value\""
+    out+=",\"${word%%=*}\":$value"
+  done
+  echo "{${out#,}}"
+}
