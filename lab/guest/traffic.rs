@@ -6,7 +6,7 @@
 //!
 //! Usage: traffic MODE key=value... The last line printed is `result key=value...`.
 //!   udp-send  to=IP:PORT marker=acme count=1000 rate=100 size=64 stop=FILE
-//!   udp-count port=5001 marker=acme count=1000 idle_s=5 wait_s=60
+//!   udp-count port=5001 marker=acme count=1000 idle_s=60 wait_s=60 stop=FILE
 //!   tcp-send  to=IP:PORT marker=acme bytes=1000000 rate=0 stop=FILE
 //!   tcp-count port=5001 marker=acme wait_s=60
 //!   echo      port=7, UDP and TCP, for ever
@@ -113,15 +113,23 @@ fn udp_count(options: &Options) -> Outcome {
     let (mut received, mut foreign, mut out_of_order, mut highest) = (0_u64, 0_u64, 0_u64, 0);
     let mut gaps = Gaps::default();
     let mut buffer = [0; 65536];
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let mut heard = Instant::now();
     loop {
-        // The last message may have a duplicate close behind it.
-        let patience = match received + foreign {
-            0 => options.seconds("wait_s", 60),
-            _ if numbers.len() as u64 >= count => Duration::from_millis(300),
-            _ => options.seconds("idle_s", 5),
+        let Ok(len) = socket.recv(&mut buffer) else {
+            let patience = match received + foreign {
+                // The last message may have a duplicate close behind it, or be late itself.
+                _ if numbers.len() as u64 >= count => Duration::from_millis(300),
+                _ if stop_asked(options) => Duration::from_millis(500),
+                0 => options.seconds("wait_s", 60),
+                _ => options.seconds("idle_s", 60),
+            };
+            if heard.elapsed() >= patience {
+                break;
+            }
+            continue;
         };
-        socket.set_read_timeout(Some(patience))?;
-        let Ok(len) = socket.recv(&mut buffer) else { break };
+        heard = Instant::now();
         let Some(number) = number_of(&buffer[..len], marker) else {
             foreign += 1;
             continue;

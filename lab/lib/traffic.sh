@@ -12,14 +12,17 @@ traffic_program() {
 }
 
 traffic() {
-  local verb=${1:-}
+  local verb=${1:-} from
   case $verb in
     start) shift; traffic_start "$@" ;;
     run) shift; traffic_start "$@" && traffic_wait "$SESSION" ;;
     wait | stop)
       [ $# -eq 2 ] || wrong "usage: lab traffic $verb NAME"
       [ -e "$LAB_DIR/sessions/$2" ] || die "no traffic is called '$2'; there is: $(ls "$LAB_DIR/sessions")"
-      [ "$verb" = wait ] || traffic_ask_to_stop "$2"
+      if [ "$verb" = stop ]; then
+        read -r _ from _ _ <"$LAB_DIR/sessions/$2"
+        traffic_ask_to_stop "$from" "$2.from"
+      fi
       traffic_wait "$2"
       ;;
     *) wrong "usage: lab traffic start|run FROM TO [words...] | wait|stop NAME; see lab --help" ;;
@@ -82,19 +85,18 @@ traffic_output() { # traffic_output WHERE NAME
 
 traffic_says() { traffic_output "$1" "$2" | grep -Eq "$3"; }
 
-traffic_ask_to_stop() {
-  local from
-  read -r _ from _ _ <"$LAB_DIR/sessions/$1"
-  if is_vm "$from"; then vm_shell "$from" "touch /tmp/$1.from.stop"; else touch "$LAB_DIR/sessions/$1.from.stop"; fi
+traffic_ask_to_stop() { # traffic_ask_to_stop WHERE NAME
+  if is_vm "$1"; then vm_shell "$1" "touch /tmp/$2.stop"; else touch "$LAB_DIR/sessions/$2.stop"; fi
 }
 
-# The sender may take as long as it was told to; the receiver ends by itself after a silence.
+# The sender may take as long as it was told to; then the receiver has half a second of silence left.
 traffic_wait() {
   local name=$1 proto from to marker patience=${LAB_TRAFFIC_S:-600}
   read -r proto from to marker <"$LAB_DIR/sessions/$name"
   retry "$patience" traffic_says "$from" "$name.from" '^result' || die "traffic $name: its sender on $from does not end"
-  retry 90 traffic_says "$to" "$name.to" '^result' || die "traffic $name: its receiver on $to does not end"
-  rm -f "$LAB_DIR/sessions/$name" "$LAB_DIR/sessions/$name.from.stop"
+  traffic_ask_to_stop "$to" "$name.to"
+  retry 30 traffic_says "$to" "$name.to" '^result' || die "traffic $name: its receiver on $to does not end"
+  rm -f "$LAB_DIR/sessions/$name" "$LAB_DIR/sessions/$name".{from,to}.stop
   # shellcheck disable=SC2046  # words on purpose
   json "name=$name" "proto=$proto" "from=$from" "to=$to" "marker=$marker" \
     $(traffic_output "$from" "$name.from" | sed -n 's/^result //p') \
