@@ -33,6 +33,7 @@ traffic_start() { # sets SESSION
   [ $# -ge 2 ] || wrong "usage: lab traffic start FROM TO [--udp 100pps --count N | --tcp BYTES] ..."
   local from=$1 to=$2 proto=udp rate='' count='' bytes='' size=64 port=5001 marker name=$1-$2 address
   shift 2
+  [ "$(kind_of "$from")" != nothing ] || wrong "no host or VM is called '$from'; there are: ${HOSTS[*]} ${OWNERS[*]}"
   while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || wrong "$1 wants a value"
     case $1 in
@@ -47,7 +48,7 @@ traffic_start() { # sets SESSION
     esac
     shift 2
   done
-  address=$(traffic_address "$to")
+  address=$(traffic_address "$from" "$to") || exit
   marker=${OWNER_TENANT[$from]:-lab}
   [ ! -e "$LAB_DIR/sessions/$name" ] || die "traffic '$name' exists already; --name gives it another name"
   traffic_end "$to" "$name.to" "$proto-count" "port=$port" "marker=$marker" ${count:+"count=$count"}
@@ -58,12 +59,18 @@ traffic_start() { # sets SESSION
   SESSION=$name
 }
 
+# traffic_address FROM TO: of TO, the address in a /24 that FROM is in too, else its first.
 traffic_address() {
-  case $(kind_of "$1") in
-    host) echo "${HOST_UNDERLAY[$1]%/*}" ;;
-    nothing) wrong "no host or VM is called '$1'; there are: ${HOSTS[*]} ${OWNERS[*]}" ;;
-    *) address_of "$1" ;;
+  local ip near=" "
+  case $(kind_of "$2") in
+    host) echo "${HOST_UNDERLAY[$2]%/*}"; return ;;
+    nothing) wrong "no host or VM is called '$2'; there are: ${HOSTS[*]} ${OWNERS[*]}" ;;
   esac
+  while read -r _ _ _ _ _ ip _; do near+="${ip%.*} "; done < <(vnics_of "$1")
+  while read -r _ _ _ _ _ ip _; do
+    if [[ $near == *" ${ip%.*} "* ]]; then echo "${ip%/*}"; return; fi
+  done < <(vnics_of "$2")
+  address_of "$2"
 }
 
 # traffic_end WHERE NAME MODE words...: one end, in the background. Names differ by end, since both
@@ -91,16 +98,16 @@ traffic_ask_to_stop() { # traffic_ask_to_stop WHERE NAME
 
 # The sender may take as long as it was told to; then the receiver has half a second of silence left.
 traffic_wait() {
-  local name=$1 proto from to marker patience=${LAB_TRAFFIC_S:-600}
+  local name=$1 proto from to marker results patience=${LAB_TRAFFIC_S:-600}
   read -r proto from to marker <"$LAB_DIR/sessions/$name"
   retry "$patience" traffic_says "$from" "$name.from" '^result' || die "traffic $name: its sender on $from does not end"
   traffic_ask_to_stop "$to" "$name.to"
   retry 30 traffic_says "$to" "$name.to" '^result' || die "traffic $name: its receiver on $to does not end"
   rm -f "$LAB_DIR/sessions/$name" "$LAB_DIR/sessions/$name".{from,to}.stop
-  # shellcheck disable=SC2046  # words on purpose
-  json "name=$name" "proto=$proto" "from=$from" "to=$to" "marker=$marker" \
-    $(traffic_output "$from" "$name.from" | sed -n 's/^result //p') \
-    $(traffic_output "$to" "$name.to" | sed -n 's/^result //p')
+  results=$({ traffic_output "$from" "$name.from"; traffic_output "$to" "$name.to"; } | sed -n 's/^result //p')
+  # shellcheck disable=SC2086  # words on purpose
+  json "name=$name" "proto=$proto" "from=$from" "to=$to" "marker=$marker" $results
+  [[ $results != *error=* ]]
 }
 
 json() { # json key=value...
