@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2153  # HOSTS is an array of lib/site.sh
 # QEMU guests: through libvirt where the host has it, by hand where it does not.
 #
 # The files of a running guest are in its host's own /run/lab: NAME.sh (control shell),
@@ -87,6 +87,7 @@ vm_ready() { # vm_ready NAME SECONDS
 libvirt_domain() { # a persistent domain, as OpenStack makes them
   local name=$1 host=$2
   domain_xml "$name" >"$LAB_DIR/domain-$name.xml"
+  # shellcheck disable=SC2016  # for the shell in the host
   host_exec "$host" timeout 60 sh -c 'virsh -q define "$1" && virsh -q start "$2"' sh \
     "$LAB_DIR/domain-$name.xml" "$name"
 }
@@ -95,6 +96,7 @@ qemu_start() { # qemu_start NAME HOST: by hand, as scripts around QEMU do it
   local name=$1 host=$2 index bridge mac words=() tap
   while read -r _ index bridge _ mac _; do
     tap=vm-$name-$index
+    # shellcheck disable=SC2016  # for the shell in the host
     host_exec "$host" sh -c 'ip tuntap add "$1" mode tap user root && ip link set "$1" master "$2" up' sh "$tap" "$bridge"
     words+=(-netdev "tap,id=net$index,ifname=$tap,script=no,downscript=no,vnet_hdr=off"
       -device "virtio-net-pci,netdev=net$index,mac=$mac,id=nic$index,romfile=")

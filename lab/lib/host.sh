@@ -15,8 +15,8 @@ host_new() {
     --mount --propagation private bash "$LAB_HOME/lib/host-init" "$name" "$HOST_PRIVATE"
   retry 20 grep -q '^ready$' "$LAB_DIR/log/host-$name.log" ||
     die_with_log "host-$name" "host $name does not come up"
-  outer=$(process_inside "$(process_pid "host-$name")") && pid=$(process_child "$outer") ||
-    die_with_log "host-$name" "host $name ended at once"
+  outer=$(process_inside "$(process_pid "host-$name")")
+  pid=$(process_child "$outer") || die_with_log "host-$name" "host $name ended at once"
   process_record "init-$name" "$pid"
 }
 

@@ -5,6 +5,7 @@
 # One script for each host and all hosts at once: entering a host for every command takes ten
 # times as long on a busy machine.
 set -e
+# shellcheck source=lab/lib/uuid.sh
 . "$(dirname "${BASH_SOURCE[0]}")/uuid.sh"
 
 # No super-frames and no unfilled checksums: frames are what a wire would carry.
@@ -31,6 +32,7 @@ ovs_start() {
 # An unnamed one is what a container is: no entry in /run/netns, only the process leads to it.
 machine_start() {
   ip netns add "$1"
+  # shellcheck disable=SC2016  # for the shell in the machine
   ip netns exec "$1" unshare --uts setsid sh -c \
     'hostname "$0"; echo $$ >"/run/lab/$0.pid"; exec sleep infinity' "$1" </dev/null >/dev/null 2>&1 &
   until [ -s "/run/lab/$1.pid" ]; do sleep 0.01; done

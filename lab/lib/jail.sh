@@ -28,6 +28,7 @@ jail_run() {
 
   # Everything in the jail inherits descriptor 9, so its end of file means that the jail is gone,
   # by whatever death. Only the empty mount point is left then.
+  # shellcheck disable=SC2016  # for that shell
   exec 9> >(exec setsid sh -c 'cat >/dev/null; rmdir "$1"' sh "$dir" >/dev/null 2>&1)
   LAB_DIR=$dir PATH=$LAB_HOME:$PATH env --default-signal=INT,QUIT setpriv --pdeathsig KILL \
     unshare --fork --kill-child=SIGKILL --pid --mount-proc --net --mount --propagation private -- \

@@ -37,7 +37,8 @@ process_spawn() {
   rm -f "$LAB_DIR/log/$name.rc"
   # Emptied here and not in the child: nobody may wait on the words of an earlier run.
   : >"$LAB_DIR/log/$name.log"
-  process_keep "$name" "$@" &
+  # The keeper's own words, such as "Killed", are nobody's.
+  process_keep "$name" "$@" 2>/dev/null &
   process_record "$name" $!
   disown
 }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # the arrays are read by the other files of lib
 # The site: the words a shape is written in, and what they declare.
 #
 # A shape is a bash file of these words (see shapes/overlay). They only fill the arrays below;
