@@ -10,6 +10,6 @@ mod frames;
 mod ownership;
 mod reason;
 
-pub use filter::Filter;
+pub use filter::{Filter, ParseError};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};
 pub use reason::DropReason;
