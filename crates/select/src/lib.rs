@@ -3,6 +3,13 @@
 //! Pure: expressions and identities in, verdicts and kernel programs out. It never knows the
 //! inventory; names are resolved before a matcher is built.
 
+pub mod bpf;
+mod filter;
+#[cfg(test)]
+mod frames;
+mod ownership;
 mod reason;
 
+pub use filter::{Filter, ParseError};
+pub use ownership::{Encapsulation, Identity, OnWire, Ownership};
 pub use reason::DropReason;
