@@ -8,6 +8,7 @@
 //! directory, so the process can be sandboxed in between.
 
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use wire::file::{
@@ -126,6 +127,7 @@ impl FileSink {
         }
         self.close_account(now);
         Summary {
+            written: self.points.iter().map(|point| point.written).collect(),
             totals: self.before,
             packets_unwritten: self.packets_unwritten,
             packets_refused: self.packets_refused,
@@ -205,6 +207,21 @@ impl FileSink {
     /// The file being written.
     pub const fn current(&self) -> &FileAccount {
         &self.file
+    }
+
+    /// Whether the reader is so far behind that the next packet would be refused.
+    pub fn is_crowded(&self) -> bool {
+        self.outlet.as_ref().is_some_and(Outlet::is_crowded)
+    }
+
+    /// Packets of an observation point that were taken, without those found lost since.
+    pub fn written_at(&self, point: PointId) -> u64 {
+        self.points.get(point.0 as usize).map_or(0, |point| point.written)
+    }
+
+    /// Where files are made and deleted; `None` for standard output.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.place.directory()
     }
 
     /// Packets not taken so far because the reader was slow or no file could hold them.

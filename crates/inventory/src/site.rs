@@ -42,6 +42,8 @@ pub struct Machine {
     pub id: MachineId,
     /// Its name now.
     pub name: String,
+    /// Other names sources have for it: the one it was started with, its title, its domain id.
+    pub aliases: Vec<String>,
     /// What it is.
     pub kind: MachineKind,
     /// What it does now.

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use wire::{Mac, VlanId, Vni};
 
 /// Which packets at an observation point are the VM's. Made by `plan`, judged by the guard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ownership {
     /// The point is the vNIC's own port: every frame there is the VM's.
     Whole,
@@ -15,7 +16,7 @@ pub enum Ownership {
 }
 
 /// How a shared wire names a vNIC: its MAC within one network, never an IP address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The guest's MAC.
     pub mac: Mac,
@@ -24,7 +25,7 @@ pub struct Identity {
 }
 
 /// How a network's frames look on a shared wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum OnWire {
     /// A tunnel on the underlay carries them.
     Overlay {
@@ -84,7 +85,7 @@ impl fmt::Display for OnWire {
 }
 
 /// A tunnel format that carries overlay networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Encapsulation {
     /// RFC 7348.
     Vxlan,
