@@ -372,7 +372,7 @@ fn tag() -> impl Strategy<Value = (u16, u16)> {
 
 fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
-        1 => prop::sample::select(vec![0x0806_u16, 0x8035, 0x88cc, 0x8847, 0x0026])
+        1 => prop::sample::select(vec![0x0806_u16, 0x8035, 0x88cc, 0x88b5, 0x0026])
             .prop_map(Payload::Other),
         9 => (ip(), transport())
             .prop_map(|(header, transport)| Payload::Ip { header, transport }),

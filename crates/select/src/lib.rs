@@ -7,9 +7,11 @@ pub mod bpf;
 mod filter;
 #[cfg(test)]
 mod frames;
+mod guard;
 mod ownership;
 mod reason;
 
 pub use filter::{Filter, ParseError};
+pub use guard::{Cleared, Guard};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};
 pub use reason::DropReason;

@@ -7,6 +7,7 @@
 
 mod error;
 mod expression;
+mod matcher;
 mod names;
 mod parser;
 #[cfg(test)]
@@ -17,6 +18,8 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use self::error::ParseError;
+use wire::{Layers, Packet};
+
 use self::expression::Expression;
 
 /// An expression that says which packets are wanted, ready to be asked.
@@ -31,6 +34,11 @@ impl Filter {
     /// Understands `text`, or says where not and what was expected. Empty text wants every packet.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         Ok(Self { expression: parser::parse(text)? })
+    }
+
+    /// Whether the packet is wanted. `layers` must come from the same bytes.
+    pub fn matches(&self, packet: &Packet<'_>, layers: &Layers) -> bool {
+        matcher::matches(&self.expression, packet, layers)
     }
 }
 
