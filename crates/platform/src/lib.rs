@@ -6,7 +6,9 @@
 
 mod clock;
 mod netlink;
+mod ovsdb;
 mod proc;
+mod stream;
 mod watch;
 
 use std::io;
@@ -71,8 +73,8 @@ impl Watcher {
     /// descriptors: a source that cannot be read reports that.
     pub fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (netlink, proc) = (Waker::new()?, Waker::new()?);
-        let wakers = vec![netlink.clone(), proc.clone()];
+        let (netlink, proc, ovsdb) = (Waker::new()?, Waker::new()?, Waker::new()?);
+        let wakers = vec![netlink.clone(), proc.clone(), ovsdb.clone()];
         // Made first, so that the threads that did start end if another does not.
         let mut watcher = Self { shared, wakers, threads: Vec::new() };
         let targets = Arc::new(Targets::new(netlink));
@@ -81,6 +83,9 @@ impl Watcher {
             move |shared| netlink::watch(shared, &targets, &proc)
         })?;
         watcher.spawn("watch proc", move |shared| proc::watch(shared, &targets, &proc))?;
+        watcher.spawn("watch ovsdb", move |shared| {
+            ovsdb::watch(&ovsdb::socket_path(), shared, &ovsdb);
+        })?;
         Ok(watcher)
     }
 
@@ -141,7 +146,8 @@ impl Drop for Outbox {
 }
 
 /// The sources of a host and how each is read.
-const READERS: [(Source, fn(&Outbox, Instant)); 1] = [(Source::Proc, read_kernel)];
+const READERS: [(Source, fn(&Outbox, Instant)); 2] =
+    [(Source::Proc, read_kernel), (Source::Ovsdb, read_ovsdb)];
 
 /// Processes first: they say in which namespaces there is something to read.
 fn read_kernel(outbox: &Outbox, _end: Instant) {
@@ -150,6 +156,12 @@ fn read_kernel(outbox: &Outbox, _end: Instant) {
     outbox.put(Source::Proc, processes.map(Facts::Processes));
     for (source, facts) in netlink::read_once(targets) {
         outbox.put(source, facts);
+    }
+}
+
+fn read_ovsdb(outbox: &Outbox, end: Instant) {
+    if let Some(facts) = ovsdb::read_once(&ovsdb::socket_path(), end) {
+        outbox.put(Source::Ovsdb, facts.map(Facts::OpenVSwitch));
     }
 }
 

@@ -58,8 +58,9 @@ pub(crate) fn watch(shared: &Shared, targets: &Targets, waker: &Waker) {
     while !shared.is_stopped() {
         match watch.scan(depth) {
             Ok(facts) => {
-                targets.set(self::targets(&facts));
+                let found = self::targets(&facts);
                 shared.mailbox.put(Source::Proc, Ok(Facts::Processes(facts)));
+                targets.set(found);
             }
             Err(error) => shared.mailbox.put(Source::Proc, Err(refusal(&error))),
         }
