@@ -1,12 +1,12 @@
 //! A unix socket that is read without ever blocking past a deadline or a wish to stop.
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::watch::{Waker, wait};
+use crate::watch::wait;
 
 /// A connection to a daemon of this host.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) enum Arrival {
     Bytes,
     /// The deadline passed.
     Deadline,
-    /// Someone woke us.
+    /// One of the other descriptors has something to read.
     Woken,
 }
 
@@ -35,11 +35,12 @@ impl Stream {
     }
 
     /// Appends the bytes that arrive next to `bytes`. The end of the stream is an error: a
-    /// daemon does not leave in the middle of a conversation.
+    /// daemon does not leave in the middle of a conversation. Waiting ends, too, when one of
+    /// `others` has something to read.
     pub(crate) fn read(
         &mut self,
         bytes: &mut Vec<u8>,
-        waker: &Waker,
+        others: &[BorrowedFd<'_>],
         deadline: Option<Instant>,
     ) -> io::Result<Arrival> {
         loop {
@@ -53,10 +54,11 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
-            let ready = wait(&[self.socket.as_fd(), waker.as_fd()], deadline)?;
-            match ready.as_slice() {
-                [_, true] => return Ok(Arrival::Woken),
-                [true, _] => {}
+            let mut fds = vec![self.socket.as_fd()];
+            fds.extend_from_slice(others);
+            match wait(&fds, deadline)?.split_first() {
+                Some((_, others)) if others.contains(&true) => return Ok(Arrival::Woken),
+                Some((true, _)) => {}
                 _ => return Ok(Arrival::Deadline),
             }
         }

@@ -7,6 +7,7 @@ mod frame;
 mod table;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,7 @@ pub(crate) fn watch(path: &Path, shared: &Shared, waker: &Waker) {
         };
         let since = *down_since.get_or_insert_with(Instant::now);
         report_failure(&failure, path, since, &shared.mailbox);
-        let _ = crate::watch::wait(&[std::os::fd::AsFd::as_fd(waker)], Some(back_off.next()));
+        let _ = crate::watch::wait(&[waker.as_fd()], Some(back_off.next()));
     }
 }
 
@@ -171,7 +172,7 @@ impl Session {
             if let Some(object) = self.framer.next()? {
                 return self.take(&serde_json::from_slice(&object)?);
             }
-            match self.stream.read(self.framer.bytes(), waker, deadline)? {
+            match self.stream.read(self.framer.bytes(), &[waker.as_fd()], deadline)? {
                 Arrival::Bytes => {}
                 Arrival::Deadline => return Ok(Received::Deadline),
                 Arrival::Woken => return Ok(Received::Woken),

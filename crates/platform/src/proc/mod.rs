@@ -19,7 +19,6 @@ use inventory::facts::{Facts, NamespaceId, ProcessFacts, Source};
 use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub(crate) use self::qemu::parse_uuid;
 use self::scan::{Depth, Scanner};
 use crate::netlink::{Target, Targets};
 use crate::watch::{Shared, Waker, wait};
