@@ -209,7 +209,7 @@ fn a_ring_too_small_for_a_frame_is_refused_and_too_large_a_packet_is_counted() {
     let error = FileSink::open(to_ring(directory.path(), ring), at(0)).unwrap_err();
     assert!(matches!(error, SinkError::LimitTooSmall { max_bytes: 1000, .. }));
     assert_eq!(ring_files(directory.path()).len(), 0);
-    let ring = Ring { max_bytes: Some(10_000), ..Ring::default() };
+    let ring = Ring { max_bytes: Some(14_000), ..Ring::default() };
     let mut sink = FileSink::open(to_ring(directory.path(), ring), at(0)).unwrap();
     assert_eq!(sink.write(at(0), &packet(0, 0, &[1; 60_000])).unwrap(), Outcome::TooLarge);
     assert_eq!(sink.write(at(0), &packet(1, 0, &[1; 60])).unwrap(), Outcome::Written);
@@ -605,15 +605,18 @@ proptest! {
 
     #[test]
     fn any_ring_holds_every_packet_taken(
-        max_bytes in proptest::option::of(9000..40_000_u64),
+        max_bytes in proptest::option::of(14_000..40_000_u64),
         max_packets in proptest::option::of(1..30_u64),
         every_ms in proptest::option::of(1..2000_u64),
+        all_bytes in proptest::option::of(12_000..200_000_u64),
         steps in proptest::collection::vec((0..6_u8, 0..3000_usize, 0..500_u64), 0..150),
     ) {
         let directory = tempfile::tempdir().unwrap();
         let interval = every_ms.map(|ms| Interval::SinceStart(Duration::from_millis(ms)));
         let ring = Ring { max_bytes, max_packets, interval, keep: None };
-        let mut sink = FileSink::open(to_ring(directory.path(), ring), at(0)).unwrap();
+        let mut settings = to_ring(directory.path(), ring);
+        settings.limits.file_bytes = all_bytes;
+        let mut sink = FileSink::open(settings, at(0)).unwrap();
         let mut now = at(0);
         let mut written = Vec::new();
         let mut interfaces = 2;
@@ -633,7 +636,8 @@ proptest! {
                     let point = u32::try_from(len % interfaces).unwrap();
                     match sink.write(now, &packet(number, point, &data)).unwrap() {
                         Outcome::Written => written.push(len),
-                        Outcome::TooLarge => prop_assert!(len > 1000),
+                        Outcome::TooLarge => prop_assert!(len > 2000),
+                        Outcome::Ended(End::FileBytes) => prop_assert!(all_bytes.is_some()),
                         other => prop_assert!(false, "{other:?}"),
                     }
                 }
@@ -652,6 +656,7 @@ proptest! {
             found.extend(seen.lengths.iter().map(|(len, _)| *len));
             bytes += len;
         }
+        prop_assert!(all_bytes.is_none_or(|max| bytes <= max), "{bytes}");
         prop_assert_eq!(totals.packets, written.len() as u64);
         prop_assert_eq!(totals.file_bytes, bytes);
         prop_assert_eq!(found, written);
