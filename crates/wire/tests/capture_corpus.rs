@@ -129,7 +129,11 @@ fn read(bytes: &[u8], at_once: usize) -> Seen {
                 let len = rest.read(&mut space[..end]).unwrap();
                 reader.filled(len);
             }
-            Progress::End => return seen,
+            Progress::End => {
+                // No corpus file has a record beyond the first buffer.
+                assert!(reader.allocated() <= 512 * 1024, "{}", reader.allocated());
+                return seen;
+            }
         }
     }
 }
