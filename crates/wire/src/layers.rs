@@ -733,9 +733,16 @@ impl Walk<'_> {
                 None => return Err(self.cursor.stop(Layer::Udp, StopReason::Malformed)),
             }
         }
-        match self.ports.find(udp.ports.source, udp.ports.destination) {
-            Some(tunnel) => self.udp_tunnel(tunnel),
-            None => Ok(Next::Payload),
+        let (source, destination) = (udp.ports.source, udp.ports.destination);
+        match self.ports.find(source, destination) {
+            // Any client may have the number of a tunnel for its own port, so what is named by
+            // the source port must look like the tunnel too.
+            Some(tunnel)
+                if self.ports.at(destination).is_some() || may_be(tunnel, self.cursor.ahead()) =>
+            {
+                self.udp_tunnel(tunnel)
+            }
+            _ => Ok(Next::Payload),
         }
     }
 
@@ -1004,6 +1011,19 @@ impl Walk<'_> {
     #[cold]
     fn unknown(&self, reason: StopReason) -> Stop {
         self.cursor.stop(self.last(), reason)
+    }
+}
+
+/// Whether `payload` may begin with the header of a tunnel that is named by either port.
+fn may_be(tunnel: UdpTunnel, payload: &[u8]) -> bool {
+    match (tunnel, payload) {
+        (UdpTunnel::Gtpu, [first, ..]) => first >> 4 == 0b0011,
+        (UdpTunnel::Teredo, [first, second, ..]) => {
+            first >> 4 == 6 || (*first == 0 && *second <= 1)
+        }
+        (UdpTunnel::L2tp, [_, second, ..]) => matches!(second & 0x0f, 2 | 3),
+        (UdpTunnel::Capwap, [first, ..]) => *first <= 1,
+        _ => false,
     }
 }
 
