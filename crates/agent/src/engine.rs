@@ -13,7 +13,7 @@ use capture::{Condition, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use select::{Filter, Guard};
-use wire::{PointId, Timestamp, TunnelPorts, UdpTunnel};
+use wire::{PointId, Timestamp, TunnelPorts};
 
 use crate::channel::Channel;
 use crate::orders::{End, Job, News, Order, Outcome, PointOrder, Progress};
@@ -71,12 +71,8 @@ impl Engine {
         let sandbox = Sandbox::enter(sink.directory());
         let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
         let mut ports = TunnelPorts::default();
-        for (port, tunnel) in &job.tunnel_ports {
-            let tunnel = match tunnel.as_str() {
-                "geneve" => UdpTunnel::Geneve,
-                _ => UdpTunnel::Vxlan,
-            };
-            ports.add(*port, tunnel);
+        for point in &job.points {
+            point.ownership.add_tunnel_ports(&mut ports);
         }
         let now = Instant::now();
         let engine = Self {
@@ -243,7 +239,7 @@ impl Engine {
         let number = u32::try_from(self.rings.len()).map_err(io::Error::other)?;
         self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
         self.is_attached.push(true);
-        let guard = Guard::new(point.ownership);
+        let guard = Guard::new(&point.ownership);
         self.pipeline.add_point(PointRules { guard, owned_until: None });
         Ok(())
     }

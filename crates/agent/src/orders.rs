@@ -60,8 +60,6 @@ pub(crate) struct Job {
     pub(crate) expression: Option<String>,
     /// Whether tunnels are removed.
     pub(crate) is_stripped: bool,
-    /// UDP ports of tunnels beside the standard ones: port and `vxlan` or `geneve`.
-    pub(crate) tunnel_ports: Vec<(u16, String)>,
     /// Where to stop.
     pub(crate) limits: Limits,
     /// Most bytes kept of each packet.

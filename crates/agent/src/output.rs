@@ -36,7 +36,8 @@ impl OutputSink {
             comments: job.comments.clone(),
         };
         settings.names = job.names.iter().map(|(a, name)| (address(a), name.clone())).collect();
-        settings.min_free_bytes = (job.output.min_free_bytes > 0).then_some(job.output.min_free_bytes);
+        settings.min_free_bytes =
+            (job.output.min_free_bytes > 0).then_some(job.output.min_free_bytes);
         settings.when_slow = WhenSlow::Refuse;
         Ok(Self { file: FileSink::open(settings, now)?, end: None, span: None })
     }

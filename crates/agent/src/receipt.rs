@@ -144,7 +144,11 @@ impl Receipt {
                 match interface.passed_over {
                     Some(0) | None => writeln!(f)?,
                     Some(over) => {
-                        writeln!(f, ", of which the kernel's filter passed over {}", grouped(over))?;
+                        writeln!(
+                            f,
+                            ", of which the kernel's filter passed over {}",
+                            grouped(over)
+                        )?;
                     }
                 }
             }
@@ -169,9 +173,14 @@ impl Receipt {
         }
         match (self.unaccounted, self.lost) {
             (0, 0) => writeln!(f, "  Every packet is accounted for; none was lost."),
-            (0, lost) => writeln!(f, "  Every packet is accounted for; {} were LOST.", grouped(lost)),
+            (0, lost) => {
+                writeln!(f, "  Every packet is accounted for; {} were LOST.", grouped(lost))
+            }
             (missing, _) => {
-                writeln!(f, "  {missing} packets are NOT ACCOUNTED FOR: this is a fault of overtap.")
+                writeln!(
+                    f,
+                    "  {missing} packets are NOT ACCOUNTED FOR: this is a fault of overtap."
+                )
             }
         }
     }

@@ -69,8 +69,7 @@ fn is_writable_without_rights(directory: BorrowedFd<'_>) -> bool {
 /// Root may write into a directory of another user only by capability; that one is then kept,
 /// and landlock confines it to the directory.
 fn drop_capabilities(is_writable: bool) -> bool {
-    let kept =
-        if is_writable { CapabilitySet::empty() } else { CapabilitySet::DAC_OVERRIDE };
+    let kept = if is_writable { CapabilitySet::empty() } else { CapabilitySet::DAC_OVERRIDE };
     let held = rustix::thread::capabilities(None).map_or(kept, |sets| sets.permitted);
     let kept = kept & held;
     let sets =

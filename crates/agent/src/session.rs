@@ -37,8 +37,6 @@ pub struct Request<'a> {
     pub output: Output,
     /// Kernel memory for each ring in bytes; `None` chooses by the number of interfaces.
     pub buffer_bytes: Option<u64>,
-    /// UDP ports of tunnels beside the standard ones: port and `vxlan` or `geneve`.
-    pub tunnel_ports: Vec<(u16, String)>,
     /// Lines for the beginning of the file: who, what, why.
     pub comments: Vec<String>,
     /// Names of IP addresses, for the file.
@@ -225,7 +223,6 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
         points: request.point.interfaces.iter().map(|i| point_order(i, request, ring)).collect(),
         expression: request.filter.map(|(text, _)| text.to_owned()),
         is_stripped: request.is_stripped,
-        tunnel_ports: request.tunnel_ports.clone(),
         limits: request.limits,
         snaplen: request.snaplen,
         comments: request.comments.clone(),
@@ -243,9 +240,9 @@ fn open(
         prefilter(&interface.ownership, filter, kernel_snaplen(request), TagPlace::MetadataOrBytes);
     let opening = Opening {
         name: &interface.name,
-        ifindex: interface.ifindex.ok_or_else(|| capture::OpenError::NoInterface {
-            name: interface.name.clone(),
-        })?,
+        ifindex: interface
+            .ifindex
+            .ok_or_else(|| capture::OpenError::NoInterface { name: interface.name.clone() })?,
         namespace: interface.namespace_path.as_ref().map(Into::into),
         filter: (!program.is_empty()).then_some(&program),
         snaplen: kernel_snaplen(request),

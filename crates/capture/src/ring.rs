@@ -178,12 +178,7 @@ impl Ring {
     ///
     /// # Errors
     /// The kernel's, when the socket has no such ring.
-    pub fn attach(
-        socket: OwnedFd,
-        size: RingSize,
-        point: PointId,
-        side: Side,
-    ) -> io::Result<Self> {
+    pub fn attach(socket: OwnedFd, size: RingSize, point: PointId, side: Side) -> io::Result<Self> {
         let mapping = Mapping::new(socket.as_fd(), size.geometry())?;
         Ok(Self {
             socket,
@@ -423,8 +418,7 @@ impl FrameHeader {
             (self.start, self.len)
         };
         let data = frame.get(start..end)?;
-        let mut packet =
-            Packet::new(self.time(), LinkType::ETHERNET, data, len);
+        let mut packet = Packet::new(self.time(), LinkType::ETHERNET, data, len);
         if self.status & TP_STATUS_CSUMNOTREADY != 0 {
             packet.checksum = Checksum::NotReady;
         } else if self.status & TP_STATUS_CSUM_VALID != 0 {

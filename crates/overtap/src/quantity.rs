@@ -28,7 +28,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         )]
         Some((number * factor as f64) as u64)
     } else {
-        let number: u64 = number.parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
+        let number: u64 =
+            number.parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
         number.checked_mul(factor)
     };
     match bytes {

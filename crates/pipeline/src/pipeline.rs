@@ -202,7 +202,7 @@ impl PointRules {
         if self.owned_until.is_some_and(|end| packet.time >= end) {
             return Err(DropReason::OtherTenant);
         }
-        if filter.is_none() && self.guard.owns_all() {
+        if filter.is_none() && self.guard.is_whole() {
             return self.guard.clear_whole(packet);
         }
         let layers = Layers::decode(packet.link, packet.data, ports);

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use wire::{
-    Direction, Layer, Layers, Level, Mac, Macs, Packet, StopReason, Tunnel, TunnelPorts, UdpTunnel,
-    VlanId, Vni,
+    Checksum, Direction, Layer, Layers, Level, Mac, Macs, Packet, StopReason, Tunnel, TunnelPorts,
+    UdpTunnel, VlanId, Vni,
 };
 
 use crate::{DropReason, Encapsulation, Identity, OnWire, Ownership};
@@ -52,16 +52,23 @@ impl Guard {
         mut packet: Packet<'a>,
         layers: &Layers,
     ) -> Result<Cleared<'a>, DropReason> {
+        let mut frame = OwnFrame::default();
         if let Rights::Shared(networks) = &self.rights {
-            packet.direction = Some(networks.judge(&packet, layers)?);
+            let (direction, found) = networks.judge(&packet, layers)?;
+            packet.direction = Some(direction);
+            frame = found;
         }
-        Ok(Cleared(packet))
+        Ok(Cleared { packet, frame })
     }
 
     /// Clears a packet of a point that is the VM's own. At any other nothing can be known without
     /// the headers.
     pub fn clear_whole<'a>(&self, packet: Packet<'a>) -> Result<Cleared<'a>, DropReason> {
-        if self.is_whole() { Ok(Cleared(packet)) } else { Err(DropReason::Undecidable) }
+        if self.is_whole() {
+            Ok(Cleared { packet, frame: OwnFrame::default() })
+        } else {
+            Err(DropReason::Undecidable)
+        }
     }
 }
 
@@ -69,13 +76,64 @@ impl Guard {
 ///
 /// Only a [`Guard`] makes one, so a sink cannot be handed anything else.
 #[derive(Debug, Clone, Copy)]
-pub struct Cleared<'a>(Packet<'a>);
+pub struct Cleared<'a> {
+    packet: Packet<'a>,
+    frame: OwnFrame,
+}
 
 impl<'a> Cleared<'a> {
     /// The packet.
     pub const fn packet(&self) -> &Packet<'a> {
-        &self.0
+        &self.packet
     }
+
+    /// The frame as it is at the VM's own port: without the tunnel or the tag that names its
+    /// network on a shared wire. What the VM itself has put around its packets stays.
+    ///
+    /// A tag in the middle of the bytes can only go by copying the rest, into `scratch`.
+    #[must_use]
+    pub fn stripped<'b>(self, scratch: &'b mut Vec<u8>) -> Cleared<'b>
+    where
+        'a: 'b,
+    {
+        let OwnFrame { start, has_tag } = self.frame;
+        if start == 0 && !has_tag {
+            return self;
+        }
+        let mut packet = self.packet;
+        packet.data = packet.data.get(start as usize..).unwrap_or_default();
+        packet.wire_len = packet.wire_len.saturating_sub(start);
+        if start > 0 && packet.checksum == Checksum::Valid {
+            // That was the outer one.
+            packet.checksum = Checksum::Unknown;
+        }
+        if let Some((macs, rest)) = packet.data.split_at_checked(MACS_LEN)
+            && let Some(untagged) = rest.get(TAG_LEN..).filter(|_| has_tag)
+        {
+            scratch.clear();
+            scratch.extend_from_slice(macs);
+            scratch.extend_from_slice(untagged);
+            packet.data = scratch;
+            packet.wire_len = packet.wire_len.saturating_sub(TAG_LEN as u32);
+        }
+        Cleared { packet, frame: OwnFrame::default() }
+    }
+
+    /// At most the first `snaplen` bytes; how long the packet was stays known.
+    #[must_use]
+    pub fn sliced(mut self, snaplen: usize) -> Self {
+        self.packet.data = self.packet.data.get(..snaplen).unwrap_or(self.packet.data);
+        self
+    }
+}
+
+/// Where in a packet the VM's own frame is.
+#[derive(Debug, Clone, Copy, Default)]
+struct OwnFrame {
+    /// Offset of its first byte.
+    start: u32,
+    /// Whether the tag behind its MACs is the network's, not the VM's.
+    has_tag: bool,
 }
 
 impl Ownership {
@@ -148,7 +206,11 @@ impl Networks {
         networks
     }
 
-    fn judge(&self, packet: &Packet<'_>, layers: &Layers) -> Result<Direction, DropReason> {
+    fn judge(
+        &self,
+        packet: &Packet<'_>,
+        layers: &Layers,
+    ) -> Result<(Direction, OwnFrame), DropReason> {
         let mut levels = layers.levels(packet.data);
         let Some(outer) = levels.next() else { return Err(DropReason::Undecidable) };
         // Of a tag that is cut nobody knows which VLAN it names.
@@ -158,12 +220,14 @@ impl Networks {
         let inner = levels.next();
         let plain = self.in_plain_network(&outer).filter(|_| inner.is_some() || !is_tag_cut);
         if let Some(direction) = plain {
-            return Ok(direction);
+            return Ok((direction, OwnFrame { start: 0, has_tag: is_tagged(&outer) }));
         }
         if let Some(inner) = &inner
-            && let Some(direction) = self.in_overlay(&outer, inner, is_tag_cut)
+            && let Some((direction, member)) = self.in_overlay(&outer, inner, is_tag_cut)
         {
-            return Ok(direction);
+            let start = inner.headers().first().map_or(0, |header| header.offset);
+            let has_tag = member.inner_vlan.is_some() && is_tagged(inner);
+            return Ok((direction, OwnFrame { start, has_tag }));
         }
         if self.is_hidden(layers, &outer, inner.as_ref()) {
             Err(DropReason::Undecidable)
@@ -184,7 +248,7 @@ impl Networks {
             return None;
         }
         let members = self.members.get(&Network::Plain(vlan))?;
-        let direction = direction(members, macs, |_| true)?;
+        let (direction, _) = direction(members, macs, |_| true)?;
         // What no bridge forwards stays between the switches: LACP, LLDP, spanning tree.
         let is_between_bridges = is_never_forwarded(macs.destination);
         (direction == Direction::FromVm || !is_between_bridges).then_some(direction)
@@ -195,7 +259,7 @@ impl Networks {
         outer: &Level<'_>,
         inner: &Level<'_>,
         is_tag_cut: bool,
-    ) -> Option<Direction> {
+    ) -> Option<(Direction, &Member)> {
         let members = self.members.get(&overlay(outer, inner)?)?;
         direction(members, inner.macs()?, |member| {
             let mut named = inner.vlans().map(|tag| tag.id).filter(|id| !is_priority_only(*id));
@@ -253,27 +317,34 @@ fn overlay(outer: &Level<'_>, inner: &Level<'_>) -> Option<Network> {
     })
 }
 
-/// Which way a frame goes that concerns one of `members`; `None` if it concerns none.
+/// Which way a frame goes that concerns one of `members`, and which one; `None` if it concerns
+/// none.
 fn direction(
     members: &[Member],
     macs: Macs,
     is_in_network: impl Fn(&Member) -> bool,
-) -> Option<Direction> {
+) -> Option<(Direction, &Member)> {
     let with = |mac: Mac| {
         let start = members.partition_point(|member| member.mac < mac);
         members.iter().skip(start).take_while(move |member| member.mac == mac)
     };
-    if with(macs.source).any(&is_in_network) {
-        return Some(Direction::FromVm);
+    if let Some(member) = with(macs.source).find(|member| is_in_network(member)) {
+        return Some((Direction::FromVm, member));
     }
     // What the port delivers to the VM is the VM's: ARP requests, DHCP offers, router
     // advertisements.
-    let is_to_vm = if macs.destination.is_group() {
-        members.iter().any(is_in_network)
+    let receiver = if macs.destination.is_group() {
+        members.iter().find(|member| is_in_network(member))
     } else {
-        with(macs.destination).any(is_in_network)
+        with(macs.destination).find(|member| is_in_network(member))
     };
-    is_to_vm.then_some(Direction::ToVm)
+    receiver.map(|member| (Direction::ToVm, member))
+}
+
+/// Whether a tag that names a VLAN stands directly behind the MACs.
+fn is_tagged(level: &Level<'_>) -> bool {
+    level.headers().get(1).is_some_and(|header| header.layer == Layer::Vlan)
+        && level.vlans().next().is_some_and(|tag| !is_priority_only(tag.id))
 }
 
 /// IEEE 802.1Q-2022, section 9.6: VLAN 0 says that a tag has priority only.
@@ -295,6 +366,8 @@ fn is_cut(reason: StopReason) -> bool {
     matches!(reason, StopReason::Truncated | StopReason::BeyondLength | StopReason::Fragment)
 }
 
+const MACS_LEN: usize = 12;
+const TAG_LEN: usize = 4;
 const UDP: u8 = 17;
 const GRE: u8 = 47;
 /// The protocol type of an Ethernet frame in GRE (RFC 7637, section 3.2).
@@ -508,5 +581,60 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn stripped(bytes: &[u8], identity: Identity) -> Vec<u8> {
+        let ownership = Ownership::Shared(vec![identity]);
+        let len = u32::try_from(bytes.len()).unwrap();
+        let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
+        let layers = Layers::decode(packet.link, packet.data, &TunnelPorts::default());
+        let cleared = Guard::new(&ownership).clear(packet, &layers).unwrap();
+        let mut scratch = Vec::new();
+        let frame = cleared.stripped(&mut scratch);
+        assert_eq!(frame.packet().wire_len as usize, frame.packet().data.len());
+        frame.packet().data.to_vec()
+    }
+
+    /// MACs, VLAN tag 100, and something that no decoder knows.
+    const TAGGED: [u8; 22] = [
+        0x02, 0, 0, 0, 0, 0x02, 0x02, 0, 0, 0, 0, 0x01, // to 2, from 1
+        0x81, 0x00, 0x00, 0x64, // 802.1Q, VLAN 100
+        0x88, 0xb5, 1, 2, 3, 4, // local experimental EtherType
+    ];
+
+    #[test]
+    fn stripping_takes_the_tag_that_names_the_network() {
+        let vlan = OnWire::Vlan(VlanId::new(100).unwrap());
+        let identity = Identity { mac: Mac([2, 0, 0, 0, 0, 1]), network: vlan };
+        let expected = [&TAGGED[..12], &TAGGED[16..]].concat();
+        assert_eq!(stripped(&TAGGED, identity), expected);
+    }
+
+    #[test]
+    fn stripping_takes_the_tunnel_and_leaves_the_tags_of_the_vm() {
+        let outer: [u8; 50] = [
+            0x02, 0, 0, 0, 0, 9, 0x02, 0, 0, 0, 0, 8, 0x08, 0x00, // underlay MACs, IPv4
+            0x45, 0, 0, 58, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // UDP
+            0xc0, 0x00, 0x12, 0xb5, 0, 38, 0, 0, // to port 4789
+            0x08, 0, 0, 0, 0, 0, 42, 0, // VXLAN, VNI 42
+        ];
+        let frame = [&outer[..], &TAGGED].concat();
+        let network = OnWire::Overlay {
+            vni: Vni::new(42).unwrap(),
+            tunnel: Encapsulation::Vxlan,
+            udp_port: None,
+            vlan: None,
+        };
+        let identity = Identity { mac: Mac([2, 0, 0, 0, 0, 1]), network };
+        assert_eq!(stripped(&frame, identity), TAGGED);
+        // The VLAN that the network has inside the tunnel is not on the VM's port.
+        let network = OnWire::Overlay {
+            vni: Vni::new(42).unwrap(),
+            tunnel: Encapsulation::Vxlan,
+            udp_port: None,
+            vlan: VlanId::new(100),
+        };
+        let identity = Identity { mac: Mac([2, 0, 0, 0, 0, 1]), network };
+        assert_eq!(stripped(&frame, identity), [&TAGGED[..12], &TAGGED[16..]].concat());
     }
 }

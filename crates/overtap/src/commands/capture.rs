@@ -144,7 +144,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         limits,
         output,
         buffer_bytes: args.buffer,
-        tunnel_ports: tunnel_ports(&machine),
         comments: vec![comment(&machine, &live.site().host.name, &point, filter.as_ref())],
         ip_names: ip_names(live.site()),
         mac_names: mac_names(&machine),
@@ -612,19 +611,6 @@ fn counters(point: &Point) -> Vec<Option<InterfaceCounters>> {
             InterfaceCounters::read(&interface.name, namespace).ok()
         })
         .collect()
-}
-
-/// UDP ports that the VM's tunnels use although no standard says so.
-fn tunnel_ports(machine: &Machine) -> Vec<(u16, String)> {
-    let networks = machine
-        .vnics
-        .iter()
-        .filter_map(|vnic| vnic.attachment.as_ref())
-        .flat_map(|attachment| &attachment.networks);
-    let ports: BTreeMap<u16, String> = networks
-        .filter_map(|network| Some((network.tunnel_port?, network.tunnel.clone()?)))
-        .collect();
-    ports.into_iter().collect()
 }
 
 fn comment(machine: &Machine, host: &str, point: &Point, filter: Option<&Filter>) -> String {
