@@ -8,7 +8,7 @@
 )]
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -518,7 +518,7 @@ fn a_full_disk_leaves_a_file_that_reads_to_its_end() {
     );
     let child = Command::new("unshare").args(["-m", "sh", "-c", &script]).output();
     let Some(child) = child.ok().filter(|child| child.status.success()) else {
-        eprintln!("NOT TESTED: a file system of our own cannot be mounted here");
+        not_tested("a file system of our own cannot be mounted here");
         return;
     };
     let told = String::from_utf8(child.stderr).unwrap();
@@ -867,8 +867,13 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
             Some(String::from_utf8(output.stdout).unwrap())
         }
         Err(error) => {
-            eprintln!("NOT TESTED: {program} cannot be run: {error}");
+            not_tested(&format!("{program} cannot be run: {error}"));
             None
         }
     }
+}
+
+#[expect(clippy::explicit_write, reason = "`eprintln` is shown for failed tests only")]
+fn not_tested(why: &str) {
+    writeln!(std::io::stderr(), "NOT TESTED: {why}").unwrap();
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -172,6 +172,7 @@ fn corpus() -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
-    eprintln!("NOT TESTED: no shared corpus at {}", path.display());
+    #[expect(clippy::explicit_write, reason = "`eprintln` is shown for failed tests only")]
+    writeln!(std::io::stderr(), "NOT TESTED: no shared corpus at {}", path.display()).unwrap();
     None
 }

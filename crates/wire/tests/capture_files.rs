@@ -523,12 +523,12 @@ fn old_pcap_files_have_their_lengths_the_other_way_round() {
 fn a_record_longer_than_any_packet_ends_a_pcap_file() {
     let mut file = pcap();
     let at = file.len() as u64;
-    for word in [1, 1, 0x7fff_ffff, 60] {
+    for word in [1, 1, 262_145, 60] {
         put_word(&mut file, ByteOrder::NATIVE, word);
     }
     let seen = read(&file);
     assert_eq!(seen.packets.len(), 2);
-    let reason = DamageReason::BadRecordLength { length: 0x7fff_ffff };
+    let reason = DamageReason::BadRecordLength { length: 262_145 };
     assert_eq!(seen.damage, [Damage { offset: at, reason }]);
 }
 
