@@ -127,17 +127,14 @@ impl Layers {
     /// Such a packet must not be attributed by its innermost level.
     pub fn is_innermost_hidden(&self) -> bool {
         let Some(stop) = self.stop else { return false };
+        // Those carry nobody's frame; of UDP that can be said only if its ports are no tunnel's.
         let ends_in_transport = matches!(
             stop.layer,
-            Layer::Tcp
-                | Layer::Udp
-                | Layer::UdpLite
-                | Layer::Sctp
-                | Layer::Dccp
-                | Layer::Icmp
-                | Layer::Icmpv6
-                | Layer::Arp
-        );
+            Layer::Tcp | Layer::UdpLite | Layer::Sctp | Layer::Dccp | Layer::Icmp | Layer::Icmpv6
+        ) && self
+            .headers()
+            .last()
+            .is_some_and(|last| last.layer == stop.layer);
         match stop.reason {
             // What cannot be named is the payload of the level that was reached, if one was.
             StopReason::UnknownEtherType(_)
@@ -964,8 +961,13 @@ impl<'a, 'h> Walk<'a, 'h> {
         let offset = self.cursor.offset();
         let gre = Gre::decode(&mut self.cursor)?;
         self.push(Layer::Gre, offset)?;
-        // RFC 2637, section 4.1: a packet without payload acknowledges. A keepalive has protocol 0.
-        if self.cursor.ahead().is_empty() && (gre.version == 1 || gre.protocol == 0) {
+        // RFC 2637, section 4.1: the upper half of the key is the length of the payload; without
+        // one the packet acknowledges. A keepalive has protocol 0.
+        let is_empty = match gre.version {
+            1 => gre.key.is_none_or(|key| key >> 16 == 0),
+            _ => gre.protocol == 0 && self.cursor.ahead().is_empty(),
+        };
+        if is_empty {
             return Ok(Next::Payload);
         }
         self.enter_tunnel(Layer::Gre)?;

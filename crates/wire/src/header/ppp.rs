@@ -26,8 +26,9 @@ impl Ppp {
     #[inline]
     pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
         cursor.whole(|cursor| {
-            if cursor.ahead().starts_with(&[0xff, 0x03]) {
-                cursor.take::<2>(Layer::Ppp)?;
+            // 0xff begins no protocol number (RFC 1661, section 6.5).
+            if cursor.peek(Layer::Ppp)? == 0xff && *cursor.take::<2>(Layer::Ppp)? != [0xff, 0x03] {
+                return Err(cursor.stop(Layer::Ppp, StopReason::Malformed));
             }
             let [first] = *cursor.take::<1>(Layer::Ppp)?;
             // RFC 1661, section 2: the last byte is the odd one.
