@@ -1,4 +1,11 @@
 //! Every golden frame says what its text says it does, and any part of it is no worse than short.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail this way"
+)]
 
 use std::fmt::Write;
 use std::fs;

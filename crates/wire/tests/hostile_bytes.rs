@@ -1,4 +1,11 @@
 //! Any bytes at all may come in: the walk ends, within the frame, and says where.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail this way"
+)]
 
 use proptest::prelude::*;
 use wire::{Layers, LinkType, StopReason, TunnelPorts};

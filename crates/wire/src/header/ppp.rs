@@ -69,3 +69,20 @@ impl Pppoe {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_has_one_byte_or_two_with_or_without_address() {
+        let read = |bytes: &[u8]| Ppp::decode(&mut Cursor::new(bytes)).map(|ppp| ppp.protocol);
+        assert_eq!(read(&[0xff, 0x03, 0x00, 0x21]), Ok(Ppp::IPV4));
+        assert_eq!(read(&[0x00, 0x57]), Ok(Ppp::IPV6));
+        assert_eq!(read(&[0x21]), Ok(Ppp::IPV4));
+        let stop = |reason| Err(Stop { layer: Layer::Ppp, offset: 0, reason });
+        assert_eq!(read(&[0xff, 0x04, 0x00, 0x21]), stop(StopReason::Malformed));
+        assert_eq!(read(&[0xff]), stop(StopReason::Truncated));
+        assert_eq!(read(&[0x00]), stop(StopReason::Truncated));
+    }
+}
