@@ -70,8 +70,7 @@ fn json(site: &Site, machine: &Machine, plan: &Plan) -> anyhow::Result<String> {
         command: point.is_usable().then(|| command(machine, point)),
         point,
     });
-    let document =
-        Document { vm: &machine.name, host: &site.host.name, points: places.collect() };
+    let document = Document { vm: &machine.name, host: &site.host.name, points: places.collect() };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
@@ -150,7 +149,9 @@ fn quoted(name: &str) -> String {
     let name = shown(name);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
     match name.as_str() {
-        plain if !plain.is_empty() && plain.chars().all(is_plain) && !plain.starts_with('-') => name,
+        plain if !plain.is_empty() && plain.chars().all(is_plain) && !plain.starts_with('-') => {
+            name
+        }
         // After `--` nothing is an option, but the options of ours stand behind the name.
         _ => format!("'{}'", name.replace('\'', r"'\''")),
     }
