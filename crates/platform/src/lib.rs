@@ -5,8 +5,11 @@
 //! linked: netlink, OVSDB and libvirt are spoken over their sockets.
 
 mod clock;
+mod libvirt;
 mod netlink;
+mod ovsdb;
 mod proc;
+mod stream;
 mod watch;
 
 use std::io;
@@ -72,7 +75,8 @@ impl Watcher {
     pub fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (netlink, proc) = (Waker::new()?, Waker::new()?);
-        let wakers = vec![netlink.clone(), proc.clone()];
+        let (ovsdb, libvirt) = (Waker::new()?, Waker::new()?);
+        let wakers = vec![netlink.clone(), proc.clone(), ovsdb.clone(), libvirt.clone()];
         // Made first, so that the threads that did start end if another does not.
         let mut watcher = Self { shared, wakers, threads: Vec::new() };
         let targets = Arc::new(Targets::new(netlink));
@@ -81,6 +85,12 @@ impl Watcher {
             move |shared| netlink::watch(shared, &targets, &proc)
         })?;
         watcher.spawn("watch proc", move |shared| proc::watch(shared, &targets, &proc))?;
+        watcher.spawn("watch ovsdb", move |shared| {
+            ovsdb::watch(&ovsdb::socket_path(), shared, &ovsdb);
+        })?;
+        watcher.spawn("watch libvirt", move |shared| {
+            libvirt::watch(&libvirt::Place::default(), shared, &libvirt);
+        })?;
         Ok(watcher)
     }
 
@@ -141,7 +151,8 @@ impl Drop for Outbox {
 }
 
 /// The sources of a host and how each is read.
-const READERS: [(Source, fn(&Outbox, Instant)); 1] = [(Source::Proc, read_kernel)];
+const READERS: [(Source, fn(&Outbox, Instant)); 3] =
+    [(Source::Proc, read_kernel), (Source::Ovsdb, read_ovsdb), (Source::Libvirt, read_libvirt)];
 
 /// Processes first: they say in which namespaces there is something to read.
 fn read_kernel(outbox: &Outbox, _end: Instant) {
@@ -150,6 +161,18 @@ fn read_kernel(outbox: &Outbox, _end: Instant) {
     outbox.put(Source::Proc, processes.map(Facts::Processes));
     for (source, facts) in netlink::read_once(targets) {
         outbox.put(source, facts);
+    }
+}
+
+fn read_ovsdb(outbox: &Outbox, end: Instant) {
+    if let Some(facts) = ovsdb::read_once(&ovsdb::socket_path(), end) {
+        outbox.put(Source::Ovsdb, facts.map(Facts::OpenVSwitch));
+    }
+}
+
+fn read_libvirt(outbox: &Outbox, end: Instant) {
+    if let Some(facts) = libvirt::read_once(&libvirt::Place::default(), end) {
+        outbox.put(Source::Libvirt, facts.map(Facts::Libvirt));
     }
 }
 

@@ -66,6 +66,11 @@ impl Mailbox {
         self.arrived.notify_all();
     }
 
+    /// Whether `source` has reported and not said its last words.
+    pub(crate) fn has_heard(&self, source: &Source) -> bool {
+        self.lock().last.contains_key(source)
+    }
+
     /// The oldest unread report, waiting at most `timeout` for one.
     pub(crate) fn take(&self, timeout: Duration) -> Option<Report> {
         let deadline = Instant::now().checked_add(timeout);

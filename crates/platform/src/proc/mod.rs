@@ -19,7 +19,6 @@ use inventory::facts::{Facts, NamespaceId, ProcessFacts, Source};
 use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub(crate) use self::qemu::parse_uuid;
 use self::scan::{Depth, Scanner};
 use crate::netlink::{Target, Targets};
 use crate::watch::{Shared, Waker, wait};
@@ -58,8 +57,9 @@ pub(crate) fn watch(shared: &Shared, targets: &Targets, waker: &Waker) {
     while !shared.is_stopped() {
         match watch.scan(depth) {
             Ok(facts) => {
-                targets.set(self::targets(&facts));
+                let found = self::targets(&facts);
                 shared.mailbox.put(Source::Proc, Ok(Facts::Processes(facts)));
+                targets.set(found);
             }
             Err(error) => shared.mailbox.put(Source::Proc, Err(refusal(&error))),
         }

@@ -45,8 +45,10 @@ pub(super) struct Scanner {
 struct Seen {
     stat: Stat,
     at: Instant,
-    /// `None` where it may not be read.
+    /// `None` where it could not be read.
     namespace: Option<NamespaceId>,
+    /// Whether it could not for want of rights.
+    is_hidden: bool,
     qemu: Option<Qemu>,
 }
 
@@ -185,10 +187,12 @@ impl Scanner {
             self.seen.remove(&pid);
             return;
         };
-        let mut seen = Seen { stat, at: Instant::now(), namespace: Some(own), qemu: None };
+        let mut seen =
+            Seen { stat, at: Instant::now(), namespace: Some(own), is_hidden: false, qemu: None };
         if !seen.stat.is_kernel {
             let namespace = process.network_namespace();
             seen.namespace = namespace.as_ref().ok().copied();
+            seen.is_hidden = namespace.as_ref().is_err_and(is_denied);
             let arguments = match process.program() {
                 Some(program) if super::qemu::is_qemu(&program) => process.arguments(),
                 _ => Ok(Vec::new()),
@@ -197,7 +201,7 @@ impl Scanner {
                 let started = self.time_of(seen.stat.started);
                 let mut qemu = Qemu::new(pid, started, seen.namespace.unwrap_or(own), line);
                 qemu.read_taps(process, &self.root);
-                if namespace.is_err() && qemu.gap.is_none() {
+                if seen.is_hidden && qemu.gap.is_none() {
                     qemu.gap = Some(qemu.sentence(process, &self.root, "ns/net"));
                 }
                 seen.qemu = Some(qemu);
@@ -365,8 +369,7 @@ impl Scanner {
         let mut gaps: Vec<String> =
             self.seen.values().filter_map(|seen| seen.qemu.as_ref()?.gap.clone()).collect();
         gaps.sort();
-        let hidden = self.seen.values().filter(|s| s.namespace.is_none() && s.qemu.is_none());
-        let hidden = hidden.count();
+        let hidden = self.seen.values().filter(|s| s.is_hidden && s.qemu.is_none()).count();
         if hidden > 0 {
             gaps.push(format!(
                 "cannot read the network namespace of {hidden} processes of other users, \
@@ -411,15 +414,15 @@ impl Qemu {
 
     /// Asks the kernel which tap each descriptor is: a tap may have been renamed.
     fn read_taps(&mut self, process: &Process, root: &Path) {
-        let mut is_denied = false;
+        let mut has_denied = false;
         for (nic, fd) in self.facts.nics.iter_mut().zip(&self.fds) {
             let Some(fd) = *fd else { continue };
             match process.tap_of(root, fd) {
                 Ok(tap) => nic.tap = tap,
-                Err(error) => is_denied |= error.kind() == io::ErrorKind::PermissionDenied,
+                Err(error) => has_denied |= is_denied(&error),
             }
         }
-        if is_denied {
+        if has_denied {
             self.gap = Some(self.sentence(process, root, "fdinfo"));
         }
     }
@@ -433,6 +436,10 @@ impl Qemu {
              cap_sys_ptrace"
         )
     }
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// The name of a user, or the number where it has none.
