@@ -1,8 +1,10 @@
 //! `overtap plan`: ranks every place where a VM's packets can be seen.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
+use anyhow::Context;
 use inventory::{Machine, Site};
 use plan::{Interface, Plan, Point};
 use select::Ownership;
@@ -45,7 +47,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Output::Text => text(site, machine, &plan, args.explain),
         Output::Json => json(site, machine, &plan)?,
     };
-    crate::commands::print_out(&text)?;
+    std::io::stdout().write_all(text.as_bytes()).context("printing the plan")?;
     Ok(if plan.best().is_some() { Exit::Done } else { Exit::Failed })
 }
 
@@ -152,7 +154,6 @@ fn quoted(name: &str) -> String {
         plain if !plain.is_empty() && plain.chars().all(is_plain) && !plain.starts_with('-') => {
             name
         }
-        // After `--` nothing is an option, but the options of ours stand behind the name.
         _ => format!("'{}'", name.replace('\'', r"'\''")),
     }
 }
