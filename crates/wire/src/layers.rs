@@ -5,9 +5,9 @@
 
 use crate::header::{
     Ah, Arp, Capwap, CiscoMetadata, ETag, Erspan2, Erspan3, EtherIp, Ethernet, FabricPath, Geneve,
-    Gre, Gtpu, Gue, Icmp, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, L2tp, Lisp, Llc, Mpls, Nsh,
-    Null, Pbb, Ports, Ppp, Pppoe, PwControlWord, Sctp, Sll, Sll2, Tcp, Teredo, Ttag, Tzsp, Udp,
-    Vlan, VnTag, Vxlan, VxlanGpe, ethertype,
+    Gre, Gtpu, Gue, Icmp, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, L2tp, Lisp, Llc, Macsec, Mpls,
+    Nsh, Null, Pbb, Ports, Ppp, Pppoe, Prefix, PwControlWord, Sctp, Sll, Sll2, Tcp, Teredo, Ttag,
+    Tzsp, Udp, Vlan, VnTag, Vxlan, VxlanGpe, Wlan, ethertype,
 };
 use crate::{Cursor, Layer, Level, LinkType, Stop, StopReason, TunnelPorts, UdpTunnel};
 
@@ -227,6 +227,8 @@ enum Next {
     Gre,
     Ppp,
     Nsh,
+    Wlan,
+    Link(LinkType),
 }
 
 impl Walk<'_> {
@@ -261,10 +263,101 @@ impl Walk<'_> {
             LinkType::NULL | LinkType::LOOP => self.null(),
             LinkType::LINUX_SLL => self.sll(),
             LinkType::LINUX_SLL2 => self.sll2(),
+            _ => self.rare_link(link),
+        }
+    }
+
+    fn rare_link(&mut self, link: LinkType) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        if let Some(prefix) = Prefix::decode(&mut self.cursor, link) {
+            let prefix = prefix?;
+            // Notes within notes end here, for every one of them is a header.
+            self.push(Layer::Capture, offset)?;
+            return Ok(Next::Link(prefix.link));
+        }
+        match link {
+            LinkType::RAW_BSD => Ok(Next::Ip),
+            LinkType::MPLS => Ok(Next::Mpls),
+            LinkType::PPPOE => Ok(Next::EtherType(ethertype::PPPOE)),
+            LinkType::IEEE802_11 => Ok(Next::Wlan),
+            // RFC 1547, section 4.3.1: Cisco's addresses are 0x0f and 0x8f, PPP's is 0xff.
+            LinkType::PPP_HDLC | LinkType::PPP
+                if matches!(self.cursor.ahead(), [0x0f | 0x8f, ..]) =>
+            {
+                self.chdlc()
+            }
+            LinkType::PPP_HDLC | LinkType::PPP => Ok(Next::Ppp),
+            LinkType::CISCO_HDLC => self.chdlc(),
+            LinkType::FRAME_RELAY => self.frame_relay(),
+            LinkType::IPOIB => {
+                // A global routing header of 40 bytes, an EtherType, 2 bytes of reserve
+                // (RFC 4391, section 6).
+                let [.., t0, t1, _, _] = *self.cursor.take::<44>(Layer::Capture)?;
+                self.push(Layer::Capture, offset)?;
+                Ok(Next::EtherType(u16::from_be_bytes([t0, t1])))
+            }
             LinkType(other) => {
                 Err(self.cursor.stop(Layer::Raw, StopReason::UnknownLinkType(other)))
             }
         }
+    }
+
+    /// Cisco HDLC: address, control, EtherType (RFC 1547, section 4.3.1).
+    fn chdlc(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let [_, _, t0, t1] = *self.cursor.take::<4>(Layer::ChdlcCisco)?;
+        self.push(Layer::ChdlcCisco, offset)?;
+        match u16::from_be_bytes([t0, t1]) {
+            CHDLC_KEEPALIVE => Ok(Next::Payload),
+            protocol => Ok(Next::EtherType(protocol)),
+        }
+    }
+
+    /// Q.922 address of 2 bytes, control, network layer identifier (RFC 2427, section 3).
+    fn frame_relay(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let [_, last, control, nlpid] = *self.cursor.take::<4>(Layer::FrameRelay)?;
+        self.push(Layer::FrameRelay, offset)?;
+        match (last & 1, control, nlpid) {
+            (1, 0x03, 0xcc) => Ok(Next::Ipv4),
+            (1, 0x03, 0x8e) => Ok(Next::Ipv6),
+            (1, 0x03, 0xcf) => Ok(Next::Ppp),
+            // Cisco's encapsulation has an EtherType in place of control and identifier.
+            (1, 0x08, 0x00) => Ok(Next::Ipv4),
+            (1, 0x86, 0xdd) => Ok(Next::Ipv6),
+            _ => Err(self.unknown(StopReason::Unsupported)),
+        }
+    }
+
+    fn wlan(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let wlan = Wlan::decode(&mut self.cursor)?;
+        self.push(Layer::Wlan, offset)?;
+        let stop = |reason| Err(self.cursor.stop(Layer::Wlan, reason));
+        match wlan {
+            Wlan { carries_packet: false, .. } => Ok(Next::Payload),
+            Wlan { is_protected: true, .. } => stop(StopReason::Encrypted),
+            Wlan { fragment: 1.., .. } => stop(StopReason::Fragment),
+            Wlan { is_aggregate: true, .. } => stop(StopReason::Unsupported),
+            _ => Ok(Next::Llc),
+        }
+    }
+
+    fn macsec(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let tag = Macsec::decode(&mut self.cursor)?;
+        self.push(Layer::Macsec, offset)?;
+        if tag.is_encrypted {
+            return Err(self.cursor.stop(Layer::Macsec, StopReason::Encrypted));
+        }
+        let len = match usize::from(tag.short_len) {
+            0 => self.cursor.ahead().len().saturating_sub(Macsec::ICV_LEN),
+            len => len,
+        };
+        self.cursor.limit(len, StopReason::BeyondLength);
+        let value = u16::from_be_bytes(*self.cursor.take::<2>(Layer::Macsec)?);
+        self.layers.payload = offset_32(self.cursor.offset());
+        Ok(Next::TypeOrLength(value))
     }
 
     #[inline]
@@ -284,6 +377,8 @@ impl Walk<'_> {
             Next::Gre => self.gre(),
             Next::Ppp => self.ppp(),
             Next::Nsh => self.nsh(),
+            Next::Wlan => self.wlan(),
+            Next::Link(link) => self.first(link),
         }
     }
 
@@ -387,10 +482,7 @@ impl Walk<'_> {
             ethertype::SLOW => self.leaf(Layer::Slow),
             ethertype::EAPOL => self.leaf(Layer::Eapol),
             ethertype::LOOP => self.leaf(Layer::Loop),
-            ethertype::MACSEC => {
-                self.leaf(Layer::Macsec)?;
-                Err(self.cursor.stop(Layer::Macsec, StopReason::Encrypted))
-            }
+            ethertype::MACSEC => self.macsec(),
             _ => Err(self.unknown(StopReason::UnknownEtherType(value))),
         }
     }
@@ -641,9 +733,16 @@ impl Walk<'_> {
                 None => return Err(self.cursor.stop(Layer::Udp, StopReason::Malformed)),
             }
         }
-        match self.ports.find(udp.ports.source, udp.ports.destination) {
-            Some(tunnel) => self.udp_tunnel(tunnel),
-            None => Ok(Next::Payload),
+        let (source, destination) = (udp.ports.source, udp.ports.destination);
+        match self.ports.find(source, destination) {
+            // Any client may have the number of a tunnel for its own port, so what is named by
+            // the source port must look like the tunnel too.
+            Some(tunnel)
+                if self.ports.at(destination).is_some() || may_be(tunnel, self.cursor.ahead()) =>
+            {
+                self.udp_tunnel(tunnel)
+            }
+            _ => Ok(Next::Payload),
         }
     }
 
@@ -794,6 +893,8 @@ impl Walk<'_> {
                     _ => Err(self.cursor.stop(Layer::Erspan3, StopReason::Unsupported)),
                 }
             }
+            // Aruba numbers its radio interfaces; what it carries are their frames.
+            ARUBA_FIRST..=ARUBA_LAST => Ok(Next::Wlan),
             protocol => Ok(Next::EtherType(protocol)),
         }
     }
@@ -833,8 +934,9 @@ impl Walk<'_> {
     }
 
     fn null(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
         let null = Null::decode(&mut self.cursor)?;
-        self.push(Layer::Null, 0)?;
+        self.push(Layer::Null, offset)?;
         match null.family {
             2 => Ok(Next::Ipv4),
             10 | 24 | 28 | 30 => Ok(Next::Ipv6),
@@ -843,14 +945,16 @@ impl Walk<'_> {
     }
 
     fn sll(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
         let sll = Sll::decode(&mut self.cursor)?;
-        self.push(Layer::Sll, 0)?;
+        self.push(Layer::Sll, offset)?;
         self.cooked_protocol(sll.protocol)
     }
 
     fn sll2(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
         let sll = Sll2::decode(&mut self.cursor)?;
-        self.push(Layer::Sll2, 0)?;
+        self.push(Layer::Sll2, offset)?;
         self.cooked_protocol(sll.protocol)
     }
 
@@ -910,6 +1014,19 @@ impl Walk<'_> {
     }
 }
 
+/// Whether `payload` may begin with the header of a tunnel that is named by either port.
+fn may_be(tunnel: UdpTunnel, payload: &[u8]) -> bool {
+    match (tunnel, payload) {
+        (UdpTunnel::Gtpu, [first, ..]) => first >> 4 == 0b0011,
+        (UdpTunnel::Teredo, [first, second, ..]) => {
+            first >> 4 == 6 || (*first == 0 && *second <= 1)
+        }
+        (UdpTunnel::L2tp, [_, second, ..]) => matches!(second & 0x0f, 2 | 3),
+        (UdpTunnel::Capwap, [first, ..]) => *first <= 1,
+        _ => false,
+    }
+}
+
 /// An offset in a frame as it is kept; `decode` cuts frames to what fits.
 #[inline]
 #[allow(clippy::cast_possible_truncation)]
@@ -955,6 +1072,13 @@ mod protocol {
 /// LLC service access points (IEEE 802, appendix of assigned addresses).
 const SAP_IP: u8 = 0x06;
 const SAP_STP: u8 = 0x42;
+
+/// The protocol types of GRE that Aruba uses between access points and their controller.
+const ARUBA_FIRST: u16 = 0x8200;
+const ARUBA_LAST: u16 = 0x8240;
+
+/// Keepalives of Cisco HDLC, in place of an EtherType.
+const CHDLC_KEEPALIVE: u16 = 0x8035;
 
 /// Reserved labels (RFC 3032, section 2.1; RFC 5586, section 4).
 const LABEL_IPV4_EXPLICIT_NULL: u32 = 0;

@@ -32,10 +32,12 @@ impl RawLink {
             mac: None,
             is_up: flags & IFF_UP != 0,
             has_carrier: flags & IFF_LOWER_UP != 0,
+            is_promiscuous: flags & IFF_PROMISC != 0,
             mtu: 0,
             kind: LinkKind::Physical,
             master: None,
             pvid: None,
+            vlans: Vec::new(),
             addresses: Vec::new(),
         };
         let mut lower = None;
@@ -273,6 +275,7 @@ const RTMSG_LEN: usize = 12;
 
 const ARPHRD_ETHER: u16 = 1;
 const IFF_UP: u32 = 1;
+const IFF_PROMISC: u32 = 0x100;
 const IFF_LOOPBACK: u32 = 1 << 3;
 const IFF_LOWER_UP: u32 = 1 << 16;
 /// Value of `IFLA_TUN_TYPE` for a device that carries Ethernet frames.

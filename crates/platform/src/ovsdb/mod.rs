@@ -246,6 +246,8 @@ impl Session {
             name: text(row, "name"),
             tag: row.one("tag").and_then(vlan),
             trunks,
+            vlan_mode: row.one("vlan_mode").map(str::to_owned),
+            is_mirror_output: false,
             bond_mode: row.one("bond_mode").map(str::to_owned),
             bond_active: row.one("bond_active_slave").and_then(|mac| mac.parse().ok()),
             interfaces,
