@@ -27,7 +27,7 @@ enum Rights {
 
 impl Guard {
     /// A guard for one observation point.
-    pub fn new(ownership: Ownership) -> Self {
+    pub fn new(ownership: &Ownership) -> Self {
         Self {
             rights: match ownership {
                 Ownership::Whole => Rights::Whole,
@@ -108,13 +108,13 @@ impl<'a> Cleared<'a> {
             packet.checksum = Checksum::Unknown;
         }
         if let Some((macs, rest)) = packet.data.split_at_checked(MACS_LEN)
-            && let Some(untagged) = rest.get(TAG_LEN..).filter(|_| has_tag)
+            && let Some(untagged) = rest.get(usize::from(TAG_LEN)..).filter(|_| has_tag)
         {
             scratch.clear();
             scratch.extend_from_slice(macs);
             scratch.extend_from_slice(untagged);
             packet.data = scratch;
-            packet.wire_len = packet.wire_len.saturating_sub(TAG_LEN as u32);
+            packet.wire_len = packet.wire_len.saturating_sub(u32::from(TAG_LEN));
         }
         Cleared { packet, frame: OwnFrame::default() }
     }
@@ -183,11 +183,11 @@ struct Member {
 }
 
 impl Networks {
-    fn new(identities: Vec<Identity>) -> Self {
+    fn new(identities: &[Identity]) -> Self {
         let mut networks = Self::default();
         for Identity { mac, network } in identities {
             let mut inner_vlan = None;
-            let key = match network {
+            let key = match *network {
                 OnWire::Overlay { vni, tunnel, vlan, .. } => {
                     inner_vlan = vlan;
                     networks.has_gre_tunnel |= tunnel == Encapsulation::Gre;
@@ -198,7 +198,7 @@ impl Networks {
                 OnWire::Untagged => Network::Plain(None),
             };
             networks.has_plain |= matches!(key, Network::Plain(_));
-            networks.members.entry(key).or_default().push(Member { mac, inner_vlan });
+            networks.members.entry(key).or_default().push(Member { mac: *mac, inner_vlan });
         }
         for members in networks.members.values_mut() {
             members.sort_unstable();
@@ -367,7 +367,7 @@ fn is_cut(reason: StopReason) -> bool {
 }
 
 const MACS_LEN: usize = 12;
-const TAG_LEN: usize = 4;
+const TAG_LEN: u8 = 4;
 const UDP: u8 = 17;
 const GRE: u8 = 47;
 /// The protocol type of an Ethernet frame in GRE (RFC 7637, section 3.2).
@@ -389,7 +389,7 @@ mod tests {
         let len = u32::try_from(bytes.len()).unwrap();
         let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
         let layers = Layers::decode(packet.link, packet.data, &ports);
-        Guard::new(ownership).clear(packet, &layers).map(|cleared| cleared.packet().direction)
+        Guard::new(&ownership).clear(packet, &layers).map(|cleared| cleared.packet().direction)
     }
 
     fn vxlan(vni: u32, inner: Inner) -> Frame {
@@ -541,9 +541,9 @@ mod tests {
     #[test]
     fn a_shared_wire_is_never_cleared_unseen() {
         let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &[], 0);
-        let guard = Guard::new(Ownership::Shared(vec![]));
+        let guard = Guard::new(&Ownership::Shared(vec![]));
         assert_eq!(guard.clear_whole(packet).map(|_| ()), Err(DropReason::Undecidable));
-        assert!(Guard::new(Ownership::Whole).clear_whole(packet).is_ok());
+        assert!(Guard::new(&Ownership::Whole).clear_whole(packet).is_ok());
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use wire::{Mac, VlanId, Vni};
 
 /// Which packets at an observation point are the VM's. Made by `plan`, judged by the guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ownership {
     /// The point is the vNIC's own port: every frame there is the VM's.
     Whole,
@@ -17,6 +18,7 @@ pub enum Ownership {
 
 /// How a shared wire names a vNIC: its MAC within one network, never an IP address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct Identity {
     /// The guest's MAC.
     pub mac: Mac,
@@ -25,7 +27,7 @@ pub struct Identity {
 }
 
 /// How a network's frames look on a shared wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OnWire {
     /// A tunnel on the underlay carries them.
     Overlay {
@@ -86,6 +88,7 @@ impl fmt::Display for OnWire {
 
 /// A tunnel format that carries overlay networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Encapsulation {
     /// RFC 7348.
     Vxlan,
@@ -192,6 +195,10 @@ mod tests {
 
     #[test]
     fn what_would_mean_another_network_is_not_read() {
+        let plain = r#"{"mac":"52:54:00:00:00:01","vlan":7}"#;
+        let network = OnWire::Vlan(frames::vlan(7));
+        let expected = Identity { mac: frames::mac(1), network };
+        assert_eq!(serde_json::from_str::<Identity>(plain).unwrap(), expected);
         for json in [
             r#"{"mac":"52:54:00:00:00:01","vlan":4096}"#,
             r#"{"mac":"52:54:00:00:00:01","vni":10}"#,

@@ -141,20 +141,20 @@ fn where_it_is(interface: &Interface) -> String {
 
 /// The command that captures at this point.
 fn command(machine: &Machine, point: &Point) -> String {
-    format!("overtap capture {} --point {}", quoted(&machine.name), point.kind.word())
+    // Behind `--` nothing is an option, whatever it begins with.
+    let end_of_options = if machine.name.starts_with('-') { "-- " } else { "" };
+    let name = quoted(&machine.name);
+    format!("overtap capture --point {} {end_of_options}{name}", point.kind.word())
 }
 
-/// A name as one word of a shell, whatever is in it; a leading `-` is no option.
+/// A name as one word of a shell, whatever is in it.
 fn quoted(name: &str) -> String {
     let name = shown(name);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
-    match name.as_str() {
-        plain if !plain.is_empty() && plain.chars().all(is_plain) && !plain.starts_with('-') => {
-            name
-        }
-        // After `--` nothing is an option, but the options of ours stand behind the name.
-        _ => format!("'{}'", name.replace('\'', r"'\''")),
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name;
     }
+    format!("'{}'", name.replace('\'', r"'\''"))
 }
 
 /// A name without anything that could move a terminal's cursor.
