@@ -47,6 +47,8 @@ pub struct FileAccount {
 /// What became of a capture, in the end.
 #[derive(Debug)]
 pub struct Summary {
+    /// Packets written of each observation point, in the order of their numbers.
+    pub written: Vec<u64>,
     /// What was written to all files, those deleted since included.
     pub totals: Totals,
     /// Packets taken but not in any file, because writing failed or the reader went away.
