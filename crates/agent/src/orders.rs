@@ -12,7 +12,7 @@ use crate::Sandbox;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// First of all: what to write where. Answered by [`News::Ready`] or [`News::Failed`].
-    Start(Job),
+    Start(Box<Job>),
     /// The packet socket of the job's next point comes with this message: read it from now on.
     AddSocket,
     /// From this time on (nanoseconds since 1970) what this point shows is somebody else's.

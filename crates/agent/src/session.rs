@@ -4,7 +4,7 @@
 //! a process of its own, sees packets and holds no rights. Between them runs one line.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -112,9 +112,9 @@ impl Session {
             .iter()
             .map(|interface| open(interface, request, ring))
             .collect::<Result<Vec<_>, _>>()?;
-        let session = Self::launch(&job(request, ring), ring)?;
-        for socket in sockets {
-            session.order(&Order::AddSocket, Some(socket))?;
+        let session = Self::launch(job(request, ring), ring)?;
+        for socket in &sockets {
+            session.order(&Order::AddSocket, Some(socket.as_fd()))?;
         }
         Ok(session)
     }
@@ -172,7 +172,7 @@ impl Session {
     }
 
     /// Starts the engine and waits until its output is open and its fences are up.
-    fn launch(job: &Job, ring: RingSize) -> Result<Self, SessionError> {
+    fn launch(job: Job, ring: RingSize) -> Result<Self, SessionError> {
         let failed = |source| SessionError::Engine { what: "could not be started", source };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         let stdout = if job.output.path.is_none() { Stdio::inherit() } else { Stdio::null() };
@@ -184,7 +184,7 @@ impl Session {
             .spawn()
             .map_err(failed)?;
         let mut session = Self { engine, channel, sandbox: Sandbox::default(), ring };
-        session.order(&Order::Start(job.clone()), None)?;
+        session.order(&Order::Start(Box::new(job)), None)?;
         match session.receive()? {
             News::Ready(sandbox) => Ok(Self { sandbox, ..session }),
             News::Failed { message } => Err(SessionError::Refused(message)),
@@ -192,8 +192,8 @@ impl Session {
         }
     }
 
-    fn order(&self, order: &Order, socket: Option<OwnedFd>) -> Result<(), SessionError> {
-        self.channel.send(order, socket.as_ref().map(AsFd::as_fd)).map_err(broken)
+    fn order(&self, order: &Order, socket: Option<BorrowedFd<'_>>) -> Result<(), SessionError> {
+        self.channel.send(order, socket).map_err(broken)
     }
 
     fn receive(&mut self) -> Result<News, SessionError> {

@@ -84,14 +84,10 @@ pub(crate) fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> 
 pub(crate) fn bind(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
     let mut address = link_address(ifindex)?;
     // The protocol is in network byte order (packet(7)).
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_protocol = ETH_P_ALL.to_be();
     // SAFETY: the pointer and length describe `address`, which outlives the call.
     let result = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-        )
+        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), socklen::<libc::sockaddr_ll>())
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -99,7 +95,7 @@ pub(crate) fn bind(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
 /// The interface the socket is bound to, or `None` once that interface was unregistered.
 pub(crate) fn bound_interface(socket: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     let mut address = link_address(0)?;
-    let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    let mut len = socklen::<libc::sockaddr_ll>();
     // SAFETY: the kernel writes at most `len` bytes into `address` and updates `len`.
     let result =
         unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len) };
@@ -209,7 +205,7 @@ fn set_option<T>(
             level,
             name,
             std::ptr::from_ref(value).cast(),
-            size_of::<T>() as libc::socklen_t,
+            socklen::<T>(),
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -222,12 +218,19 @@ fn option<T: Plain>(
 ) -> io::Result<T> {
     // SAFETY: `Plain` types are integers and structs of integers, for which zero is a value.
     let mut value: T = unsafe { zeroed() };
-    let mut len = size_of::<T>() as libc::socklen_t;
+    let mut len = socklen::<T>();
     // SAFETY: the kernel writes at most `len` bytes into `value`.
     let result = unsafe {
         libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}
+
+/// The size of a type as the kernel wants it.
+const fn socklen<T>() -> libc::socklen_t {
+    #[expect(clippy::cast_possible_truncation, reason = "structures of at most some hundred bytes")]
+    let len = size_of::<T>() as libc::socklen_t;
+    len
 }
 
 /// Types made of integers only, so that any bytes are a value.
@@ -238,7 +241,7 @@ impl Plain for libc::tpacket_stats_v3 {}
 fn link_address(ifindex: u32) -> io::Result<libc::sockaddr_ll> {
     // SAFETY: sockaddr_ll is made of integers, for which zero is a value.
     let mut address: libc::sockaddr_ll = unsafe { zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_family = AF_PACKET;
     address.sll_ifindex = index(ifindex)?;
     Ok(address)
 }
@@ -248,6 +251,9 @@ fn index(ifindex: u32) -> io::Result<libc::c_int> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "interface index out of range"))
 }
 
+// 16-bit fields of `sockaddr_ll` for which libc has `c_int` constants.
+const AF_PACKET: u16 = 17;
+const ETH_P_ALL: u16 = 3;
 const TPACKET_V3: libc::c_int = 2;
 const TP_STATUS_KERNEL: u32 = 0;
 const TP_STATUS_USER: u32 = 1;

@@ -293,7 +293,6 @@ const RTMSG_LEN: usize = 12;
 
 const ARPHRD_ETHER: u16 = 1;
 const IFF_UP: u32 = 1;
-const IFF_PROMISC: u32 = 0x100;
 const IFF_LOOPBACK: u32 = 1 << 3;
 const IFF_PROMISC: u32 = 1 << 8;
 const IFF_LOWER_UP: u32 = 1 << 16;
