@@ -122,6 +122,8 @@ pub enum Layer {
     Sll,
     /// Linux cooked capture, version 2.
     Sll2,
+    /// IP over InfiniBand (RFC 4391), behind a global routing header.
+    Ipoib,
     /// What a capturing device put before the frame: radio, direction, process.
     Capture,
     /// IEEE 802.11.
@@ -203,6 +205,7 @@ impl Layer {
             Self::Null => "null",
             Self::Sll => "sll",
             Self::Sll2 => "sll2",
+            Self::Ipoib => "ipoib",
             Self::Capture => "capture",
             Self::Wlan => "wlan",
             Self::Lldp => "lldp",

@@ -18,6 +18,15 @@ pub struct Header {
     pub layer: Layer,
     /// Its first byte, counted from the start of the frame.
     pub offset: u32,
+    /// Named, so that an array of headers is cleared as one piece.
+    padding: [u8; 3],
+}
+
+impl Header {
+    #[inline]
+    const fn new(layer: Layer, offset: u32) -> Self {
+        Self { layer, offset, padding: [0; 3] }
+    }
 }
 
 /// The headers of one frame, outermost first, and where understanding them ended.
@@ -52,7 +61,7 @@ impl Layers {
             payload: 0,
             payload_end: 0,
             stop: None,
-            headers: [Header { layer: Layer::Raw, offset: 0 }; Self::MAX_HEADERS],
+            headers: [Header::new(Layer::Raw, 0); Self::MAX_HEADERS],
         }
     }
 
@@ -559,8 +568,8 @@ impl<'a, 'h> Walk<'a, 'h> {
             LinkType::IPOIB => {
                 // A global routing header of 40 bytes, an EtherType, 2 bytes of reserve
                 // (RFC 4391, section 6).
-                let [.., t0, t1, _, _] = *self.cursor.take::<44>(Layer::Capture)?;
-                self.push(Layer::Capture, offset)?;
+                let [.., t0, t1, _, _] = *self.cursor.take::<44>(Layer::Ipoib)?;
+                self.push(Layer::Ipoib, offset)?;
                 Ok(Next::EtherType(u16::from_be_bytes([t0, t1])))
             }
             LinkType(other) => {
@@ -1077,7 +1086,7 @@ impl<'a, 'h> Walk<'a, 'h> {
         let Some(slot) = self.headers.get_mut(usize::from(self.len)) else {
             return Err(Stop { layer, offset, reason: StopReason::TooManyHeaders });
         };
-        *slot = Header { layer, offset: offset_32(offset) };
+        *slot = Header::new(layer, offset_32(offset));
         if self.is_fresh && !layer.is_tunnel() && layer != Layer::Capture {
             self.starts |= 1 << self.len;
             self.is_fresh = false;

@@ -50,24 +50,30 @@ impl<'a> Level<'a> {
     /// Where one packet has several tunnel headers in a row, it is the one that names the mirror
     /// session or network: ERSPAN of GRE and ERSPAN, VXLAN-GPE of VXLAN-GPE and NSH.
     pub fn tunnel(&self) -> Option<Tunnel> {
+        let last = *self.before.last()?;
+        if !last.layer.is_tunnel() {
+            return self.tunnel_without_header(last);
+        }
         let carriers = self.before.iter().rev().take_while(|header| header.layer.is_tunnel());
         let named = carriers.clone().find_map(|header| match header.layer {
             Layer::Nsh | Layer::PwControlWord => None,
             _ => self.tunnel_of(*header),
         });
-        named.or_else(|| carriers.clone().find_map(|header| self.tunnel_of(*header))).or_else(
-            || {
-                let last = *self.before.last()?;
-                match (last.layer, self.own.first().map(|header| header.layer)) {
-                    (Layer::Mpls, _) => self.tunnel_of(last),
-                    (_, Some(Layer::Mpls)) => self.own.first().and_then(|h| self.tunnel_of(*h)),
-                    (Layer::Capture, _) => None,
-                    (Layer::Udp, _) => Some(Tunnel::Gue),
-                    (last, Some(Layer::Ethernet)) if !is_ip(last) => Some(Tunnel::Bridged),
-                    _ => Some(Tunnel::IpInIp),
-                }
-            },
-        )
+        named.or_else(|| carriers.clone().find_map(|header| self.tunnel_of(*header)))
+    }
+
+    /// What carried this level where it follows `last`, a header of the level around it.
+    fn tunnel_without_header(&self, last: Header) -> Option<Tunnel> {
+        let first = self.own.first().copied();
+        match (last.layer, first.map(|header| header.layer)) {
+            // Notes of the capturing device: this is the outermost level.
+            (Layer::Capture, _) => None,
+            (Layer::Mpls, _) => self.tunnel_of(last),
+            (_, Some(Layer::Mpls)) => self.tunnel_of(first?),
+            (Layer::Udp, _) => Some(Tunnel::Gue),
+            (last, Some(Layer::Ethernet)) if !is_ip(last) => Some(Tunnel::Bridged),
+            _ => Some(Tunnel::IpInIp),
+        }
     }
 
     /// The addresses of the Ethernet header, or of the IEEE 802.11 data frame.

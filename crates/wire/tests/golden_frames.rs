@@ -39,8 +39,8 @@ fn read(path: &Path) -> Golden {
     let text = fs::read_to_string(path).unwrap();
     let (head, body) = text.split_once("\n\n").unwrap();
     let field = |name: &str| -> Vec<String> {
-        let lines = head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        lines.map(str::to_owned).collect()
+        let lines = head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
+        lines.map(|value| value.trim().to_owned()).collect()
     };
     let bytes = body
         .lines()
