@@ -177,3 +177,6 @@ const COALESCE: Duration = Duration::from_millis(50);
 /// `ip netns add` makes its file first and mounts the namespace on it then.
 const GATHER: Duration = Duration::from_millis(5);
 const STATE_DIRECTORIES: [&str; 3] = ["/run/netns", "/run/docker/netns", "/run/libvirt/qemu"];
+
+#[cfg(test)]
+mod tests;
