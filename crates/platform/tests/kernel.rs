@@ -3,6 +3,9 @@
 //! Each test makes its links in namespaces of its own (`unshare`) and runs the watcher there, so
 //! the machine's links are not touched. Without root it says so and is not run.
 
+// clippy.toml allows these in tests; helpers of a test file are not known to be of one.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
