@@ -337,7 +337,8 @@ const RTNH_F_DEAD: u8 = 1;
 const NETNSA_NSID: u16 = 1;
 pub(super) const NETNSA_FD: u16 = 3;
 
-#[cfg(all(test, target_endian = "little"))]
+#[cfg(test)]
+#[cfg(target_endian = "little")]
 mod tests {
     use proptest::prelude::*;
     use wire::Mac;
