@@ -1,1 +1,12 @@
 //! Sources of packets: interfaces and capture files.
+
+mod error;
+mod input;
+mod interface;
+mod ring;
+mod sys;
+
+pub use error::OpenError;
+pub use input::{Input, InputError};
+pub use interface::InterfaceCounters;
+pub use ring::{Condition, Opening, Ring, RingCounters, RingSize, Side};

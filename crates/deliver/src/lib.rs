@@ -1,1 +1,19 @@
 //! Sinks for packets: capture files and rings of them.
+//!
+//! A sink writes down what it is given and accounts for it to the packet. It selects nothing:
+//! what arrives here was asked for and cleared.
+
+mod account;
+mod error;
+mod file_name;
+mod file_sink;
+mod free_space;
+mod outlet;
+mod place;
+mod schedule;
+mod settings;
+
+pub use account::{FileAccount, PointCounters, Summary, Totals};
+pub use error::SinkError;
+pub use file_sink::{End, FileSink, Outcome};
+pub use settings::{Destination, Existing, FileSettings, Interval, Ring, StopLimits, WhenSlow};

@@ -4,7 +4,9 @@
 //! before: states are compared, events are never trusted (two changes may come as one, one change
 //! may come twice).
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use wire::{Mac, Timestamp, VlanId, Vni};
@@ -21,8 +23,9 @@ pub struct Report {
 }
 
 /// A source of facts. Two reports with equal source replace each other.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+///
+/// Its text is one word, `ovsdb` or `netlink:4026531840`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// The kernel's links, neighbours, FDB and routes in one network namespace, by netlink.
     Netlink(NamespaceId),
@@ -34,6 +37,36 @@ pub enum Source {
     Libvirt,
     /// Frames seen on an observation point.
     Wire,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Netlink(NamespaceId(inode)) => write!(f, "netlink:{inode}"),
+            Self::Proc => f.write_str("proc"),
+            Self::Ovsdb => f.write_str("ovsdb"),
+            Self::Libvirt => f.write_str("libvirt"),
+            Self::Wire => f.write_str("wire"),
+        }
+    }
+}
+
+impl FromStr for Source {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        match text.split_once(':').unwrap_or((text, "")) {
+            ("netlink", inode) => {
+                let inode = inode.parse().map_err(|_| UnknownWord)?;
+                Ok(Self::Netlink(NamespaceId(inode)))
+            }
+            ("proc", "") => Ok(Self::Proc),
+            ("ovsdb", "") => Ok(Self::Ovsdb),
+            ("libvirt", "") => Ok(Self::Libvirt),
+            ("wire", "") => Ok(Self::Wire),
+            _ => Err(UnknownWord),
+        }
+    }
 }
 
 /// The facts of one report.
@@ -58,6 +91,51 @@ pub struct NamespaceId(pub u64);
 /// An IEEE/RFC 4122 UUID, compared by its 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uuid(pub [u8; 16]);
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, octet) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{octet:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Uuid {
+    type Err = UnknownWord;
+
+    /// Reads 32 hexadecimal digits, grouped 8-4-4-4-12 by `-` or not at all, in any case.
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let groups: Vec<usize> = text.split('-').map(str::len).collect();
+        if !matches!(groups.as_slice(), [32] | [8, 4, 4, 4, 12]) {
+            return Err(UnknownWord);
+        }
+        let mut octets = [0; 16];
+        let mut digits = text.chars().filter(|c| *c != '-').map(|c| c.to_digit(16));
+        for octet in &mut octets {
+            let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) else {
+                return Err(UnknownWord);
+            };
+            *octet = u8::try_from(high << 4 | low).map_err(|_| UnknownWord)?;
+        }
+        Ok(Self(octets))
+    }
+}
+
+/// A text that is none of the words it could be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownWord;
+
+impl fmt::Display for UnknownWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not one of the known forms")
+    }
+}
+
+impl std::error::Error for UnknownWord {}
 
 /// What netlink says of one network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,6 +167,8 @@ pub struct Link {
     pub is_up: bool,
     /// Carrier present.
     pub has_carrier: bool,
+    /// Takes frames of any address (`IFF_PROMISC`): ports of user-space switches do.
+    pub is_promiscuous: bool,
     /// Largest packet in bytes without link header.
     pub mtu: u32,
     /// What it is.
@@ -97,6 +177,9 @@ pub struct Link {
     pub master: Option<u32>,
     /// Port VLAN of a VLAN-aware bridge (untagged PVID), where set.
     pub pvid: Option<VlanId>,
+    /// VLANs a port of a VLAN-aware bridge lets pass, first and last of each range, the PVID
+    /// included; empty where unknown.
+    pub vlans: Vec<(VlanId, VlanId)>,
     /// Its own addresses with prefix length.
     pub addresses: Vec<(IpAddr, u8)>,
 }
@@ -237,8 +320,12 @@ pub struct QemuProcess {
     /// Its network namespace.
     pub namespace: NamespaceId,
     /// Whether it waits for an incoming migration (`-incoming`) or was told to start paused.
+    ///
+    /// The word stays on the command line after the VM has arrived, so a source that can see
+    /// that the guest has run (CPU time of its vCPU threads) says false.
     pub is_incoming: bool,
-    /// Its network cards in device order.
+    /// Its network cards in device order; a tap held open without a card to it on the command
+    /// line (hotplug) is one without `mac` and `id`.
     pub nics: Vec<QemuNic>,
 }
 
@@ -284,7 +371,7 @@ pub struct OvsFacts {
 }
 
 /// A bridge of Open vSwitch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OvsBridge {
     /// Its name.
     pub name: String,
@@ -295,7 +382,7 @@ pub struct OvsBridge {
 }
 
 /// A port of Open vSwitch: one interface, or several in a bond.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OvsPort {
     /// Its name.
     pub name: String,
@@ -303,6 +390,10 @@ pub struct OvsPort {
     pub tag: Option<VlanId>,
     /// Allowed VLANs of a trunk; empty means all.
     pub trunks: Vec<VlanId>,
+    /// `vlan_mode`, where set: `access`, `trunk`, `native-tagged`, `native-untagged` ...
+    pub vlan_mode: Option<String>,
+    /// Whether a mirror of the bridge puts its copies here: such a port carries nothing else.
+    pub is_mirror_output: bool,
     /// `bond_mode`, where set.
     pub bond_mode: Option<String>,
     /// MAC of the active member, where the switch reports it.
@@ -312,7 +403,7 @@ pub struct OvsPort {
 }
 
 /// An interface of Open vSwitch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OvsInterface {
     /// Its name, for system devices also the kernel's.
     pub name: String,

@@ -3,10 +3,19 @@
 //! Sources report what they see as plain facts ([`facts`]); the resolver makes one [`Site`] of
 //! them and can say why it believes what it says. Pure: no files, sockets, threads or clock.
 
+mod change;
 pub mod facts;
+mod query;
+mod resolver;
 mod site;
+mod text;
+mod timeline;
 
+pub use change::{Change, What, changes};
+pub use query::{Found, Match, MatchedBy, Query, Unfound};
+pub use resolver::Resolver;
 pub use site::{
     Attachment, Evidence, Host, KnownIp, Machine, MachineId, MachineKind, MachineState, Network,
     Site, SourceState, SwitchKind, Uplink, UplinkChoice, Vnic,
 };
+pub use timeline::{Look, Past, Since, Timeline};

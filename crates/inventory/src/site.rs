@@ -1,13 +1,17 @@
 //! The site as overtap believes it to be: machines, their vNICs, and the way of their packets out.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use wire::{Mac, Timestamp, VlanId, Vni};
 
-use crate::facts::{NamespaceId, Source, Uuid};
+use crate::facts::{NamespaceId, Source, UnknownWord, Uuid};
+use crate::text;
 
 /// One host's machines and how each of them is attached, at one time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// The host all of it is about.
     pub host: Host,
@@ -18,30 +22,35 @@ pub struct Site {
 }
 
 /// A physical machine that runs VMs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Its name.
     pub name: String,
 }
 
 /// Whether a source could be read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceState {
     /// Which.
+    #[serde(with = "text::word")]
     pub source: Source,
     /// When it last spoke.
+    #[serde(with = "text::time")]
     pub at: Timestamp,
     /// Why it could not be read, with the remedy; `None` when it could.
     pub problem: Option<String>,
 }
 
 /// A VM, container or network namespace: whatever a person names to see its packets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Who it is, whatever its name or place.
+    #[serde(with = "text::word")]
     pub id: MachineId,
     /// Its name now.
     pub name: String,
+    /// Other names sources have for it: the one it was started with, its title, its domain id.
+    pub aliases: Vec<String>,
     /// What it is.
     pub kind: MachineKind,
     /// What it does now.
@@ -53,8 +62,10 @@ pub struct Machine {
     /// A process of it: QEMU, or one in the namespace.
     pub pid: Option<u32>,
     /// Since when it is as it is here, where known.
+    #[serde(with = "text::optional_time")]
     pub since: Option<Timestamp>,
     /// Why we believe so: one line for each fact and source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
 }
 
@@ -73,8 +84,40 @@ pub enum MachineId {
     Port(String),
 }
 
+impl fmt::Display for MachineId {
+    /// One word, `uuid:3f2a…`, `container:ab12…`, `namespace:4026532001`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uuid(uuid) => write!(f, "uuid:{uuid}"),
+            Self::Container(id) => write!(f, "container:{id}"),
+            Self::Namespace(NamespaceId(inode)) => write!(f, "namespace:{inode}"),
+            Self::Process(pid) => write!(f, "process:{pid}"),
+            Self::Port(id) => write!(f, "port:{id}"),
+        }
+    }
+}
+
+impl FromStr for MachineId {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let (kind, id) = text.split_once(':').ok_or(UnknownWord)?;
+        match kind {
+            "uuid" => id.parse().map(Self::Uuid),
+            "container" => Ok(Self::Container(id.to_owned())),
+            "namespace" => {
+                id.parse().map(|i| Self::Namespace(NamespaceId(i))).map_err(|_| UnknownWord)
+            }
+            "process" => id.parse().map(Self::Process).map_err(|_| UnknownWord),
+            "port" => Ok(Self::Port(id.to_owned())),
+            _ => Err(UnknownWord),
+        }
+    }
+}
+
 /// What kind of machine it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MachineKind {
     /// A virtual machine.
     Vm,
@@ -85,7 +128,8 @@ pub enum MachineKind {
 }
 
 /// What a machine does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MachineState {
     /// It runs here.
     Running,
@@ -99,12 +143,35 @@ pub enum MachineState {
     Shutoff,
 }
 
+impl fmt::Display for MachineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vm => "VM",
+            Self::Container => "container",
+            Self::Namespace => "namespace",
+        })
+    }
+}
+
+impl fmt::Display for MachineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Incoming => "incoming",
+            Self::Outgoing => "outgoing",
+            Self::Shutoff => "shut off",
+        })
+    }
+}
+
 /// A network card of a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vnic {
     /// Its name: the guest's device for namespaces, else `net0`, `net1` ... in device order.
     pub name: String,
     /// The guest's MAC.
+    #[serde(with = "text::optional_word")]
     pub mac: Option<Mac>,
     /// Addresses known for it.
     pub ips: Vec<KnownIp>,
@@ -113,16 +180,17 @@ pub struct Vnic {
 }
 
 /// An address and who says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownIp {
     /// The address.
     pub ip: IpAddr,
     /// Who says so.
+    #[serde(with = "text::word")]
     pub source: Source,
 }
 
 /// Where a vNIC is attached and how its packets leave the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Host side device: tap, veth end, macvtap; `None` where there is none (SR-IOV, vhost-user).
     pub device: Option<String>,
@@ -147,15 +215,18 @@ pub struct Attachment {
     /// Why there is no way out, or why one could not be resolved; empty when all is known.
     pub notes: Vec<String>,
     /// Since when it is attached so, where known.
+    #[serde(with = "text::optional_time")]
     pub since: Option<Timestamp>,
 }
 
 /// A network that carries a vNIC's frames off the host, and the uplinks they take.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// VLAN on the uplink (or on the vSwitch, for an overlay), where tagged.
+    #[serde(with = "text::optional_number")]
     pub vlan: Option<VlanId>,
     /// Overlay number, when a tunnel carries the frames.
+    #[serde(with = "text::optional_number")]
     pub vni: Option<Vni>,
     /// Tunnel type: `vxlan`, `geneve`, `gre`; `None` without a tunnel.
     pub tunnel: Option<String>,
@@ -170,7 +241,7 @@ pub struct Network {
 }
 
 /// A physical card that leads out of a vSwitch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uplink {
     /// Device name.
     pub device: String,
@@ -181,7 +252,8 @@ pub struct Uplink {
 }
 
 /// How it is known whether a NIC-team member carries a VM's frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum UplinkChoice {
     /// The only uplink.
     Only,
@@ -198,9 +270,11 @@ pub enum UplinkChoice {
 }
 
 /// What a switch is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SwitchKind {
     /// Open vSwitch.
+    #[serde(rename = "openvswitch")]
     OpenVSwitch,
     /// A bridge of the Linux kernel.
     LinuxBridge,
@@ -208,11 +282,22 @@ pub enum SwitchKind {
     Macvtap,
 }
 
+impl fmt::Display for SwitchKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OpenVSwitch => "Open vSwitch",
+            Self::LinuxBridge => "Linux bridge",
+            Self::Macvtap => "macvtap",
+        })
+    }
+}
+
 /// One line of why the resolver believes something.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// What is believed, a sentence: `tap vnet0 belongs to it`.
     pub claim: String,
     /// Who says so.
+    #[serde(with = "text::word")]
     pub source: Source,
 }

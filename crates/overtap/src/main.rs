@@ -4,8 +4,10 @@
 
 mod commands;
 mod exit;
+mod quantity;
+mod site;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 
@@ -23,6 +25,16 @@ enum Command {
     Plan(commands::plan::Args),
     Capture(commands::capture::Args),
     Decode(commands::decode::Args),
+    /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the man page.
+    Man,
+    /// Reads packets for a capture; started by it, never by hand.
+    #[command(name = agent::ENGINE_WORD, hide = true)]
+    CaptureEngine,
 }
 
 /// How results are printed.
@@ -40,9 +52,20 @@ fn main() -> Exit {
         Command::Plan(args) => commands::plan::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+        Command::Man => man(),
+        Command::CaptureEngine => commands::capture::run_engine(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("overtap: {error:#}");
         Exit::of(&error)
     })
+}
+
+fn man() -> anyhow::Result<Exit> {
+    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+    Ok(Exit::Done)
 }

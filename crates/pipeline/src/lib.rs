@@ -1,1 +1,15 @@
 //! The engine: sources, sinks, drop reasons, counters.
+//!
+//! Packets go one way: a [`Source`] lends them, the [`Pipeline`] decides (guard, filter, limits),
+//! a [`Sink`] takes what was cleared. Whatever disappears on the way has a name and a counter in
+//! the [`Ledger`] of its observation point. Pure: time comes in with the packets.
+
+mod ledger;
+mod limits;
+mod merge;
+mod pipeline;
+
+pub use ledger::Ledger;
+pub use limits::{Limit, Limits};
+pub use merge::{Merge, Readiness};
+pub use pipeline::{Pipeline, PointRules, Sink, Source, Treatment, Verdict};

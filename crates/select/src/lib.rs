@@ -3,6 +3,15 @@
 //! Pure: expressions and identities in, verdicts and kernel programs out. It never knows the
 //! inventory; names are resolved before a matcher is built.
 
+pub mod bpf;
+mod filter;
+#[cfg(test)]
+mod frames;
+mod guard;
+mod ownership;
 mod reason;
 
+pub use filter::{Filter, ParseError};
+pub use guard::{Cleared, Guard};
+pub use ownership::{Encapsulation, Identity, OnWire, Ownership};
 pub use reason::DropReason;

@@ -3,8 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A 48-bit MAC address (IEEE 802-2014, section 8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+use serde::{Deserialize, Serialize};
+
+/// A 48-bit MAC address (IEEE 802-2014, section 8). In JSON its text.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(into = "String", try_from = "String")]
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
@@ -48,6 +53,20 @@ impl FromStr for Mac {
     }
 }
 
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = NotAMac;
+
+    fn try_from(text: String) -> Result<Self, NotAMac> {
+        text.parse()
+    }
+}
+
 /// The text is not a MAC address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAMac;
@@ -63,7 +82,7 @@ impl fmt::Display for NotAMac {
 impl std::error::Error for NotAMac {}
 
 /// A VXLAN or GENEVE network identifier: 24 bits on the wire (RFC 7348, section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Vni(u32);
 
 impl Vni {
@@ -92,7 +111,7 @@ impl fmt::Display for Vni {
 /// A VLAN identifier: 12 bits on the wire (IEEE 802.1Q-2022, section 9.6).
 ///
 /// 0 says "priority tag, no VLAN"; 4095 is reserved but occurs, so both are representable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VlanId(u16);
 
 impl VlanId {

@@ -5,9 +5,23 @@
 //! fails, it stops.
 
 mod address;
+mod cursor;
+pub mod file;
+pub mod header;
+mod layer;
+mod layers;
+mod level;
 mod packet;
+mod ports;
+mod stop;
 mod time;
 
 pub use address::{Mac, VlanId, Vni};
+pub use cursor::Cursor;
+pub use layer::Layer;
+pub use layers::{Header, Layers, Levels};
+pub use level::{Fragment, Ip, Level, Macs, Transport, Tunnel, VlanTag};
 pub use packet::{Checksum, Direction, LinkType, Packet, PointId};
+pub use ports::{TunnelPorts, UdpTunnel};
+pub use stop::{Stop, StopReason};
 pub use time::Timestamp;

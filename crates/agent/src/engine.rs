@@ -1,0 +1,344 @@
+//! The process that reads packets: fenced in, fed with sockets, ended by a word or a broken line.
+//!
+//! It knows no inventory and opens nothing but its output. All timers run on `poll`'s own time-out,
+//! so a quiet interface delays nothing.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use capture::{Condition, Ring};
+use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use select::{Filter, Guard};
+use wire::{PointId, Timestamp, TunnelPorts};
+
+use crate::channel::Channel;
+use crate::orders::{End, Job, News, Order, Outcome, PointOrder, Progress};
+use crate::output::OutputSink;
+use crate::sandbox::Sandbox;
+
+/// Runs the engine on the line behind `control` until it is told to stop or the line breaks.
+///
+/// # Errors
+/// Only of the line itself; whatever else goes wrong is reported through it.
+pub fn run_engine(control: OwnedFd) -> io::Result<()> {
+    let mut channel = Channel::new(control);
+    // Ctrl-C reaches every process of the terminal; the session decides what it means.
+    let is_terminated = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())?;
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&is_terminated))?;
+
+    let Some(received) = channel.receive::<Order>()? else { return Ok(()) };
+    let Order::Start(job) = received.message else {
+        return channel.send(&News::Failed { message: "the engine got no job".into() }, None);
+    };
+    match Engine::new(&job, is_terminated) {
+        Ok((engine, sandbox)) => {
+            channel.send(&News::Ready(sandbox), None)?;
+            let outcome = engine.run(&mut channel);
+            channel.send(&News::Ended(Box::new(outcome)), None)
+        }
+        Err(message) => channel.send(&News::Failed { message }, None),
+    }
+}
+
+struct Engine {
+    pipeline: Pipeline,
+    sink: OutputSink,
+    rings: Vec<Ring>,
+    /// For each ring, whether its interface still exists.
+    is_attached: Vec<bool>,
+    /// Points whose sockets have not come yet.
+    awaited: std::vec::IntoIter<PointOrder>,
+    is_terminated: Arc<AtomicBool>,
+    written_until: Timestamp,
+    out_of_order: u64,
+    next_flush: Instant,
+    next_progress: Instant,
+}
+
+impl Engine {
+    /// Opens the output, then gives up every right that was needed for it.
+    fn new(job: &Job, is_terminated: Arc<AtomicBool>) -> Result<(Self, Sandbox), String> {
+        let filter = match &job.expression {
+            Some(text) => Some(Filter::parse(text).map_err(|error| error.to_string())?),
+            None => None,
+        };
+        let sink = OutputSink::open(job, now()).map_err(|error| error.to_string())?;
+        let sandbox = Sandbox::enter(sink.directory());
+        let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
+        let mut ports = TunnelPorts::default();
+        for point in &job.points {
+            point.ownership.add_tunnel_ports(&mut ports);
+        }
+        let now = Instant::now();
+        let engine = Self {
+            pipeline: Pipeline::new(filter, ports, treatment, job.snaplen, job.limits),
+            sink,
+            rings: Vec::new(),
+            is_attached: Vec::new(),
+            awaited: job.points.clone().into_iter(),
+            is_terminated,
+            written_until: Timestamp::ZERO,
+            out_of_order: 0,
+            next_flush: now + FLUSH_EVERY,
+            next_progress: now + PROGRESS_EVERY,
+        };
+        Ok((engine, sandbox))
+    }
+
+    /// Reads until something ends it, then closes the file.
+    fn run(mut self, channel: &mut Channel) -> Outcome {
+        let end = loop {
+            if let Some(end) = self.turn(channel) {
+                break end;
+            }
+        };
+        self.finish(end)
+    }
+
+    /// One round: orders, packets, timers. Returns why the capture ends, once it does.
+    fn turn(&mut self, channel: &mut Channel) -> Option<End> {
+        let wait = self.take_packets();
+        if let Some(end) = self.sink.end() {
+            return Some(end);
+        }
+        if let Some(limit) = self.pipeline.ended() {
+            return Some(End::Limit(limit));
+        }
+        if self.is_terminated.load(Ordering::Relaxed) {
+            return Some(End::Asked);
+        }
+        if let Some(end) = self.keep_time(channel) {
+            return Some(end);
+        }
+        match self.wait(channel, wait) {
+            Ok(Awaited::Orders) => match channel.receive::<Order>() {
+                Ok(Some(received)) => self.obey(received.message, received.descriptor, channel),
+                // The session is gone: nobody is left to say stop.
+                Ok(None) | Err(_) => Some(End::Asked),
+            },
+            Ok(Awaited::Nothing) => None,
+            Ok(Awaited::Trouble) => self.look_after_interfaces(channel),
+            Err(error) => Some(End::OutputFailed(format!("waiting for packets: {error}"))),
+        }
+    }
+
+    /// Takes the packets that are ready, at most a batch. Says how long nothing can be ready for.
+    fn take_packets(&mut self) -> Duration {
+        if !self.awaited.as_slice().is_empty() {
+            return IDLE;
+        }
+        let now = now();
+        let is_pressed = self.rings.len() > 1 && self.rings.iter_mut().any(Ring::is_half_full);
+        for _ in 0..BATCH {
+            match MERGE.choose(&mut self.rings, now, is_pressed) {
+                Readiness::Source(_) if self.sink.is_crowded() => return READER_REST,
+                Readiness::Source(number) => self.take_one(number),
+                Readiness::Wait(duration) => return duration.min(IDLE),
+                Readiness::Empty => return IDLE,
+            }
+            if self.pipeline.ended().is_some() {
+                break;
+            }
+        }
+        Duration::ZERO
+    }
+
+    #[inline]
+    fn take_one(&mut self, number: usize) {
+        let Some(packet) = self.rings.get_mut(number).and_then(Source::next) else { return };
+        if packet.time < self.written_until {
+            self.out_of_order += 1;
+        } else {
+            self.written_until = packet.time;
+        }
+        self.pipeline.offer(packet, &mut self.sink);
+    }
+
+    /// Flushes, turns the ring of files and reports, each when its time has come.
+    fn keep_time(&mut self, channel: &Channel) -> Option<End> {
+        let instant = Instant::now();
+        if instant < self.next_flush {
+            return None;
+        }
+        self.next_flush = instant + FLUSH_EVERY;
+        if let Some(until) = self.pipeline.until()
+            && now() > until.saturating_add(MERGE.grace)
+        {
+            return Some(End::Limit(pipeline::Limit::Time));
+        }
+        self.sink.tick(now());
+        if instant >= self.next_progress {
+            self.next_progress = instant + PROGRESS_EVERY;
+            self.count();
+            // A session that is gone shows at the next wait.
+            let _ = channel.send(&News::Progress(self.progress()), None);
+        }
+        self.sink.end()
+    }
+
+    fn wait(&self, channel: &Channel, longest: Duration) -> io::Result<Awaited> {
+        // A packet that is held back would make its ring readable at once, again and again.
+        let is_holding = !longest.is_zero() && longest < IDLE;
+        let watch = if is_holding { PollFlags::ERR } else { PollFlags::IN };
+        let mut watched = vec![PollFd::new(channel, PollFlags::IN)];
+        for (ring, is_attached) in self.rings.iter().zip(&self.is_attached) {
+            if *is_attached {
+                watched.push(PollFd::new(ring, watch));
+            }
+        }
+        let timer = self.next_flush.saturating_duration_since(Instant::now());
+        let timeout = longest.min(timer);
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        match poll(&mut watched, Some(&timeout)) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Awaited::Nothing),
+            Err(error) => return Err(error.into()),
+        }
+        let mut happened = watched.iter().map(PollFd::revents);
+        if happened.next().is_some_and(|orders| !orders.is_empty()) {
+            return Ok(Awaited::Orders);
+        }
+        let is_trouble = happened.any(|ring| ring.intersects(PollFlags::ERR | PollFlags::HUP));
+        Ok(if is_trouble { Awaited::Trouble } else { Awaited::Nothing })
+    }
+
+    fn obey(
+        &mut self,
+        order: Order,
+        descriptor: Option<OwnedFd>,
+        channel: &Channel,
+    ) -> Option<End> {
+        match order {
+            Order::Start(_) => {}
+            Order::AddSocket => {
+                if let Err(error) = self.add_socket(descriptor) {
+                    let message = format!("the engine cannot read a socket: {error}");
+                    let _ = channel.send(&News::Failed { message }, None);
+                }
+            }
+            Order::Disown { point, at } => {
+                self.pipeline.disown(point as usize, Timestamp::from_nanos(at));
+            }
+            Order::Comment(text) => self.sink.comment(&text),
+            Order::Stop => return Some(End::Asked),
+        }
+        None
+    }
+
+    fn add_socket(&mut self, descriptor: Option<OwnedFd>) -> io::Result<()> {
+        let point = self.awaited.next().ok_or_else(|| io::Error::other("it has no point"))?;
+        let socket = descriptor.ok_or_else(|| io::Error::other("none came with the order"))?;
+        let number = u32::try_from(self.rings.len()).map_err(io::Error::other)?;
+        self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
+        self.is_attached.push(true);
+        let guard = Guard::new(&point.ownership);
+        self.pipeline.add_point(PointRules { guard, owned_until: None });
+        Ok(())
+    }
+
+    /// Finds the interfaces behind errors. Those that are down stay; those that are gone are left.
+    fn look_after_interfaces(&mut self, channel: &Channel) -> Option<End> {
+        for (number, ring) in self.rings.iter().enumerate() {
+            let is_gone = matches!(ring.condition(), Ok(Condition::Gone) | Err(_));
+            let Some(is_attached) = self.is_attached.get_mut(number) else { continue };
+            if *is_attached && is_gone {
+                *is_attached = false;
+                let point = u32::try_from(number).unwrap_or(u32::MAX);
+                let _ = channel.send(&News::PointGone { point }, None);
+            }
+        }
+        let is_any_left = self.is_attached.iter().any(|is_attached| *is_attached);
+        (!is_any_left).then_some(End::InterfacesGone)
+    }
+
+    /// Lets nothing in any more, accounts for every packet in the rings, closes the file.
+    fn finish(mut self, end: End) -> Outcome {
+        for ring in &mut self.rings {
+            // If the kernel refused, packets would still arrive; the limit keeps them out.
+            let _ = ring.shut();
+        }
+        if matches!(end, End::Asked | End::InterfacesGone) {
+            self.pipeline.end_at(now());
+        }
+        // The last packets lie in blocks that are handed over when their timer fires.
+        let deadline = Instant::now() + DRAIN_AT_MOST;
+        loop {
+            std::thread::sleep(MERGE.grace);
+            self.drain();
+            self.count();
+            if self.rings.iter().all(|ring| ring.counters().is_drained())
+                || Instant::now() > deadline
+            {
+                break;
+            }
+        }
+        let ledgers = self.pipeline.ledgers().copied().collect();
+        let sink = self.sink;
+        sink.close(now(), ledgers, end, self.out_of_order)
+    }
+
+    fn drain(&mut self) {
+        while let Readiness::Source(number) = MERGE.choose(&mut self.rings, now(), true) {
+            self.take_one(number);
+        }
+    }
+
+    fn count(&mut self) {
+        for (number, ring) in self.rings.iter_mut().enumerate() {
+            // Only the counts are late if this fails; they are read again at the end.
+            let _ = ring.count();
+            let counters = ring.counters();
+            self.pipeline.count_kernel(number, counters.received, counters.kernel_dropped);
+            self.sink.count(ring.point(), counters);
+        }
+    }
+
+    fn progress(&mut self) -> Progress {
+        let mut progress = Progress {
+            packets: self.pipeline.written(),
+            bytes: self.pipeline.written_bytes(),
+            ..Progress::default()
+        };
+        for ledger in self.pipeline.ledgers() {
+            progress.kernel_dropped += ledger.kernel_dropped;
+            progress.failed += ledger.queue_full + ledger.sink_failed;
+        }
+        progress
+    }
+}
+
+/// What ended a wait.
+enum Awaited {
+    /// The session has something to say, or is gone.
+    Orders,
+    /// An interface is down or gone.
+    Trouble,
+    /// Packets or the time-out.
+    Nothing,
+}
+
+/// The wall clock, which is what the kernel stamps packets with.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// A ring shows a packet at most 40 ms late; the rest is slack for a busy machine.
+const MERGE: Merge = Merge { grace: Duration::from_millis(60) };
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// How long a slow reader of a pipe is given before it is looked at again.
+const READER_REST: Duration = Duration::from_millis(5);
+/// How long a round may sleep when nothing is at hand.
+const IDLE: Duration = Duration::from_secs(1);
+const DRAIN_AT_MOST: Duration = Duration::from_secs(2);
+/// Packets between two looks at clock and orders: about a millisecond of work.
+const BATCH: usize = 4096;

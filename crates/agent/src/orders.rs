@@ -1,0 +1,201 @@
+//! What a session tells its engine, and what the engine tells the session.
+
+use std::path::PathBuf;
+
+use capture::{RingSize, Side};
+use pipeline::{Ledger, Limit, Limits};
+use serde::{Deserialize, Serialize};
+
+use crate::Sandbox;
+
+/// From the session to its engine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// First of all: what to write where. Answered by [`News::Ready`] or [`News::Failed`].
+    Start(Job),
+    /// The packet socket of the job's next point comes with this message: read it from now on.
+    AddSocket,
+    /// From this time on (nanoseconds since 1970) what this point shows is somebody else's.
+    Disown {
+        /// Number of the point.
+        point: u32,
+        /// The time.
+        at: u64,
+    },
+    /// Something a reader of the file must know.
+    Comment(String),
+    /// Let nothing in any more, write what is there, close the file.
+    Stop,
+}
+
+/// From the engine to its session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum News {
+    /// The output is open and the fences are up.
+    Ready(Sandbox),
+    /// Nothing is captured (any more), and why.
+    Failed {
+        /// A sentence that says what to do.
+        message: String,
+    },
+    /// How it goes.
+    Progress(Progress),
+    /// The interface of a point was removed.
+    PointGone {
+        /// Number of the point.
+        point: u32,
+    },
+    /// The file is closed; the engine ends.
+    Ended(Box<Outcome>),
+}
+
+/// What an engine has to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// Where the packets go.
+    pub(crate) output: Output,
+    /// The observation points, in the order in which their sockets come.
+    pub(crate) points: Vec<PointOrder>,
+    /// The expression, as typed.
+    pub(crate) expression: Option<String>,
+    /// Whether tunnels are removed.
+    pub(crate) is_stripped: bool,
+    /// Where to stop.
+    pub(crate) limits: Limits,
+    /// Most bytes kept of each packet.
+    pub(crate) snaplen: u32,
+    /// Lines for the beginning of the file: who, what, why.
+    pub(crate) comments: Vec<String>,
+    /// Names of addresses, for the file.
+    pub(crate) names: Vec<(Address, String)>,
+}
+
+/// An address that has a name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Address {
+    /// IPv4 or IPv6.
+    Ip(std::net::IpAddr),
+    /// A MAC.
+    Mac([u8; 6]),
+}
+
+/// Where packets go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The file, or the first part of the names of a ring's files; `None` is standard output.
+    pub path: Option<PathBuf>,
+    /// Whether an existing file may be replaced.
+    pub force: bool,
+    /// How a ring of files turns; all `None` for one file.
+    pub rotation: Rotation,
+    /// Bytes of the file system that stay free.
+    pub min_free_bytes: u64,
+}
+
+/// When the next file of a ring begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// No file gets larger than this many bytes.
+    pub bytes: Option<u64>,
+    /// A file lasts this many seconds.
+    pub interval_s: Option<u64>,
+    /// At most this many files are kept.
+    pub files: Option<u32>,
+}
+
+impl Rotation {
+    /// Whether there is more than one file.
+    pub const fn is_ring(&self) -> bool {
+        self.bytes.is_some() || self.interval_s.is_some() || self.files.is_some()
+    }
+}
+
+/// An observation point as the engine needs it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PointOrder {
+    /// Name for people and for the file: `web-01/net0 @ hv-1:vnet3`.
+    pub(crate) label: String,
+    /// One sentence about the point, for the file.
+    pub(crate) description: String,
+    /// MAC of the vNIC, where it is the vNIC's own port.
+    pub(crate) mac: Option<[u8; 6]>,
+    /// Whose packets may pass.
+    pub(crate) ownership: select::Ownership,
+    /// Which end of the vNIC it is.
+    pub(crate) side: Side,
+    /// The ring of the socket that comes with it.
+    pub(crate) ring: RingSize,
+}
+
+/// How a capture goes, since its beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Packets written.
+    pub packets: u64,
+    /// Bytes of packets written.
+    pub bytes: u64,
+    /// Packets the kernel's rings had no room for.
+    pub kernel_dropped: u64,
+    /// Packets that were asked for and could not be written.
+    pub failed: u64,
+}
+
+/// How a capture went.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The account of each point, in the order they were added.
+    pub ledgers: Vec<Ledger>,
+    /// The files written, oldest first; those a ring has deleted again are not among them.
+    pub files: Vec<FileReport>,
+    /// Files that a ring has deleted again.
+    pub deleted_files: u64,
+    /// Time of the first and last packet written, in nanoseconds since 1970.
+    pub span: Option<(u64, u64)>,
+    /// Why it ended.
+    pub end: End,
+    /// Packets that had to be written out of the order of time, because a ring was filling up.
+    pub out_of_order: u64,
+}
+
+/// A file that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileReport {
+    /// Where.
+    pub path: PathBuf,
+    /// Packets in it.
+    pub packets: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Why a capture ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// Somebody asked for it.
+    #[default]
+    Asked,
+    /// A limit was reached.
+    Limit(Limit),
+    /// Every interface has gone.
+    InterfacesGone,
+    /// The reader of the pipe has closed it, which is how readers say that they have enough.
+    ReaderClosed,
+    /// The file system has no more room to give.
+    DiskReserve,
+    /// The output failed; what was written before is complete.
+    OutputFailed(String),
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Asked => f.write_str("it was stopped"),
+            Self::Limit(limit) => limit.fmt(f),
+            Self::InterfacesGone => f.write_str("the interface vanished"),
+            Self::ReaderClosed => f.write_str("the reader closed the pipe"),
+            Self::DiskReserve => f.write_str("the disk space that must stay free was reached"),
+            Self::OutputFailed(reason) => write!(f, "the output failed: {reason}"),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Where the engine's packets go: the file sink, as a sink of the pipeline.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use capture::RingCounters;
+use deliver::{
+    Destination, Existing, FileSettings, FileSink, Interval, PointCounters, Ring, SinkError,
+    WhenSlow,
+};
+use pipeline::{Ledger, Sink};
+use select::{Cleared, DropReason};
+use wire::file::{InterfaceHeader, NamedAddress, SectionHeader};
+use wire::{Mac, PointId, Timestamp};
+
+use crate::orders::{Address, End, FileReport, Job, Outcome, PointOrder};
+
+/// The output of a capture, and why it takes nothing more, once it does not.
+#[derive(Debug)]
+pub(crate) struct OutputSink {
+    file: FileSink,
+    end: Option<End>,
+    /// Times of the first and last packet taken.
+    span: Option<(Timestamp, Timestamp)>,
+}
+
+impl OutputSink {
+    /// Opens the first file and writes its beginning.
+    pub(crate) fn open(job: &Job, now: Timestamp) -> Result<Self, SinkError> {
+        let interfaces = job.points.iter().map(|point| interface(point, job)).collect();
+        let mut settings = FileSettings::new(destination(job), interfaces);
+        settings.section = SectionHeader {
+            hardware: std::env::consts::ARCH.into(),
+            os: os(),
+            application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
+            comments: job.comments.clone(),
+        };
+        settings.names = job.names.iter().map(|(a, name)| (address(a), name.clone())).collect();
+        settings.min_free_bytes =
+            (job.output.min_free_bytes > 0).then_some(job.output.min_free_bytes);
+        settings.when_slow = WhenSlow::Refuse;
+        Ok(Self { file: FileSink::open(settings, now)?, end: None, span: None })
+    }
+
+    /// The one directory in which files are made; `None` for standard output.
+    pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.file.directory()
+    }
+
+    /// Whether the reader of a pipe is behind: then packets wait better in the kernel's rings.
+    pub(crate) fn is_crowded(&mut self) -> bool {
+        if self.file.is_crowded() {
+            self.keep(FileSink::flush);
+        }
+        self.file.is_crowded()
+    }
+
+    /// Sends what waits, and turns to the next file when it is time.
+    pub(crate) fn tick(&mut self, now: Timestamp) {
+        self.keep(|file| file.tick(now));
+        self.keep(FileSink::flush);
+    }
+
+    /// Says something at this place of the file.
+    pub(crate) fn comment(&mut self, text: &str) {
+        self.file.add_comment(text);
+    }
+
+    /// Tells what the kernel counted for a point.
+    pub(crate) fn count(&mut self, point: PointId, counters: RingCounters) {
+        let counters = PointCounters {
+            received: None,
+            filter_accepted: Some(counters.received),
+            kernel_dropped: counters.kernel_dropped,
+            interface_dropped: 0,
+        };
+        self.file.update_counters(point, counters);
+    }
+
+    /// Why nothing more is taken, once that is so.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end.clone()
+    }
+
+    /// Closes the file and completes the accounts with what only the closing could tell.
+    pub(crate) fn close(
+        self,
+        now: Timestamp,
+        mut ledgers: Vec<Ledger>,
+        end: End,
+        out_of_order: u64,
+    ) -> Outcome {
+        let summary = self.file.finish(now);
+        for (ledger, written) in ledgers.iter_mut().zip(&summary.written) {
+            // Taken into the buffer, and then the disk or the reader did not.
+            let unwritten = ledger.written.saturating_sub(*written);
+            ledger.written -= unwritten;
+            ledger.sink_failed += unwritten;
+        }
+        let end = match (self.end, summary.failure) {
+            (None, Some(failure)) => End::OutputFailed(failure.to_string()),
+            (Some(ended), _) => ended,
+            (None, None) => end,
+        };
+        Outcome {
+            ledgers,
+            files: summary
+                .files
+                .into_iter()
+                .map(|file| FileReport {
+                    path: file.path,
+                    packets: file.totals.packets,
+                    bytes: file.totals.file_bytes,
+                })
+                .collect(),
+            deleted_files: summary.files_deleted,
+            span: self.span.map(|(first, last)| (first.as_nanos(), last.as_nanos())),
+            end,
+            out_of_order,
+        }
+    }
+
+    fn keep(&mut self, act: impl FnOnce(&mut FileSink) -> Result<(), SinkError>) {
+        let result = act(&mut self.file);
+        self.note(result.err());
+    }
+
+    fn note(&mut self, error: Option<SinkError>) {
+        if self.end.is_some() {
+            return;
+        }
+        self.end = match (error, self.file.ended()) {
+            (Some(error), _) => Some(End::OutputFailed(error.to_string())),
+            (None, Some(deliver::End::FreeSpace)) => Some(End::DiskReserve),
+            (None, Some(deliver::End::ReaderGone)) => Some(End::ReaderClosed),
+            (None, Some(deliver::End::Failed)) => {
+                Some(End::OutputFailed("the output takes nothing more".into()))
+            }
+            (None, _) => None,
+        };
+    }
+}
+
+impl Sink for OutputSink {
+    #[inline]
+    fn take(&mut self, packet: &Cleared<'_>) -> Result<(), DropReason> {
+        let packet = packet.packet();
+        match self.file.write(packet.time, packet) {
+            Ok(deliver::Outcome::Written) => {
+                let first = self.span.map_or(packet.time, |(first, _)| first);
+                self.span = Some((first, packet.time));
+                Ok(())
+            }
+            Ok(deliver::Outcome::Busy) => Err(DropReason::QueueFull),
+            Ok(_) => {
+                self.note(None);
+                Err(DropReason::SinkFailed)
+            }
+            Err(error) => {
+                self.note(Some(error));
+                Err(DropReason::SinkFailed)
+            }
+        }
+    }
+}
+
+fn destination(job: &Job) -> Destination {
+    let output = &job.output;
+    let Some(path) = &output.path else { return Destination::Stdout };
+    if !output.rotation.is_ring() {
+        let existing = if output.force { Existing::Replace } else { Existing::Refuse };
+        return Destination::File { path: path.clone(), existing };
+    }
+    let ring = Ring {
+        max_bytes: output.rotation.bytes,
+        max_packets: None,
+        interval: output.rotation.interval_s.map(|s| Interval::SinceStart(Duration::from_secs(s))),
+        keep: output.rotation.files.and_then(std::num::NonZeroU32::new),
+    };
+    Destination::Ring { base: path.clone(), ring }
+}
+
+fn interface(point: &PointOrder, job: &Job) -> InterfaceHeader {
+    InterfaceHeader {
+        description: point.description.clone(),
+        filter: job.expression.clone().unwrap_or_default(),
+        mac: point.mac.map(Mac),
+        snaplen: job.snaplen,
+        os: os(),
+        ..InterfaceHeader::ethernet(point.label.clone())
+    }
+}
+
+fn address(address: &Address) -> NamedAddress {
+    match address {
+        Address::Ip(std::net::IpAddr::V4(ip)) => NamedAddress::V4(*ip),
+        Address::Ip(std::net::IpAddr::V6(ip)) => NamedAddress::V6(*ip),
+        Address::Mac(mac) => NamedAddress::Mac(Mac(*mac)),
+    }
+}
+
+fn os() -> String {
+    let name = rustix::system::uname();
+    format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy())
+}

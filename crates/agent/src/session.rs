@@ -1,0 +1,314 @@
+//! A capture session on this host: sockets opened here, packets read elsewhere.
+//!
+//! The session holds the rights and the knowledge of the site and never sees a packet; the engine,
+//! a process of its own, sees packets and holds no rights. Between them runs one line.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use capture::{Opening, RingSize, Side};
+use pipeline::Limits;
+use plan::{Interface, Point, PointKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use select::Filter;
+use select::bpf::{MIN_KEPT_BYTES, TagPlace, prefilter};
+use wire::Timestamp;
+
+use crate::channel::Channel;
+use crate::orders::{Address, Job, News, Order, Outcome, Output, PointOrder, Progress};
+use crate::sandbox::Sandbox;
+
+/// What is to be captured, where to, and until when.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Where to look.
+    pub point: &'a Point,
+    /// Which packets, as typed and as understood.
+    pub filter: Option<(&'a str, &'a Filter)>,
+    /// Whether tunnels are removed before writing.
+    pub is_stripped: bool,
+    /// Most bytes kept of each packet.
+    pub snaplen: u32,
+    /// Where to stop.
+    pub limits: Limits,
+    /// Where the packets go.
+    pub output: Output,
+    /// Kernel memory for each ring in bytes; `None` chooses by the number of interfaces.
+    pub buffer_bytes: Option<u64>,
+    /// Lines for the beginning of the file: who, what, why.
+    pub comments: Vec<String>,
+    /// Names of IP addresses, for the file.
+    pub ip_names: Vec<(std::net::IpAddr, String)>,
+    /// Names of MACs, for the file.
+    pub mac_names: Vec<(wire::Mac, String)>,
+}
+
+/// Why a session could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// A packet socket could not be opened.
+    #[error(transparent)]
+    Open(#[from] capture::OpenError),
+    /// The engine refused, with a sentence of its own.
+    #[error("{0}")]
+    Refused(String),
+    /// The memory for the rings would be more than a host may spend.
+    #[error(
+        "{interfaces} interfaces need rings of {needed_mib} MiB together, more than the \
+         {most_mib} MiB this host may spend; give a smaller --buffer"
+    )]
+    TooMuchMemory {
+        /// How many interfaces.
+        interfaces: usize,
+        /// MiB they need.
+        needed_mib: u64,
+        /// MiB there are.
+        most_mib: u64,
+    },
+    /// The engine could not be started or has ended unexpectedly.
+    #[error("the process that reads packets {what}: {source}")]
+    Engine {
+        /// What happened to it.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Session {
+    engine: Child,
+    channel: Channel,
+    /// Which fences stand around the engine.
+    pub sandbox: Sandbox,
+    /// The size of each ring.
+    pub ring: RingSize,
+}
+
+/// What happens to a running capture.
+#[derive(Debug)]
+pub enum Event {
+    /// How it goes, every half second.
+    Progress(Progress),
+    /// The interface with this number was removed.
+    InterfaceGone(usize),
+    /// It is over.
+    Ended(Box<Outcome>),
+}
+
+impl Session {
+    /// Starts the engine and opens every interface. Packets count from the return of this call.
+    ///
+    /// # Errors
+    /// Whatever keeps the session from seeing all it was asked to see; nothing is left behind.
+    pub fn start(request: &Request<'_>) -> Result<Self, SessionError> {
+        let interfaces = &request.point.interfaces;
+        let ring = ring_size(interfaces.len(), request.buffer_bytes)?;
+        // First what can fail without a trace; packets wait in the rings meanwhile.
+        let sockets = interfaces
+            .iter()
+            .map(|interface| open(interface, request, ring))
+            .collect::<Result<Vec<_>, _>>()?;
+        let session = Self::launch(&job(request, ring), ring)?;
+        for socket in sockets {
+            session.order(&Order::AddSocket, Some(socket))?;
+        }
+        Ok(session)
+    }
+
+    /// Asks for the end; [`Event::Ended`] follows.
+    ///
+    /// # Errors
+    /// When the engine is gone.
+    pub fn stop(&mut self) -> Result<(), SessionError> {
+        self.order(&Order::Stop, None)
+    }
+
+    /// What interface `number` shows from `at` on is somebody else's.
+    ///
+    /// # Errors
+    /// When the engine is gone.
+    pub fn disown(&mut self, number: usize, at: Timestamp) -> Result<(), SessionError> {
+        let point = u32::try_from(number).unwrap_or(u32::MAX);
+        self.order(&Order::Disown { point, at: at.as_nanos() }, None)
+    }
+
+    /// Puts a sentence into the file.
+    ///
+    /// # Errors
+    /// When the engine is gone.
+    pub fn comment(&mut self, text: &str) -> Result<(), SessionError> {
+        self.order(&Order::Comment(text.to_owned()), None)
+    }
+
+    /// The next event, if one comes within `longest`. A signal ends the wait early.
+    ///
+    /// # Errors
+    /// When the engine is gone without a word.
+    pub fn next(&mut self, longest: Duration) -> Result<Option<Event>, SessionError> {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: longest.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
+            Ok(_) => {}
+            Err(error) => return Err(broken(error.into())),
+        }
+        match self.receive()? {
+            News::Ready(_) => Ok(None),
+            News::Progress(progress) => Ok(Some(Event::Progress(progress))),
+            News::PointGone { point } => Ok(Some(Event::InterfaceGone(point as usize))),
+            News::Failed { message } => Err(SessionError::Refused(message)),
+            News::Ended(outcome) => {
+                // It has said its last word; only its exit is left.
+                let _ = self.engine.wait();
+                Ok(Some(Event::Ended(outcome)))
+            }
+        }
+    }
+
+    /// Starts the engine and waits until its output is open and its fences are up.
+    fn launch(job: &Job, ring: RingSize) -> Result<Self, SessionError> {
+        let failed = |source| SessionError::Engine { what: "could not be started", source };
+        let (channel, theirs) = Channel::pair().map_err(failed)?;
+        let stdout = if job.output.path.is_none() { Stdio::inherit() } else { Stdio::null() };
+        let program = std::env::current_exe().map_err(failed)?;
+        let engine = Command::new(program)
+            .arg(ENGINE_WORD)
+            .stdin(Stdio::from(theirs))
+            .stdout(stdout)
+            .spawn()
+            .map_err(failed)?;
+        let mut session = Self { engine, channel, sandbox: Sandbox::default(), ring };
+        session.order(&Order::Start(job.clone()), None)?;
+        match session.receive()? {
+            News::Ready(sandbox) => Ok(Self { sandbox, ..session }),
+            News::Failed { message } => Err(SessionError::Refused(message)),
+            _ => Err(broken(io::Error::other("it spoke out of turn"))),
+        }
+    }
+
+    fn order(&self, order: &Order, socket: Option<OwnedFd>) -> Result<(), SessionError> {
+        self.channel.send(order, socket.as_ref().map(AsFd::as_fd)).map_err(broken)
+    }
+
+    fn receive(&mut self) -> Result<News, SessionError> {
+        match self.channel.receive::<News>() {
+            Ok(Some(received)) => Ok(received.message),
+            Ok(None) => Err(broken(io::Error::other(match self.engine.wait() {
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            }))),
+            Err(error) => Err(broken(error)),
+        }
+    }
+}
+
+/// The word after `overtap` that starts an engine; its standard input is the line.
+pub const ENGINE_WORD: &str = "capture-engine";
+
+fn broken(source: io::Error) -> SessionError {
+    SessionError::Engine { what: "is gone", source }
+}
+
+fn job(request: &Request<'_>, ring: RingSize) -> Job {
+    let ips = request.ip_names.iter().map(|(ip, name)| (Address::Ip(*ip), name.clone()));
+    let macs = request.mac_names.iter().map(|(mac, name)| (Address::Mac(mac.0), name.clone()));
+    Job {
+        output: request.output.clone(),
+        points: request.point.interfaces.iter().map(|i| point_order(i, request, ring)).collect(),
+        expression: request.filter.map(|(text, _)| text.to_owned()),
+        is_stripped: request.is_stripped,
+        limits: request.limits,
+        snaplen: request.snaplen,
+        comments: request.comments.clone(),
+        names: ips.chain(macs).collect(),
+    }
+}
+
+fn open(
+    interface: &Interface,
+    request: &Request<'_>,
+    ring: RingSize,
+) -> Result<OwnedFd, SessionError> {
+    let filter = request.filter.map(|(_, filter)| filter);
+    let program =
+        prefilter(&interface.ownership, filter, kernel_snaplen(request), TagPlace::MetadataOrBytes);
+    let opening = Opening {
+        name: &interface.name,
+        ifindex: interface
+            .ifindex
+            .ok_or_else(|| capture::OpenError::NoInterface { name: interface.name.clone() })?,
+        namespace: interface.namespace_path.as_ref().map(Into::into),
+        filter: (!program.is_empty()).then_some(&program),
+        snaplen: kernel_snaplen(request),
+        size: ring,
+    };
+    Ok(opening.open()?)
+}
+
+/// How much of each packet the kernel keeps. Guard and filter need the headers, and what is
+/// stripped does not count; the engine cuts to what was asked for.
+fn kernel_snaplen(request: &Request<'_>) -> u32 {
+    let is_whole = request.point.kind != PointKind::Uplink;
+    match (is_whole && request.filter.is_none(), request.is_stripped) {
+        (true, _) => request.snaplen,
+        (false, false) => request.snaplen.max(MIN_KEPT_BYTES),
+        (false, true) => request.snaplen.saturating_add(MIN_KEPT_BYTES),
+    }
+}
+
+fn point_order(interface: &Interface, request: &Request<'_>, ring: RingSize) -> PointOrder {
+    PointOrder {
+        label: interface.label.clone(),
+        description: interface.description.clone(),
+        mac: interface.mac.map(|mac| mac.0),
+        ownership: interface.ownership.clone(),
+        side: match request.point.kind {
+            PointKind::Port => Side::Host,
+            PointKind::Inside => Side::Guest,
+            PointKind::Uplink => Side::Shared,
+        },
+        ring,
+    }
+}
+
+/// One budget of kernel memory for the host: 64 MiB for one ring, down to 16 MiB when there are
+/// many, 256 MiB in all.
+fn ring_size(interfaces: usize, asked: Option<u64>) -> Result<RingSize, SessionError> {
+    let count = interfaces.max(1) as u64;
+    let each = asked.unwrap_or_else(|| (HOST_BUDGET / count).clamp(16 * MIB, 64 * MIB));
+    let needed = each * count;
+    if asked.is_none() && needed > HOST_BUDGET {
+        return Err(SessionError::TooMuchMemory {
+            interfaces,
+            needed_mib: needed / MIB,
+            most_mib: HOST_BUDGET / MIB,
+        });
+    }
+    Ok(RingSize::of_bytes(each))
+}
+
+const MIB: u64 = 1024 * 1024;
+const HOST_BUDGET: u64 = 256 * MIB;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rings_share_one_budget() {
+        assert_eq!(ring_size(1, None).unwrap().bytes(), 64 * MIB);
+        assert_eq!(ring_size(8, None).unwrap().bytes(), 32 * MIB);
+        assert_eq!(ring_size(16, None).unwrap().bytes(), 16 * MIB);
+        assert!(matches!(
+            ring_size(17, None),
+            Err(SessionError::TooMuchMemory { needed_mib: 272, .. })
+        ));
+        assert_eq!(ring_size(200, Some(MIB)).unwrap().bytes(), MIB);
+    }
+}

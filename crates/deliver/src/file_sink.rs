@@ -1,0 +1,580 @@
+//! The file sink: pcapng into one file, a ring of files, or a pipe.
+//!
+//! Every file is whole in itself: it begins with the section, all interfaces and all names, and
+//! ends with the counters of each interface for this file. It has its final name from its first
+//! byte, so whoever kills the program finds it, complete up to the last flushed block.
+//!
+//! After [`FileSink::open`] nothing is needed but to create, look at and unlink files in one
+//! directory, so the process can be sandboxed in between.
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use wire::file::{
+    InterfaceHeader, NamedAddress, PacketOptions, comment_len, packet_block_len, write_interface,
+    write_names, write_packet, write_section, write_statistics,
+};
+use wire::{LinkType, Packet, PointId, Timestamp};
+
+use crate::account::{Point, STATISTICS_MAX_BYTES};
+use crate::free_space::FreeSpace;
+use crate::outlet::{Flushed, LostPacket, Outlet, Patience};
+use crate::place::Place;
+use crate::{FileAccount, FileSettings, PointCounters, SinkError, Summary, Totals, WhenSlow};
+
+/// Writes packets to capture files and accounts for each.
+#[derive(Debug)]
+pub struct FileSink {
+    settings: FileSettings,
+    link: LinkType,
+    points: Vec<Point>,
+    place: Place,
+    free_space: Option<FreeSpace>,
+    /// `None` once a file could not be opened.
+    outlet: Option<Outlet>,
+    file: FileAccount,
+    comments: Comments,
+    /// Of the files closed before.
+    before: Totals,
+    packets_unwritten: u64,
+    packets_refused: u64,
+    closed: VecDeque<FileAccount>,
+    ended: Option<End>,
+}
+
+impl FileSink {
+    /// Opens the first file and writes what stands at its beginning.
+    pub fn open(settings: FileSettings, now: Timestamp) -> Result<Self, SinkError> {
+        let link = settings.interfaces.first().ok_or(SinkError::NoInterface)?.link;
+        for header in &settings.interfaces {
+            check_link(link, header)?;
+        }
+        let points: Vec<Point> = settings.interfaces.iter().cloned().map(Point::new).collect();
+        let header_len = header(&settings, &points).len() as u64;
+        let place = Place::open(&settings.destination, now)?;
+        let mut sink = Self {
+            link,
+            free_space: settings.min_free_bytes.map(FreeSpace::new),
+            points,
+            outlet: None,
+            file: FileAccount {
+                path: std::path::PathBuf::new(),
+                start: now,
+                end: now,
+                totals: Totals::default(),
+            },
+            place,
+            comments: Comments::default(),
+            before: Totals::default(),
+            packets_unwritten: 0,
+            packets_refused: 0,
+            closed: VecDeque::new(),
+            ended: None,
+            settings,
+        };
+        sink.check_size(header_len)?;
+        sink.begin_file(now, Vec::new())?;
+        Ok(sink)
+    }
+
+    /// Takes a packet, at the time `now`.
+    pub fn write(&mut self, now: Timestamp, packet: &Packet<'_>) -> Result<Outcome, SinkError> {
+        self.write_with(now, packet, &PacketOptions::default())
+    }
+
+    /// Takes a packet about which more is known than it says itself.
+    pub fn write_with(
+        &mut self,
+        now: Timestamp,
+        packet: &Packet<'_>,
+        options: &PacketOptions<'_>,
+    ) -> Result<Outcome, SinkError> {
+        if let Some(end) = self.ended {
+            return Ok(Outcome::Ended(end));
+        }
+        if !self.comments.texts.is_empty() {
+            let texts = [options.comments, &self.comments.all()].concat();
+            let outcome = self.take(now, packet, &PacketOptions { comments: &texts, ..*options });
+            if matches!(outcome, Ok(Outcome::Written)) {
+                self.comments = Comments::default();
+            }
+            return outcome;
+        }
+        self.take(now, packet, options)
+    }
+
+    /// Does what is due without traffic: rotation by time. To be called some ten times a second.
+    pub fn tick(&mut self, now: Timestamp) -> Result<(), SinkError> {
+        if self.ended.is_none() && self.place.is_due(now) {
+            self.rotate(now)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is waiting to the file or pipe, as far as that does not have to wait. To be
+    /// called at least every 100 ms, so that a reader sees packets while they are new.
+    pub fn flush(&mut self) -> Result<(), SinkError> {
+        self.send(Waiting::No)
+    }
+
+    /// Ends the file: the last packets, the counters, the comments nobody wrote yet.
+    pub fn finish(mut self, now: Timestamp) -> Summary {
+        let failure = self.end_file(now, Closing::Last).err();
+        if let Some(outlet) = &mut self.outlet {
+            let lost = outlet.give_up();
+            self.count_lost(&lost);
+        }
+        self.close_account(now);
+        Summary {
+            written: self.points.iter().map(|point| point.written).collect(),
+            totals: self.before,
+            packets_unwritten: self.packets_unwritten,
+            packets_refused: self.packets_refused,
+            files_made: self.place.files_made(),
+            files_deleted: self.place.files_deleted(),
+            files: self.closed.into(),
+            ended: self.ended,
+            failure,
+        }
+    }
+
+    /// Adds an observation point while the capture runs; its number is the next one.
+    pub fn add_interface(
+        &mut self,
+        now: Timestamp,
+        header: InterfaceHeader,
+    ) -> Result<PointId, SinkError> {
+        check_link(self.link, &header)?;
+        let number = u32::try_from(self.points.len()).unwrap_or(u32::MAX);
+        let point = Point::new(header);
+        let mut block = Vec::new();
+        write_interface(&mut block, &point.header);
+        self.check_size(self.header_len() + block.len() as u64 + STATISTICS_MAX_BYTES)?;
+        // The next file describes it anyway, so it is added after a rotation, not before.
+        self.insert(now, &block, STATISTICS_MAX_BYTES)?;
+        self.points.push(point);
+        Ok(PointId(number))
+    }
+
+    /// Adds names of addresses while the capture runs.
+    pub fn add_names(
+        &mut self,
+        now: Timestamp,
+        names: &[(NamedAddress, String)],
+    ) -> Result<(), SinkError> {
+        let mut block = Vec::new();
+        write_names(&mut block, names.iter().map(|(address, name)| (*address, name.as_str())));
+        self.check_size(self.header_len() + block.len() as u64)?;
+        self.insert(now, &block, 0)?;
+        self.settings.names.extend_from_slice(names);
+        Ok(())
+    }
+
+    /// Says something about the capture at this place: it is written with the next packet, or at
+    /// the end if none comes. Very long and very many comments are cut, with a word about it.
+    pub fn add_comment(&mut self, text: impl Into<String>) {
+        self.comments.add(text.into());
+    }
+
+    /// Tells the counters of an observation point, for the end of each file.
+    pub fn update_counters(&mut self, point: PointId, counters: PointCounters) {
+        if let Some(point) = self.points.get_mut(point.0 as usize) {
+            point.counters = counters;
+        }
+    }
+
+    /// The next file that was closed and not asked for yet, oldest first.
+    pub fn take_closed(&mut self) -> Option<FileAccount> {
+        self.closed.pop_front()
+    }
+
+    /// Why the sink takes no more packets, if it does not.
+    pub const fn ended(&self) -> Option<End> {
+        self.ended
+    }
+
+    /// What was taken so far. What of it is still waiting to be written is known in the end only.
+    pub const fn totals(&self) -> Totals {
+        let (before, file) = (&self.before, &self.file.totals);
+        Totals {
+            packets: before.packets + file.packets,
+            payload_bytes: before.payload_bytes + file.payload_bytes,
+            file_bytes: before.file_bytes + file.file_bytes,
+        }
+    }
+
+    /// The file being written.
+    pub const fn current(&self) -> &FileAccount {
+        &self.file
+    }
+
+    /// Whether the reader is so far behind that the next packet would be refused.
+    pub fn is_crowded(&self) -> bool {
+        self.outlet.as_ref().is_some_and(Outlet::is_crowded)
+    }
+
+    /// Packets of an observation point that were taken, without those found lost since.
+    pub fn written_at(&self, point: PointId) -> u64 {
+        self.points.get(point.0 as usize).map_or(0, |point| point.written)
+    }
+
+    /// Where files are made and deleted; `None` for standard output.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.place.directory()
+    }
+
+    /// Packets not taken so far because the reader was slow or no file could hold them.
+    pub const fn packets_refused(&self) -> u64 {
+        self.packets_refused
+    }
+
+    fn take(
+        &mut self,
+        now: Timestamp,
+        packet: &Packet<'_>,
+        options: &PacketOptions<'_>,
+    ) -> Result<Outcome, SinkError> {
+        let number = packet.point.0;
+        let Some(point) = self.points.get(number as usize) else {
+            return Ok(self.refuse(number, Outcome::Foreign));
+        };
+        if packet.link != self.link {
+            return Ok(self.refuse(number, Outcome::Foreign));
+        }
+        let mut packet = *packet;
+        packet.lost_before += point.refused_before;
+        if let Some(slice) = packet.data.get(..point.snaplen) {
+            packet.data = slice;
+        }
+        if self.place.is_due(now) {
+            self.rotate(now)?;
+        }
+        let len = packet_block_len(&packet, options) as u64;
+        if !self.place.has_room(&self.file.totals, len + self.closing_len(), 1) {
+            if !self.place.can_hold(self.header_len() + len + self.closing_len()) {
+                return Ok(self.refuse(number, Outcome::TooLarge));
+            }
+            self.rotate(now)?;
+        }
+        if let Some(end) = self.limit_before(now, &packet, len) {
+            self.ended = Some(end);
+            return Ok(Outcome::Ended(end));
+        }
+        if self.outlet.as_ref().is_none_or(Outlet::is_crowded) {
+            let waiting = match self.settings.when_slow {
+                WhenSlow::Refuse => Waiting::No,
+                WhenSlow::Wait => Waiting::ForReader,
+            };
+            self.send(waiting)?;
+            if let Some(end) = self.ended {
+                return Ok(Outcome::Ended(end));
+            }
+            if self.outlet.as_ref().is_none_or(Outlet::is_crowded) {
+                return Ok(self.refuse(number, Outcome::Busy));
+            }
+        }
+        let Some(outlet) = &mut self.outlet else { return Ok(Outcome::Busy) };
+        write_packet(outlet.buffer(), number, &packet, options);
+        let is_due = outlet.is_due();
+        if let Some(point) = self.points.get_mut(number as usize) {
+            point.written += 1;
+            point.refused_before = 0;
+        }
+        let totals = &mut self.file.totals;
+        totals.packets += 1;
+        totals.payload_bytes += packet.data.len() as u64;
+        totals.file_bytes += len;
+        self.ended = self.limit_after();
+        if is_due {
+            self.send(Waiting::No)?;
+        }
+        Ok(Outcome::Written)
+    }
+
+    fn refuse(&mut self, number: u32, outcome: Outcome) -> Outcome {
+        self.packets_refused += 1;
+        if let Some(point) = self.points.get_mut(number as usize) {
+            point.refuse();
+        }
+        outcome
+    }
+
+    /// Why this packet cannot be taken any more, if it cannot.
+    fn limit_before(&mut self, now: Timestamp, packet: &Packet<'_>, len: u64) -> Option<End> {
+        let limits = &self.settings.limits;
+        let totals = self.totals();
+        let payload_bytes = totals.payload_bytes + packet.data.len() as u64;
+        if limits.payload_bytes.is_some_and(|limit| payload_bytes > limit) {
+            return Some(End::PayloadBytes);
+        }
+        let closing = self.closing_len();
+        if limits.file_bytes.is_some_and(|limit| totals.file_bytes + len + closing > limit) {
+            return Some(End::FileBytes);
+        }
+        if let (Some(free_space), Some(outlet)) = (&mut self.free_space, &self.outlet) {
+            let directory = self.place.directory().unwrap_or(outlet.fd());
+            if !free_space.take(now, directory, len, outlet.waiting() + closing) {
+                return Some(End::FreeSpace);
+            }
+        }
+        None
+    }
+
+    /// Why no other packet can be taken, if so.
+    fn limit_after(&self) -> Option<End> {
+        let (limits, totals) = (&self.settings.limits, self.totals());
+        if limits.packets.is_some_and(|limit| totals.packets >= limit) {
+            Some(End::Packets)
+        } else if limits.payload_bytes.is_some_and(|limit| totals.payload_bytes >= limit) {
+            Some(End::PayloadBytes)
+        } else {
+            None
+        }
+    }
+
+    /// Appends a block that is no packet to the current file, or to the next if there is no room.
+    fn insert(&mut self, now: Timestamp, block: &[u8], closing: u64) -> Result<(), SinkError> {
+        let len = block.len() as u64;
+        if !self.place.has_room(&self.file.totals, len + closing + self.closing_len(), 0) {
+            self.rotate(now)?;
+        }
+        if let Some(outlet) = &mut self.outlet {
+            outlet.buffer().extend_from_slice(block);
+            self.file.totals.file_bytes += len;
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, now: Timestamp) -> Result<(), SinkError> {
+        self.end_file(now, Closing::Between)?;
+        self.close_account(now);
+        let buffer = self.outlet.take().map(Outlet::into_buffer).unwrap_or_default();
+        self.place.pass(now);
+        let begun = self.begin_file(now, buffer);
+        if begun.is_err() {
+            self.ended = Some(End::Failed);
+        }
+        begun
+    }
+
+    fn begin_file(&mut self, now: Timestamp, buffer: Vec<u8>) -> Result<(), SinkError> {
+        let opened = self.place.open_file(now, &self.settings.stop)?;
+        let mut outlet = Outlet::new(opened.fd, opened.kind, buffer);
+        outlet.buffer().extend_from_slice(&header(&self.settings, &self.points));
+        self.file = FileAccount {
+            path: opened.path,
+            start: now,
+            end: now,
+            totals: Totals { file_bytes: outlet.waiting(), ..Totals::default() },
+        };
+        self.points.iter_mut().for_each(Point::begin_file);
+        self.outlet = Some(outlet);
+        // At once: whoever reads the other end of a pipe waits for it.
+        self.send(Waiting::No)
+    }
+
+    fn end_file(&mut self, now: Timestamp, closing: Closing) -> Result<(), SinkError> {
+        let Some(outlet) = &mut self.outlet else { return Ok(()) };
+        let before = outlet.waiting();
+        let mut comments = match closing {
+            Closing::Between => Vec::new(),
+            Closing::Last => std::mem::take(&mut self.comments).all(),
+        };
+        for (number, point) in (0..).zip(&self.points) {
+            let mut block = point.statistics(self.file.start, now);
+            block.comments.append(&mut comments);
+            write_statistics(outlet.buffer(), number, &block);
+        }
+        self.file.totals.file_bytes += outlet.waiting() - before;
+        // Who was waited for once is not waited for again.
+        let stalled = self.ended == Some(End::Stalled);
+        self.send(if stalled { Waiting::No } else { Waiting::ForReader })
+    }
+
+    fn close_account(&mut self, now: Timestamp) {
+        self.before = self.totals();
+        self.file.end = now;
+        self.closed.push_back(self.file.clone());
+        if self.closed.len() > MAX_CLOSED {
+            self.closed.pop_front();
+        }
+        self.file.totals = Totals::default();
+    }
+
+    fn send(&mut self, waiting: Waiting) -> Result<(), SinkError> {
+        let Some(outlet) = &mut self.outlet else { return Ok(()) };
+        let patience = match waiting {
+            Waiting::No => Patience::None,
+            Waiting::ForReader => {
+                Patience::WhileNotStopped { stop: &self.settings.stop, grace: GRACE }
+            }
+        };
+        match outlet.flush(patience) {
+            Ok(Flushed::ReaderGone) => {
+                let lost = outlet.give_up();
+                self.count_lost(&lost);
+                self.ended = Some(End::ReaderGone);
+                Ok(())
+            }
+            Ok(Flushed::Partly) if waiting == Waiting::ForReader => {
+                self.ended = Some(End::Stalled);
+                Ok(())
+            }
+            Ok(Flushed::All | Flushed::Partly) => Ok(()),
+            Err(failure) => {
+                self.ended = Some(End::Failed);
+                self.count_lost(&failure.lost);
+                let path = self.file.path.clone();
+                let (safe, lost) = (self.file.totals.packets, failure.lost.len() as u64);
+                Err(SinkError::writing(path, failure.errno, safe, lost))
+            }
+        }
+    }
+
+    /// Takes packets that are in no file out of the accounts again.
+    fn count_lost(&mut self, lost: &[LostPacket]) {
+        let totals = &mut self.file.totals;
+        for packet in lost {
+            self.packets_unwritten += 1;
+            totals.packets -= 1;
+            totals.payload_bytes -= u64::from(packet.payload_bytes);
+            if let Some(point) = self.points.get_mut(packet.interface as usize) {
+                point.written -= 1;
+            }
+        }
+        if let Some(outlet) = &self.outlet {
+            totals.file_bytes = outlet.total_bytes();
+        }
+    }
+
+    fn check_size(&self, header_len: u64) -> Result<(), SinkError> {
+        let needed = header_len + self.closing_len() + LEAST_PACKET_BYTES;
+        match self.place.max_bytes() {
+            Some(max_bytes) if needed > max_bytes => {
+                Err(SinkError::LimitTooSmall { max_bytes, needed })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn header_len(&self) -> u64 {
+        header(&self.settings, &self.points).len() as u64
+    }
+
+    /// The most bytes that may have to follow the last packet of a file.
+    fn closing_len(&self) -> u64 {
+        self.points.len() as u64 * STATISTICS_MAX_BYTES + MAX_COMMENT_BYTES as u64
+    }
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// It is taken.
+    Written,
+    /// It is not: the reader of the pipe is slower than the traffic.
+    Busy,
+    /// It is not: no file of this ring can hold it.
+    TooLarge,
+    /// It is not: its observation point is unknown here, or has another link type.
+    Foreign,
+    /// It is not, and no other will be.
+    Ended(End),
+}
+
+/// Why a sink takes no more packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It has as many packets as were asked for.
+    Packets,
+    /// It has as many bytes of packets as were asked for.
+    PayloadBytes,
+    /// Its files are as large as was asked for.
+    FileBytes,
+    /// More would use up the space that must stay free.
+    FreeSpace,
+    /// The reader of the pipe went away, which is how a person stops looking.
+    ReaderGone,
+    /// The reader of the pipe is there, but did not read on when it was time to stop.
+    Stalled,
+    /// Writing failed; the error was returned when it did.
+    Failed,
+}
+
+/// Comments that wait for the next packet.
+#[derive(Debug, Default)]
+struct Comments {
+    texts: Vec<String>,
+    /// What they take in the file.
+    bytes: usize,
+    left_out: u64,
+}
+
+impl Comments {
+    fn add(&mut self, mut text: String) {
+        text.truncate(text.floor_char_boundary(MAX_ONE_COMMENT_BYTES));
+        let bytes = self.bytes + comment_len(&text);
+        if bytes > MAX_COMMENT_BYTES - LEFT_OUT_BYTES {
+            self.left_out += 1;
+        } else {
+            self.bytes = bytes;
+            self.texts.push(text);
+        }
+    }
+
+    fn all(&self) -> Vec<String> {
+        let mut texts = self.texts.clone();
+        if self.left_out > 0 {
+            texts.push(format!("{} more comments were left out", self.left_out));
+        }
+        texts
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    /// The capture goes on in the next file.
+    Between,
+    Last,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    No,
+    ForReader,
+}
+
+/// What stands at the beginning of each file.
+fn header(settings: &FileSettings, points: &[Point]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_section(&mut out, &settings.section);
+    for point in points {
+        write_interface(&mut out, &point.header);
+    }
+    if !settings.names.is_empty() {
+        let names = settings.names.iter().map(|(address, name)| (*address, name.as_str()));
+        write_names(&mut out, names);
+    }
+    out
+}
+
+fn check_link(first: LinkType, header: &InterfaceHeader) -> Result<(), SinkError> {
+    if header.link == first {
+        return Ok(());
+    }
+    Err(SinkError::LinkTypesDiffer { first, other: header.link, name: header.name.clone() })
+}
+
+/// What comments waiting for a packet may take in a file; every file keeps room for them.
+const MAX_COMMENT_BYTES: usize = 4096;
+const MAX_ONE_COMMENT_BYTES: usize = 1024;
+/// Room for the word about comments left out.
+const LEFT_OUT_BYTES: usize = 64;
+/// Every file must hold a full Ethernet frame; a larger packet that does not fit is refused.
+const LEAST_PACKET_BYTES: u64 = 2048;
+/// Accounts of closed files kept for whoever asks.
+const MAX_CLOSED: usize = 10_000;
+/// How long a slow reader is waited for after everybody else has stopped.
+const GRACE: Duration = Duration::from_secs(2);

@@ -1,0 +1,127 @@
+//! What `overtap find --output json` prints. The keys are part of the interface.
+//!
+//! `find`: one object, `{"host", "at", "machines": [MACHINE...], "sources": [{"source", "at",
+//! "problem"}...]}`. MACHINE is [`inventory::Machine`] with its field names; `evidence` only with
+//! `--explain`; each `attachment` has `seen_since` beside `since`: it was like this at the latest
+//! then. Times are RFC 3339 in UTC, network numbers are numbers, addresses are text.
+//!
+//! `find --at`: one object, `{"host", "at", "first_look", "last_look", "machines": [PAST...]}`.
+//! PAST has `known`: `seen` (with `from`, `until`, `machine`), `changed` (`seen`, `before`,
+//! `noticed`, `after`; null where it was not there) or `before-first-look` (`first`, `machine`).
+//!
+//! `find --watch`: one object a line, `{"host", "at", "machine", "name", "change", ...}`.
+
+use std::io::{self, Write};
+
+use inventory::{Change, Machine, Past, Since, Site, Timeline};
+use serde_json::{Value, json};
+use wire::Timestamp;
+
+use super::when::rfc3339;
+
+/// Prints machines as they are now.
+pub(super) fn present(
+    out: &mut impl Write,
+    site: &Site,
+    at: Timestamp,
+    machines: &[&Machine],
+    timeline: &Timeline,
+    explain: bool,
+) -> io::Result<()> {
+    let machines: Vec<Value> = machines
+        .iter()
+        .map(|machine| {
+            let mut shown = (*machine).clone();
+            if !explain {
+                shown.evidence.clear();
+            }
+            with_since(&mut shown, timeline)
+        })
+        .collect::<io::Result<_>>()?;
+    let document = json!({
+        "host": site.host.name,
+        "at": rfc3339(at),
+        "machines": machines,
+        "sources": site.sources,
+    });
+    print(out, &document)
+}
+
+/// Prints machines as they were.
+pub(super) fn past(
+    out: &mut impl Write,
+    site: &Site,
+    at: Timestamp,
+    past: &[Past],
+    timeline: &Timeline,
+) -> io::Result<()> {
+    let machines: Vec<Value> = past.iter().map(past_value).collect();
+    let document = json!({
+        "host": site.host.name,
+        "at": rfc3339(at),
+        "first_look": timeline.first().map(rfc3339),
+        "last_look": timeline.last().map(rfc3339),
+        "machines": machines,
+    });
+    print(out, &document)
+}
+
+/// Prints one change as one line.
+pub(super) fn change(out: &mut impl Write, site: &Site, change: &Change) -> io::Result<()> {
+    let mut value = serde_json::to_value(change)?;
+    if let Some(object) = value.as_object_mut() {
+        object.insert("host".to_owned(), site.host.name.clone().into());
+    }
+    serde_json::to_writer(&mut *out, &value)?;
+    writeln!(out)
+}
+
+fn past_value(past: &Past) -> Value {
+    match past {
+        Past::Seen { machine, from, until } => json!({
+            "known": "seen",
+            "from": rfc3339(*from),
+            "until": rfc3339(*until),
+            "machine": machine,
+        }),
+        Past::Changed { before, seen, after, noticed } => json!({
+            "known": "changed",
+            "seen": rfc3339(*seen),
+            "before": before,
+            "noticed": rfc3339(*noticed),
+            "after": after,
+        }),
+        Past::BeforeFirstLook { machine, first } => json!({
+            "known": "before-first-look",
+            "first": rfc3339(*first),
+            "machine": machine,
+        }),
+    }
+}
+
+fn with_since(machine: &mut Machine, timeline: &Timeline) -> io::Result<Value> {
+    let since = timeline.attached_since(machine);
+    let mut seen_since = Vec::new();
+    for (vnic, since) in machine.vnics.iter_mut().zip(since) {
+        if let (Some(place), Some(Since::At(time))) = (&mut vnic.attachment, since) {
+            place.since = Some(time);
+        }
+        seen_since.push(since.map(|s| match s {
+            Since::At(time) | Since::Before(time) => rfc3339(time),
+        }));
+    }
+    let mut value = serde_json::to_value(&*machine)?;
+    if let Some(vnics) = value.get_mut("vnics").and_then(Value::as_array_mut) {
+        for (vnic, since) in vnics.iter_mut().zip(seen_since) {
+            if let Some(place) = vnic.get_mut("attachment").and_then(Value::as_object_mut) {
+                place.insert("seen_since".to_owned(), json!(since));
+            }
+        }
+    }
+    Ok(value)
+}
+
+fn print(out: &mut impl Write, document: &Value) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    writeln!(out)
+}

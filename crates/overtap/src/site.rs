@@ -1,0 +1,68 @@
+//! The site as it is now, and as it becomes while somebody watches.
+
+use std::time::Duration;
+
+use inventory::facts::Report;
+use inventory::{Resolver, Site};
+use wire::Timestamp;
+
+/// The inventory of this host: read once, kept up to date when asked.
+pub(crate) struct LiveSite {
+    resolver: Resolver,
+    site: Site,
+    changed_at: Timestamp,
+    watcher: Option<platform::Watcher>,
+}
+
+impl LiveSite {
+    /// Asks every source once, each at most `within` long.
+    pub(crate) fn read(within: Duration) -> anyhow::Result<Self> {
+        let mut live = Self {
+            resolver: Resolver::new(),
+            site: Site::default(),
+            changed_at: Timestamp::ZERO,
+            watcher: None,
+        };
+        for report in platform::read_once(within) {
+            live.take(report);
+        }
+        live.site = live.resolver.site();
+        Ok(live)
+    }
+
+    /// Keeps it up to date from now on; see [`LiveSite::update`].
+    pub(crate) fn watch(&mut self) -> anyhow::Result<()> {
+        self.watcher = Some(platform::Watcher::start()?);
+        Ok(())
+    }
+
+    /// Takes in what the sources have said since the last call. Says whether there was anything.
+    pub(crate) fn update(&mut self) -> bool {
+        let mut is_changed = false;
+        while let Some(report) =
+            self.watcher.as_ref().and_then(|watcher| watcher.recv_timeout(Duration::ZERO))
+        {
+            self.take(report);
+            is_changed = true;
+        }
+        if is_changed {
+            self.site = self.resolver.site();
+        }
+        is_changed
+    }
+
+    /// The site as of the last reading.
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// When the newest report was made.
+    pub(crate) fn changed_at(&self) -> Timestamp {
+        self.changed_at
+    }
+
+    fn take(&mut self, report: Report) {
+        self.changed_at = self.changed_at.max(report.at);
+        self.resolver.apply(report);
+    }
+}

@@ -1,0 +1,316 @@
+//! What the language understands, and what it says when it does not.
+
+use proptest::prelude::*;
+
+use super::Filter;
+
+fn normal(text: &str) -> String {
+    match Filter::parse(text) {
+        Ok(filter) => filter.to_string(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn error(text: &str) -> String {
+    match Filter::parse(text) {
+        Ok(filter) => panic!("`{text}` was understood as `{filter}`"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn every_primitive_has_a_normal_form() {
+    for (text, expected) in [
+        ("", ""),
+        ("tcp", "tcp"),
+        ("ip6", "ip6"),
+        ("ether proto \\ip", "ip"),
+        ("ether proto 0x88cc", "ether proto 0x88cc"),
+        ("ether proto lldp", "ether proto 0x88cc"),
+        ("proto 6", "tcp"),
+        ("ip proto \\icmp", "icmp"),
+        ("ip proto tcp", "ip proto 6"),
+        ("ip6 proto 0", "ip6 proto 0"),
+        ("host 10.0.0.1", "host 10.0.0.1"),
+        ("host 0x0a000001", "host 10.0.0.1"),
+        ("src 10.0.0.1", "src host 10.0.0.1"),
+        ("src or dst host 10.0.0.1", "host 10.0.0.1"),
+        ("dst && src host 10.0.0.1", "src and dst host 10.0.0.1"),
+        ("ip host 10.0.0.1", "ip host 10.0.0.1"),
+        ("arp dst 10.0.0.1", "arp dst host 10.0.0.1"),
+        ("10.0.0.1", "host 10.0.0.1"),
+        ("10.0.0.0/8", "net 10.0.0.0/8"),
+        ("net 10", "net 10.0.0.0/8"),
+        ("net 10.1", "net 10.1.0.0/16"),
+        ("net 10.1.2.3", "host 10.1.2.3"),
+        ("net 10.0.1.0 mask 255.0.255.0", "net 10.0.1.0 mask 255.0.255.0"),
+        ("net 0.0.0.0/0", "net 0.0.0.0/0"),
+        ("ip6 host 2001:db8::1", "host 2001:db8::1"),
+        ("dst net 2001:db8::/32", "dst net 2001:db8::/32"),
+        ("net ::/0", "net ::/0"),
+        ("port https", "port 443"),
+        ("port vxlan", "port 4789"),
+        ("port 0x50", "port 80"),
+        ("port 010", "port 8"),
+        ("tcp src port 80", "tcp src port 80"),
+        ("udp portrange 9000-6000", "udp portrange 6000-9000"),
+        ("portrange ftp-data-ftp", "portrange 20-21"),
+        ("portrange 80", "port 80"),
+        ("ether host 52:54:00:00:00:01", "ether host 52:54:00:00:00:01"),
+        ("ether src 5254.0000.0001", "ether src host 52:54:00:00:00:01"),
+        ("link dst 525400000001", "ether dst host 52:54:00:00:00:01"),
+        ("broadcast", "ether broadcast"),
+        ("ip multicast", "ip multicast"),
+        ("less 0x40", "less 64"),
+        ("vlan", "vlan"),
+        ("vlan 100 and mpls 3", "vlan 100 and mpls 3"),
+        ("vni 5001", "vni 5001"),
+        ("vxlan 5001 or geneve", "vxlan 5001 or geneve"),
+        ("gre key 77", "gre key 77"),
+        ("erspan session 5", "erspan session 5"),
+        ("outer (udp) and any (vni 7 and tcp)", "outer (udp) and any (vni 7 and tcp)"),
+    ] {
+        assert_eq!(normal(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn and_and_or_bind_equally_from_left_to_right_and_not_binds_stronger() {
+    assert_eq!(normal("tcp or udp and port 80"), "(tcp or udp) and port 80");
+    assert_eq!(normal("tcp and udp or arp"), "(tcp and udp) or arp");
+    assert_eq!(normal("not tcp and udp"), "not tcp and udp");
+    assert_eq!(normal("!(tcp and udp)||arp"), "not (tcp and udp) or arp");
+    assert_eq!(normal("tcp and (udp and arp)"), "tcp and udp and arp");
+    assert_eq!(normal("not not tcp"), "not not tcp");
+}
+
+#[test]
+fn a_value_without_keyword_takes_that_of_the_value_before() {
+    assert_eq!(normal("port 80 or 443"), "port 80 or port 443");
+    assert_eq!(normal("tcp dst port 80 or 443"), "tcp dst port 80 or tcp dst port 443");
+    assert_eq!(normal("host 10.0.0.1 and not 10.0.0.2"), "host 10.0.0.1 and not host 10.0.0.2");
+    assert_eq!(normal("port (80 or 443)"), "port 80 or port 443");
+    assert_eq!(
+        normal("src net (10 or 11) and tcp"),
+        "(src net 10.0.0.0/8 or src net 11.0.0.0/8) and tcp"
+    );
+    assert_eq!(normal("port http or https"), "port 80 or port 443");
+    assert_eq!(normal("ip proto 6 or 17"), "ip proto 6 or ip proto 17");
+    assert_eq!(normal("host 10.0.0.1 or udp"), "host 10.0.0.1 or udp");
+}
+
+#[test]
+fn an_error_marks_the_place_and_proposes_the_nearest_word() {
+    assert_eq!(
+        error("tcp prt 443"),
+        "filter, column 5: not a word of the filter language\n  \
+         tcp prt 443\n      \
+         ^^^ did you mean `port`?"
+    );
+}
+
+#[test]
+fn errors_say_what_was_expected() {
+    for (text, column, message, suggestion) in [
+        ("hots 10.0.0.1", 1, "not a word of the filter language", Some("host")),
+        ("host", 5, "expected an address", None),
+        ("host tcp", 6, "expected an address, not the keyword `tcp`", None),
+        (
+            "host web",
+            6,
+            "not an address: a host is given by address, names are not looked up",
+            None,
+        ),
+        ("host 10.0.0.0/8", 6, "a host has a whole address and no mask", Some("net 10.0.0.0/8")),
+        ("host 10.1", 6, "a host has a whole address and no mask", Some("net 10.1")),
+        ("net 10.0.0.1/8", 5, "has bits beyond its mask", Some("10.0.0.0/8")),
+        ("net 2001:db8::1/32", 5, "has bits beyond its mask", Some("2001:db8::/32")),
+        ("net 10/33", 5, "expected 0 to 32 bits or a mask, as 255.255.0.0", None),
+        ("port 99999", 6, "ports end at 65535", None),
+        ("port 80-90", 6, "this is more than one port", Some("portrange 80-90")),
+        ("port htpt", 6, "not a port", Some("http")),
+        ("port 080", 6, "not a port", None),
+        ("port 80 or 10.0.0.1", 12, "expected a port, not an address", Some("host 10.0.0.1")),
+        ("tcp 80", 5, "`tcp` needs a keyword before a value", Some("tcp port 80")),
+        ("tcp host 10.0.0.1", 10, "`tcp` has ports, not addresses", Some("tcp and host 10.0.0.1")),
+        ("ip port 80", 9, "`ip` has no ports", Some("ip and port 80")),
+        (
+            "host 0:1:2:3:4:5",
+            6,
+            "a MAC address needs `ether` before it",
+            Some("ether host 0:1:2:3:4:5"),
+        ),
+        ("80", 1, "a number alone says nothing", Some("port 80")),
+        ("tcp udp", 5, "expected `and` or `or` here", None),
+        ("tcp and", 8, "expected an expression behind it", None),
+        ("(tcp", 5, "expected `)`", None),
+        ("tcp)", 4, "this parenthesis closes nothing", None),
+        ("()", 2, "expected an expression before `)`", None),
+        ("tcp & udp", 5, "a single `&`", Some("&&")),
+        ("tcp[13] & 2 != 0", 4, "byte access is not understood yet", None),
+        ("vlan 5000", 6, "expected a VLAN, a number up to 4095", None),
+        ("vni", 4, "expected an overlay number, a number up to 16777215", None),
+        ("outer tcp", 7, "expected a parenthesis behind `outer`", None),
+        ("arp multicast", 5, "only `ether`, `ip` and, for multicast, `ip6` have multicast", None),
+        ("src proto 6", 5, "a protocol has no direction", None),
+        ("llc", 1, "`llc` is not understood yet", None),
+        ("tcp and \u{1b}[2J", 9, "not understood", None),
+    ] {
+        let error = Filter::parse(text).expect_err(text);
+        assert_eq!(error.message, message, "{text}");
+        assert_eq!(error.column, column, "{text}: {error}");
+        assert_eq!(error.suggestion.as_deref(), suggestion, "{text}");
+    }
+}
+
+#[test]
+fn an_error_never_gives_control_characters_back_to_the_terminal() {
+    let text = error("host \u{1b}[2J");
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+}
+
+#[test]
+fn depth_and_length_are_bounded() {
+    let deep = |n: usize| format!("{}tcp{}", "(".repeat(n), ")".repeat(n));
+    assert_eq!(normal(&deep(64)), "tcp");
+    assert!(Filter::parse(&deep(65)).is_err());
+    assert!(Filter::parse(&deep(30_000)).is_err());
+    assert!(Filter::parse(&"not ".repeat(10_000)).is_err());
+    assert!(Filter::parse(&format!("port {}1{}", "(".repeat(9000), ")".repeat(9000))).is_err());
+    let alternating: Vec<_> =
+        (0..5000).map(|n| if n % 2 == 0 { "tcp or" } else { "tcp and" }).collect();
+    assert!(Filter::parse(&format!("{} tcp", alternating.join(" "))).is_err());
+    let hosts: Vec<_> = (0..3000).map(|n| format!("10.0.{}.{}", n / 250, n % 250)).collect();
+    assert!(Filter::parse(&format!("host {}", hosts.join(" or "))).is_ok());
+    assert!(Filter::parse(&"x".repeat(70_000)).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC{0,60}") {
+        let _ = Filter::parse(&text);
+    }
+
+    #[test]
+    fn no_words_make_the_parser_panic_and_what_is_understood_survives_its_own_text(
+        words in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..12)
+    ) {
+        match Filter::parse(&words.join(" ")) {
+            Ok(filter) => prop_assert_eq!(Filter::parse(&filter.to_string()), Ok(filter)),
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn every_expression_survives_its_own_text(text in expressions()) {
+        let filter = Filter::parse(&text);
+        prop_assert!(filter.is_ok(), "{}", filter.unwrap_err());
+        prop_assert_eq!(Filter::parse(&filter.clone().unwrap().to_string()), filter);
+    }
+}
+
+const WORDS: &[&str] = &[
+    "and",
+    "or",
+    "not",
+    "(",
+    ")",
+    "src",
+    "dst",
+    "host",
+    "net",
+    "port",
+    "portrange",
+    "proto",
+    "tcp",
+    "udp",
+    "ip",
+    "ip6",
+    "arp",
+    "ether",
+    "10.0.0.1",
+    "10.0.0.0/8",
+    "mask",
+    "255.0.0.0",
+    "80",
+    "80-90",
+    "http",
+    "52:54:00:00:00:01",
+    "::1",
+    "fe80::/10",
+    "vlan",
+    "vni",
+    "vxlan",
+    "gre",
+    "key",
+    "erspan",
+    "session",
+    "outer",
+    "any",
+    "less",
+    "broadcast",
+    "multicast",
+    "mpls",
+    "77",
+    "\\tcp",
+];
+
+/// Texts of the language.
+pub(super) fn expressions() -> impl Strategy<Value = String> {
+    let primitive = prop::sample::select(vec![
+        "tcp",
+        "udp",
+        "ip",
+        "ip6",
+        "arp",
+        "icmp",
+        "icmp6",
+        "sctp",
+        "igmp",
+        "ip proto 47",
+        "proto 89",
+        "ether proto 0x8100",
+        "host 10.0.0.1",
+        "src host 10.0.0.2",
+        "net 10.0.0.0/24",
+        "dst net 10.0.0.2/31",
+        "net 2001:db8::/32",
+        "host fe80::1",
+        "port 80",
+        "tcp dst port 443",
+        "udp portrange 1000-5000",
+        "ether host 52:54:00:00:00:01",
+        "ether src 52:54:00:00:00:02",
+        "broadcast",
+        "multicast",
+        "ip multicast",
+        "ip6 multicast",
+        "less 100",
+        "greater 100",
+        "vlan",
+        "vlan 2",
+        "mpls",
+        "vni 10",
+        "vxlan",
+        "vxlan 11",
+        "geneve 10",
+        "gre",
+        "gre key 10",
+        "erspan",
+        "erspan session 3",
+        "arp host 10.0.0.1",
+        "src and dst port 53",
+    ]);
+    let leaf = primitive.prop_map(ToOwned::to_owned);
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} and {b}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}) or ({b})")),
+            inner.clone().prop_map(|a| format!("not ({a})")),
+            inner.clone().prop_map(|a| format!("outer ({a})")),
+            inner.prop_map(|a| format!("any ({a})")),
+        ]
+    })
+}

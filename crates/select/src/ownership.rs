@@ -1,0 +1,117 @@
+//! Whose packets an observation point shows: the answer of `plan`, the law of the guard.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use wire::{Mac, VlanId, Vni};
+
+/// Which packets at an observation point are the VM's. Made by `plan`, judged by the guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ownership {
+    /// The point is the vNIC's own port: every frame there is the VM's.
+    Whole,
+    /// A wire shared with others: only frames with one of these identities are the VM's. Empty
+    /// means that nothing there is.
+    Shared(Vec<Identity>),
+}
+
+/// How a shared wire names a vNIC: its MAC within one network, never an IP address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    /// The guest's MAC.
+    pub mac: Mac,
+    /// The network in which the MAC means this vNIC. In another one it means somebody else.
+    pub network: OnWire,
+}
+
+/// How a network's frames look on a shared wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum OnWire {
+    /// A tunnel on the underlay carries them.
+    Overlay {
+        /// The overlay number; for GRE the whole key.
+        vni: Vni,
+        /// The tunnel's format.
+        tunnel: Encapsulation,
+        /// UDP destination port of VXLAN or GENEVE; `None` is the standard's own port. The same
+        /// number at another port is another network.
+        udp_port: Option<u16>,
+        /// The VLAN the network has inside the tunnel, when several share one overlay number;
+        /// frames may then be untagged or carry this tag first. `None`: the tags are the VM's.
+        vlan: Option<VlanId>,
+    },
+    /// Frames with exactly this one VLAN tag.
+    Vlan(VlanId),
+    /// Frames without a VLAN tag.
+    Untagged,
+}
+
+impl OnWire {
+    /// The UDP destination port of the tunnel: the one given, else the standard's. `None` where
+    /// there is no tunnel or it is not carried in UDP.
+    pub const fn udp_port(self) -> Option<u16> {
+        match self {
+            Self::Overlay { tunnel, udp_port: None, .. } => tunnel.standard_port(),
+            Self::Overlay { tunnel: Encapsulation::Gre, .. } | Self::Vlan(_) | Self::Untagged => {
+                None
+            }
+            Self::Overlay { udp_port, .. } => udp_port,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.mac, self.network)
+    }
+}
+
+impl fmt::Display for OnWire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overlay { vni, tunnel: Encapsulation::Gre, .. } => write!(f, "GRE key {vni}"),
+            Self::Overlay { vni, tunnel, .. } => {
+                write!(f, "{tunnel} {vni}")?;
+                match self.udp_port() {
+                    port if port == tunnel.standard_port() => Ok(()),
+                    Some(port) => write!(f, " (UDP port {port})"),
+                    None => Ok(()),
+                }
+            }
+            Self::Vlan(vlan) => write!(f, "VLAN {vlan}"),
+            Self::Untagged => f.write_str("untagged frames"),
+        }
+    }
+}
+
+/// A tunnel format that carries overlay networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Encapsulation {
+    /// RFC 7348.
+    Vxlan,
+    /// RFC 8926.
+    Geneve,
+    /// RFC 2784 and 2890, Ethernet inside (protocol 0x6558), named by its key.
+    Gre,
+}
+
+impl Encapsulation {
+    /// The UDP destination port the standard gives it.
+    pub const fn standard_port(self) -> Option<u16> {
+        match self {
+            Self::Vxlan => Some(4789),
+            Self::Geneve => Some(6081),
+            Self::Gre => None,
+        }
+    }
+}
+
+impl fmt::Display for Encapsulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vxlan => "VXLAN",
+            Self::Geneve => "GENEVE",
+            Self::Gre => "GRE",
+        })
+    }
+}

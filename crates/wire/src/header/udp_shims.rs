@@ -1,0 +1,80 @@
+//! Small headers between UDP and what it carries: GUE, LISP data, TZSP.
+
+use crate::{Cursor, Layer, Stop, StopReason};
+
+/// A GUE header of variant 0 (draft-ietf-intarea-gue-09, section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gue {
+    /// Whether it is a control message, which carries no packet.
+    pub is_control: bool,
+    /// IP protocol number of what follows.
+    pub protocol: u8,
+}
+
+impl Gue {
+    /// Reads the header at `cursor` and leaves `cursor` on what it carries.
+    #[inline]
+    pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        cursor.whole(|cursor| {
+            let [first, protocol, _, _] = *cursor.take::<4>(Layer::Gue)?;
+            if first >> 6 != 0 {
+                return Err(cursor.stop(Layer::Gue, StopReason::Unsupported));
+            }
+            cursor.take_slice(Layer::Gue, usize::from(first & 0x1f) * 4)?;
+            Ok(Self { is_control: first & 0x20 != 0, protocol })
+        })
+    }
+}
+
+/// A LISP data header (RFC 9300, section 5.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lisp {
+    /// Which of the receiver's networks the packet is for, where the I flag is set; 24 bits.
+    pub instance: Option<u32>,
+}
+
+impl Lisp {
+    /// Reads the header at `cursor` and leaves `cursor` on the inner IP header.
+    #[inline]
+    pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let [flags, _, _, _, i0, i1, i2, _] = *cursor.take::<8>(Layer::Lisp)?;
+        Ok(Self { instance: (flags & 0x08 != 0).then(|| u32::from_be_bytes([0, i0, i1, i2])) })
+    }
+}
+
+/// A TZSP header with its tagged fields passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tzsp {
+    /// Kind of message; 0 is a received frame, 1 a frame to send.
+    pub kind: u8,
+    /// What the frame is: 1 Ethernet, 18 IEEE 802.11.
+    pub encapsulated: u16,
+}
+
+impl Tzsp {
+    /// Reads the header at `cursor` and leaves `cursor` on the mirrored frame.
+    #[inline]
+    pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        cursor.whole(|cursor| {
+            let [version, kind, e0, e1] = *cursor.take::<4>(Layer::Tzsp)?;
+            if version != 1 {
+                return Err(cursor.stop(Layer::Tzsp, StopReason::Unsupported));
+            }
+            loop {
+                let [tag] = *cursor.take::<1>(Layer::Tzsp)?;
+                match tag {
+                    TAG_PADDING => {}
+                    TAG_END => break,
+                    _ => {
+                        let [len] = *cursor.take::<1>(Layer::Tzsp)?;
+                        cursor.take_slice(Layer::Tzsp, usize::from(len))?;
+                    }
+                }
+            }
+            Ok(Self { kind, encapsulated: u16::from_be_bytes([e0, e1]) })
+        })
+    }
+}
+
+const TAG_PADDING: u8 = 0;
+const TAG_END: u8 = 1;
