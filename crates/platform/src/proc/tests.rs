@@ -122,6 +122,62 @@ fn a_shell_that_becomes_a_vm_is_seen_and_a_renamed_tap_too() {
 }
 
 #[test]
+fn a_tap_plugged_in_later_is_a_card_without_a_mac() {
+    let host = Host::new();
+    host.process("77", OWN, 250, VM);
+    let hold = |fd: u32, tap: &str| {
+        host.write(&format!("proc/77/fdinfo/{fd}"), &format!("iff:\t{tap}\n"));
+        fs::create_dir_all(host.path("proc/77/fd")).unwrap();
+        let _ = symlink("/dev/net/tun", host.path(&format!("proc/77/fd/{fd}")));
+    };
+    let taps = |facts: &ProcessFacts| -> Vec<String> {
+        facts.qemus[0].nics.iter().filter_map(|nic| nic.tap.clone()).collect()
+    };
+    hold(35, "vnet0");
+    let mut scanner = host.scanner();
+    assert_eq!(taps(&scanner.scan(Depth::Taps).unwrap()), ["vnet0"]);
+    // Two queues of one tap are one card.
+    hold(40, "vnet1");
+    hold(41, "vnet1");
+    let facts = scanner.scan(Depth::Taps).unwrap();
+    assert_eq!(taps(&facts), ["vnet0", "vnet1"]);
+    assert_eq!(facts.qemus[0].nics[1].mac, None);
+    assert_eq!(taps(&scanner.scan(Depth::All).unwrap()), ["vnet0", "vnet1"]);
+}
+
+#[test]
+fn a_tap_of_the_command_line_is_followed_when_it_is_renamed() {
+    let host = Host::new();
+    host.process("77", OWN, 250, "/usr/bin/kvm -nic tap,ifname=tap0");
+    host.write("proc/77/fdinfo/9", "iff:\tweb-tap\n");
+    fs::create_dir_all(host.path("proc/77/fd")).unwrap();
+    symlink("/dev/net/tun", host.path("proc/77/fd/9")).unwrap();
+    let facts = host.read();
+    assert_eq!(facts.qemus[0].nics.len(), 1);
+    assert_eq!(facts.qemus[0].nics[0].tap.as_deref(), Some("web-tap"));
+}
+
+#[test]
+fn a_vm_has_arrived_when_its_cpus_run() {
+    let host = Host::new();
+    host.process("77", OWN, 250, &format!("{VM} -incoming defer"));
+    let cpu = |ticks: u64| {
+        let stat =
+            format!("78 (CPU 0/KVM) S 1 1 1 0 -1 64 0 0 0 0 {ticks} 0 0 0 20 0 1 0 251 0 0\n");
+        host.write("proc/77/task/78/stat", &stat);
+    };
+    cpu(1);
+    let mut scanner = host.scanner();
+    let mut is_incoming = || scanner.scan(Depth::All).unwrap().qemus[0].is_incoming;
+    assert!(is_incoming());
+    cpu(2);
+    assert!(is_incoming());
+    cpu(4);
+    assert!(!is_incoming());
+    assert!(!is_incoming());
+}
+
+#[test]
 fn a_container_has_its_runtimes_name_also_after_a_rename() {
     let host = Host::new();
     let id = "0123456789abcdef".repeat(4);
