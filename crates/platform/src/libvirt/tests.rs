@@ -278,11 +278,17 @@ struct Daemon {
 impl Daemon {
     /// `None`, said loudly, where it is not installed or may not be started.
     fn start() -> Option<Self> {
+        Self::start_as("hv-1")
+    }
+
+    /// On a host of this name; two of them are two hosts to libvirt.
+    fn start_as(hostname: &str) -> Option<Self> {
         let directory = tempfile::Builder::new().prefix("ovt").tempdir_in("/tmp").unwrap();
         let path = directory.path().display().to_string();
         let configuration = format!(
             "unix_sock_dir = \"{path}\"\nauth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n\
-             host_uuid = \"11111111-2222-4333-8444-555555555555\"\n"
+             host_uuid = \"11111111-2222-4333-8444-5555555555{:02x}\"\n",
+            hostname.bytes().fold(0, u8::wrapping_add)
         );
         fs::write(directory.path().join("libvirtd.conf"), configuration).unwrap();
         // The shell stays, as the first process of its namespace: a libvirtd in its place would
@@ -297,7 +303,8 @@ impl Daemon {
                  'remember_owner = 0' 'security_driver = \"none\"' 'namespaces = []' \
                  'cgroup_controllers = []' 'stdio_handler = \"file\"' 'seccomp_sandbox = 0' \
                  > /etc/libvirt/qemu.conf
-             hostname localhost && ip link set lo up
+             hostname {hostname} && ip link set lo up
+             echo 127.0.0.1 {hostname} > /run/hosts && mount --bind /run/hosts /etc/hosts
              ip link add br0 type bridge && ip link set br0 up
              libvirtd -f {path}/libvirtd.conf -p {path}/pid & wait"
         );
@@ -414,4 +421,75 @@ fn a_real_vm_shows_its_taps_and_a_card_plugged_in_later() {
     daemon.virsh("qemu+unix:///system", &["destroy", "vm"]);
     // It was never defined, so it is gone altogether.
     watching.until("no domain", <[Domain]>::is_empty);
+}
+
+#[test]
+fn a_live_migration_is_seen_from_both_sides() {
+    let (Some(from), Some(to)) = (Daemon::start_as("hv-a"), Daemon::start_as("hv-b")) else {
+        return;
+    };
+    if !Path::new("/usr/bin/qemu-system-x86_64").exists() {
+        eprintln!("NOT TESTED: qemu-system-x86_64 is not installed (package qemu-system-x86)");
+        return;
+    }
+    let xml = "<domain type='qemu'><name>vm</name><memory unit='KiB'>33000</memory>\
+        <os><type arch='x86_64' machine='pc'>hvm</type></os><devices>\
+        <emulator>/usr/bin/qemu-system-x86_64</emulator>\
+        <interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/>\
+        </interface></devices></domain>";
+    let file = from.directory.path().join("vm.xml");
+    fs::write(&file, xml).unwrap();
+    from.virsh("qemu+unix:///system", &["create", &file.display().to_string()]);
+    let states = |daemon: &Daemon| {
+        let watching = Watching::start(&daemon.place("qemu:///system"));
+        thread::spawn(move || {
+            let mut states = Vec::new();
+            let end = Instant::now() + Duration::from_secs(20);
+            // Until it ran at the destination, or is gone from the source.
+            while Instant::now() < end {
+                let Some(report) = watching.shared.mailbox.take(Duration::from_secs(1)) else {
+                    continue;
+                };
+                let Ok(Facts::Libvirt(facts)) = report.facts else { continue };
+                let now = facts.domains.first().map(|domain| domain.state);
+                if states.last() != Some(&now) {
+                    states.push(now);
+                }
+                let is_over =
+                    states.len() > 1 && (now.is_none() || now == Some(DomainState::Running));
+                if is_over {
+                    break;
+                }
+            }
+            states
+        })
+    };
+    let (source, destination) = (states(&from), states(&to));
+    thread::sleep(Duration::from_millis(300));
+    let target = to.directory.path().join("libvirt-sock").display().to_string();
+    let stream = from.directory.path().join("migration").display().to_string();
+    // At full speed so small a VM waits at its destination for 20 ms only.
+    from.virsh(
+        "qemu+unix:///system",
+        &[
+            "migrate",
+            "--live",
+            "--p2p",
+            "--bandwidth",
+            "1",
+            "vm",
+            &format!("qemu+unix:///system?socket={target}"),
+            "--migrateuri",
+            &format!("unix://{stream}"),
+        ],
+    );
+    let (source, destination) = (source.join().unwrap(), destination.join().unwrap());
+    assert_eq!(source.first(), Some(&Some(DomainState::Running)), "{source:?}");
+    assert_eq!(source.last(), Some(&None), "{source:?}");
+    assert!(!source.contains(&Some(DomainState::Incoming)), "{source:?}");
+    // Before it runs there, it arrives: that is when to arm the place.
+    let incoming = destination.iter().position(|s| *s == Some(DomainState::Incoming));
+    let running = destination.iter().position(|s| *s == Some(DomainState::Running));
+    assert!(incoming.is_some() && incoming < running, "{destination:?}");
+    assert!(!destination.contains(&Some(DomainState::Outgoing)), "{destination:?}");
 }
