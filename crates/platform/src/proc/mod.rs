@@ -8,6 +8,7 @@ mod process;
 mod qemu;
 mod runtime;
 mod scan;
+mod vm;
 
 use std::collections::BTreeMap;
 use std::io;
