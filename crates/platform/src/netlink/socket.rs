@@ -18,7 +18,6 @@ use super::message::{
 pub(super) struct Asking {
     fd: OwnedFd,
     sequence: u32,
-    buffer: Vec<u8>,
 }
 
 impl Asking {
@@ -61,12 +60,14 @@ impl Asking {
             request = request.with_u32(kind, value);
         }
         rustix::net::send(&self.fd, &request.finish(), SendFlags::empty())?;
+        // Not kept: a host may have hundreds of namespaces, and they are quiet.
+        let mut buffer = vec![0; BUFFER_LEN];
         let is_dump = flags & NLM_F_DUMP != 0;
         let mut is_whole = true;
         loop {
             wait_readable(self.fd.as_fd(), ANSWER_TIMEOUT)?;
-            let (_, len) = rustix::net::recv(&self.fd, &mut *self.buffer, RecvFlags::TRUNC)?;
-            let Some(datagram) = self.buffer.get(..len) else {
+            let (_, len) = rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::TRUNC)?;
+            let Some(datagram) = buffer.get(..len) else {
                 return Err(io::Error::other(format!("netlink answer of {len} bytes is too long")));
             };
             for message in Messages::new(datagram) {
@@ -109,10 +110,14 @@ impl Listening {
     pub(super) fn drain(&mut self, mut take: impl FnMut(&Message<'_>)) -> io::Result<bool> {
         let mut is_overrun = false;
         loop {
-            match rustix::net::recv(&self.fd, &mut *self.buffer, RecvFlags::DONTWAIT) {
+            let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+            match rustix::net::recv(&self.fd, &mut *self.buffer, flags) {
                 Ok((_, 0)) | Err(Errno::AGAIN) => return Ok(is_overrun),
                 Ok((_, len)) => {
-                    for message in Messages::new(self.buffer.get(..len).unwrap_or_default()) {
+                    let datagram = self.buffer.get(..len);
+                    // One that does not fit is as good as lost.
+                    is_overrun |= datagram.is_none();
+                    for message in Messages::new(datagram.unwrap_or_default()) {
                         is_overrun |= message.kind == NLMSG_OVERRUN;
                         take(&message);
                     }
@@ -144,8 +149,8 @@ pub(super) fn open(groups: u32, receive_bytes: usize) -> io::Result<(Listening, 
     let asking = socket()?;
     rustix::net::bind(&asking, &netlink::SocketAddrNetlink::new(0, 0))?;
     Ok((
-        Listening { fd: listening, buffer: vec![0; BUFFER_LEN] },
-        Asking { fd: asking, sequence: 0, buffer: vec![0; BUFFER_LEN] },
+        Listening { fd: listening, buffer: vec![0; EVENT_LEN] },
+        Asking { fd: asking, sequence: 0 },
     ))
 }
 
@@ -191,3 +196,41 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const DUMP_ATTEMPTS: u32 = 3;
 /// The kernel fills at most 32 KiB of a reader's buffer for each part of a dump.
 const BUFFER_LEN: usize = 64 * 1024;
+/// An event is about one link, about 1.5 KiB.
+const EVENT_LEN: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn events_that_do_not_fit_are_known_to_be_lost() {
+        let holder = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo; exec sleep 1000"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(mut holder) = holder else { return eprintln!("NOT TESTED: there is no unshare") };
+        let mut ready = [0];
+        let is_ready = io::Read::read_exact(&mut holder.stdout.take().unwrap(), &mut ready).is_ok();
+        if is_ready {
+            let file = std::fs::File::open(format!("/proc/{}/ns/net", holder.id())).unwrap();
+            inside(file.as_fd(), LinkNameSpaceType::Network, || {
+                // The smallest buffer there is: a few events.
+                let (mut listening, _) = open(1, 1)?;
+                let script = "for n in $(seq 40); do ip link set lo up; ip link set lo down; done";
+                Command::new("sh").args(["-c", script]).status()?;
+                assert!(listening.drain(|_| {})?);
+                assert!(!listening.drain(|_| {})?);
+                Ok(())
+            })
+            .unwrap();
+        } else {
+            eprintln!("NOT TESTED: making network namespaces needs root");
+        }
+        let _ = holder.kill();
+        let _ = holder.wait();
+    }
+}

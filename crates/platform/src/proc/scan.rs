@@ -11,13 +11,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use inventory::facts::{Namespace, NamespaceId, ProcessFacts, QemuNic, QemuProcess};
+use inventory::facts::{Namespace, NamespaceId, ProcessFacts, QemuProcess};
 use rustix::thread::LinkNameSpaceType;
 use wire::Timestamp;
 
 use super::process::{Process, Stat};
 use super::qemu::CommandLine;
 use super::runtime::{Container, StateName};
+use super::vm::{Qemu, is_denied};
 use crate::netlink;
 
 /// How much of `/proc` is looked at.
@@ -27,6 +28,8 @@ pub(super) enum Depth {
     New,
     /// Every process: one may have changed its program or namespace late.
     All,
+    /// Every process, and every descriptor of a VM: a link changed, perhaps a tap was plugged in.
+    Taps,
 }
 
 /// Reads processes and namespaces below a root directory.
@@ -50,15 +53,6 @@ struct Seen {
     /// Whether it could not for want of rights.
     is_hidden: bool,
     qemu: Option<Qemu>,
-}
-
-/// A process that is a VM.
-#[derive(Debug)]
-struct Qemu {
-    facts: QemuProcess,
-    /// The descriptor of each card's tap, where the command line names none.
-    fds: Vec<Option<u32>>,
-    gap: Option<String>,
 }
 
 /// A namespace with all that keeps it alive.
@@ -160,7 +154,8 @@ impl Scanner {
             // A PID may be another process by now, or this one only wait to be collected.
             match process.stat() {
                 Some(stat) if stat.started == seen.stat.started && !stat.is_ended => {
-                    qemu.read_taps(&process, &self.root);
+                    qemu.read_taps(&process, &self.root, depth == Depth::Taps || is_young);
+                    qemu.notice_arrival(&process);
                 }
                 _ => {
                     self.seen.remove(&pid);
@@ -200,7 +195,8 @@ impl Scanner {
             if let Some(line) = CommandLine::parse(&arguments.unwrap_or_default()) {
                 let started = self.time_of(seen.stat.started);
                 let mut qemu = Qemu::new(pid, started, seen.namespace.unwrap_or(own), line);
-                qemu.read_taps(process, &self.root);
+                qemu.read_taps(process, &self.root, true);
+                qemu.notice_arrival(process);
                 if seen.is_hidden && qemu.gap.is_none() {
                     qemu.gap = Some(qemu.sentence(process, &self.root, "ns/net"));
                 }
@@ -385,72 +381,6 @@ impl Scanner {
         }
         gaps
     }
-}
-
-impl Qemu {
-    fn new(pid: u32, started: Timestamp, namespace: NamespaceId, line: CommandLine) -> Self {
-        let mut fds = Vec::new();
-        let mut nics = Vec::new();
-        for nic in line.nics {
-            fds.push(nic.backend.fd.filter(|_| nic.backend.ifname.is_none()));
-            nics.push(QemuNic {
-                id: nic.id,
-                mac: nic.mac,
-                tap: nic.backend.ifname,
-                backend: nic.backend.kind,
-            });
-        }
-        let facts = QemuProcess {
-            pid,
-            started,
-            name: line.name,
-            uuid: line.uuid,
-            namespace,
-            is_incoming: line.is_incoming,
-            nics,
-        };
-        Self { facts, fds, gap: None }
-    }
-
-    /// Asks the kernel which tap each descriptor is: a tap may have been renamed.
-    fn read_taps(&mut self, process: &Process, root: &Path) {
-        let mut has_denied = false;
-        for (nic, fd) in self.facts.nics.iter_mut().zip(&self.fds) {
-            let Some(fd) = *fd else { continue };
-            match process.tap_of(root, fd) {
-                Ok(tap) => nic.tap = tap,
-                Err(error) => has_denied |= is_denied(&error),
-            }
-        }
-        if has_denied {
-            self.gap = Some(self.sentence(process, root, "fdinfo"));
-        }
-    }
-
-    fn sentence(&self, process: &Process, root: &Path, file: &str) -> String {
-        let pid = self.facts.pid;
-        let name = self.facts.name.as_deref().unwrap_or("without a name");
-        let owner = process.owner().map_or("unknown".to_owned(), |uid| user_name(root, uid));
-        format!(
-            "cannot read /proc/{pid}/{file} of QEMU {name} (owner {owner}); run as root or grant \
-             cap_sys_ptrace"
-        )
-    }
-}
-
-fn is_denied(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied
-}
-
-/// The name of a user, or the number where it has none.
-fn user_name(root: &Path, uid: u32) -> String {
-    let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
-    let name = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    name.unwrap_or_else(|| uid.to_string())
 }
 
 /// How long a process may still become another program or move to another namespace, as all do
