@@ -65,19 +65,37 @@ impl RawLink {
     }
 }
 
-/// The port VLANs of an `AF_BRIDGE` `RTM_NEWLINK`: (interface index, PVID).
-pub(super) fn decode_pvid(message: &Message<'_>) -> Option<(u32, VlanId)> {
+/// The VLANs of a port of a VLAN-aware bridge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct PortVlans {
+    pub(super) pvid: Option<VlanId>,
+    /// First and last of each range.
+    pub(super) allowed: Vec<(VlanId, VlanId)>,
+}
+
+/// The VLANs of an `AF_BRIDGE` `RTM_NEWLINK` by interface index; `None` if it says nothing of them.
+pub(super) fn decode_port_vlans(message: &Message<'_>) -> Option<(u32, PortVlans)> {
     let (_, index, _) = link_header(message)?;
     let mut specs = message.attributes(IFINFOMSG_LEN).filter(|(kind, _)| *kind == IFLA_AF_SPEC);
-    let pvid = specs.find_map(|(_, spec)| {
-        Attributes::new(spec).find_map(|(kind, value)| {
-            let flags = read_u16(value)?;
-            let vid = read_u16(value.get(2..)?)?;
-            (kind == IFLA_BRIDGE_VLAN_INFO && flags & BRIDGE_VLAN_INFO_PVID != 0)
-                .then(|| VlanId::new(vid))?
-        })
-    })?;
-    Some((index, pvid))
+    let (_, spec) = specs.next()?;
+    let mut vlans = PortVlans::default();
+    let mut begin = None;
+    for (kind, value) in Attributes::new(spec) {
+        let vid = value.get(2..).and_then(read_u16).and_then(VlanId::new);
+        let (IFLA_BRIDGE_VLAN_INFO, Some(flags), Some(vid)) = (kind, read_u16(value), vid) else {
+            continue;
+        };
+        if flags & BRIDGE_VLAN_INFO_PVID != 0 {
+            vlans.pvid = Some(vid);
+        }
+        if flags & BRIDGE_VLAN_INFO_RANGE_BEGIN != 0 {
+            begin = Some(vid);
+            continue;
+        }
+        let is_end = flags & BRIDGE_VLAN_INFO_RANGE_END != 0;
+        vlans.allowed.push((begin.take().filter(|_| is_end).unwrap_or(vid), vid));
+    }
+    if vlans == PortVlans::default() { None } else { Some((index, vlans)) }
 }
 
 /// Reads `RTM_NEWADDR`: (interface index, address, prefix length).
@@ -275,8 +293,8 @@ const RTMSG_LEN: usize = 12;
 
 const ARPHRD_ETHER: u16 = 1;
 const IFF_UP: u32 = 1;
-const IFF_PROMISC: u32 = 0x100;
 const IFF_LOOPBACK: u32 = 1 << 3;
+const IFF_PROMISC: u32 = 1 << 8;
 const IFF_LOWER_UP: u32 = 1 << 16;
 /// Value of `IFLA_TUN_TYPE` for a device that carries Ethernet frames.
 const IFF_TAP: u8 = 2;
@@ -312,6 +330,8 @@ const IFLA_BOND_ACTIVE_SLAVE: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
 const BRIDGE_VLAN_INFO_PVID: u16 = 1 << 1;
+const BRIDGE_VLAN_INFO_RANGE_BEGIN: u16 = 1 << 3;
+const BRIDGE_VLAN_INFO_RANGE_END: u16 = 1 << 4;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -378,6 +398,7 @@ mod tests {
                 mac: Some(Mac([0x52, 0x54, 0, 0, 0, 1])),
                 is_up: true,
                 has_carrier: true,
+                is_promiscuous: false,
                 mtu: 1450,
                 kind: LinkKind::Vxlan {
                     vni: Vni::new(42),
@@ -388,6 +409,7 @@ mod tests {
                 },
                 master: Some(4),
                 pvid: None,
+                vlans: vec![],
                 addresses: vec![],
             }
         );
@@ -418,14 +440,21 @@ mod tests {
     }
 
     #[test]
-    fn the_pvid_is_the_bridge_vlan_with_the_pvid_flag() {
+    fn port_vlans_are_ranges_and_the_one_with_the_pvid_flag() {
         let body = [
             7, 0, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // AF_BRIDGE, index 5
-            20, 0, 26, 0, // IFLA_AF_SPEC
+            36, 0, 26, 0, // IFLA_AF_SPEC
             8, 0, 2, 0, 4, 0, 10, 0, // VLAN 10, untagged only
             8, 0, 2, 0, 6, 0, 20, 0, // VLAN 20, PVID and untagged
+            8, 0, 2, 0, 8, 0, 30, 0, // from VLAN 30
+            8, 0, 2, 0, 16, 0, 39, 0, // to VLAN 39
         ];
-        assert_eq!(decode_pvid(&message(16, &body)), Some((5, VlanId::new(20).unwrap())));
+        let vlan = |id| VlanId::new(id).unwrap();
+        let vlans = PortVlans {
+            pvid: Some(vlan(20)),
+            allowed: vec![(vlan(10), vlan(10)), (vlan(20), vlan(20)), (vlan(30), vlan(39))],
+        };
+        assert_eq!(decode_port_vlans(&message(16, &body)), Some((5, vlans)));
     }
 
     #[test]
@@ -479,7 +508,7 @@ mod tests {
         fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..256)) {
             let message = message(16, &body);
             let _ = RawLink::decode(&message);
-            let _ = decode_pvid(&message);
+            let _ = decode_port_vlans(&message);
             let _ = decode_address(&message);
             let _ = decode_neighbour(&message);
             let _ = decode_fdb(&message);

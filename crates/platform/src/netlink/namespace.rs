@@ -8,9 +8,8 @@ use std::path::PathBuf;
 
 use inventory::facts::{FdbEntry, Link, LinkKind, NamespaceId, Neighbour, NetworkFacts, Route};
 use rustix::thread::LinkNameSpaceType;
-use wire::VlanId;
 
-use super::entry::{self, RawLink};
+use super::entry::{self, PortVlans, RawLink};
 use super::message::{
     Message, RTM_DELADDR, RTM_DELLINK, RTM_DELNEIGH, RTM_DELNSID, RTM_DELROUTE, RTM_GETADDR,
     RTM_GETLINK, RTM_GETNEIGH, RTM_GETNSID, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH,
@@ -86,7 +85,7 @@ pub(super) struct Reader {
     stale: Stale,
     numbers: Numbers,
     links: Vec<RawLink>,
-    pvids: BTreeMap<u32, VlanId>,
+    port_vlans: BTreeMap<u32, PortVlans>,
     addresses: Vec<(u32, IpAddr, u8)>,
     neighbours: Vec<Neighbour>,
     fdb: Vec<FdbEntry>,
@@ -116,7 +115,7 @@ impl Reader {
             stale: Stale::ALL,
             numbers: Numbers::default(),
             links: Vec::new(),
-            pvids: BTreeMap::new(),
+            port_vlans: BTreeMap::new(),
             addresses: Vec::new(),
             neighbours: Vec::new(),
             fdb: Vec::new(),
@@ -192,7 +191,10 @@ impl Reader {
         let links = self.links.iter().map(|raw| {
             let mut link = raw.link.clone();
             link.addresses = addresses.remove(&link.index).unwrap_or_default();
-            link.pvid = self.pvids.get(&link.index).copied();
+            if let Some(vlans) = self.port_vlans.get(&link.index) {
+                link.pvid = vlans.pvid;
+                link.vlans.clone_from(&vlans.allowed);
+            }
             self.place_other_end(&mut link, raw.other_namespace);
             link
         });
@@ -249,15 +251,15 @@ impl Reader {
             .links
             .iter()
             .any(|raw| matches!(raw.link.kind, LinkKind::Bridge { is_vlan_aware: true }));
-        self.pvids.clear();
+        self.port_vlans.clear();
         if is_vlan_aware {
             let mut fixed = [0; entry::IFINFOMSG_LEN];
             fixed[0] = AF_BRIDGE;
-            let filter = Some((entry::IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN));
-            let pvids = self.asking.dump(RTM_GETLINK, &fixed, filter, entry::decode_pvid)?;
+            let filter = Some((entry::IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN_COMPRESSED));
+            let vlans = self.asking.dump(RTM_GETLINK, &fixed, filter, entry::decode_port_vlans)?;
             // A bridge that does not filter has PVID 1 on every port; it means nothing there.
             let filtering: BTreeSet<u32> = self.ports_of_filtering_bridges();
-            self.pvids = pvids.into_iter().filter(|(i, _)| filtering.contains(i)).collect();
+            self.port_vlans = vlans.into_iter().filter(|(i, _)| filtering.contains(i)).collect();
         }
         Ok(())
     }
@@ -357,7 +359,7 @@ impl Numbers {
 
 const AF_BRIDGE: u8 = 7;
 const EOPNOTSUPP: i32 = 95;
-const RTEXT_FILTER_BRVLAN: u32 = 1 << 1;
+const RTEXT_FILTER_BRVLAN_COMPRESSED: u32 = 1 << 2;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 /// `RTMGRP_*` of links, neighbours, IPv4 and IPv6 addresses and routes, and `RTNLGRP_NSID` (28).
 const GROUPS: u32 = 1 | 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 27;

@@ -247,11 +247,18 @@ impl Session {
             tag: row.one("tag").and_then(vlan),
             trunks,
             vlan_mode: row.one("vlan_mode").map(str::to_owned),
-            is_mirror_output: false,
+            is_mirror_output: self.is_mirror_output(row),
             bond_mode: row.one("bond_mode").map(str::to_owned),
             bond_active: row.one("bond_active_slave").and_then(|mac| mac.parse().ok()),
             interfaces,
         }
+    }
+
+    fn is_mirror_output(&self, port: &Row) -> bool {
+        let mirrors = self.database.rows("Mirror");
+        let mut outputs =
+            mirrors.flat_map(|mirror| self.database.referenced("Port", mirror, "output_port"));
+        outputs.any(|output| std::ptr::eq(output, port))
     }
 }
 

@@ -221,7 +221,7 @@ fn tagged<'a>(value: &'a Value, tag: &str) -> Option<&'a [Value]> {
 
 /// What we monitor: only what the facts are made of. Statistics would be an update for each
 /// interface every five seconds.
-const TABLES: [(&str, &[(&str, Shape)]); 4] = [
+const TABLES: [(&str, &[(&str, Shape)]); 5] = [
     ("Open_vSwitch", &[("bridges", Shape::Set), ("external_ids", Shape::Map)]),
     ("Bridge", &[("name", Shape::One), ("datapath_type", Shape::One), ("ports", Shape::Set)]),
     (
@@ -230,11 +230,13 @@ const TABLES: [(&str, &[(&str, Shape)]); 4] = [
             ("name", Shape::One),
             ("tag", Shape::One),
             ("trunks", Shape::Set),
+            ("vlan_mode", Shape::One),
             ("bond_mode", Shape::One),
             ("bond_active_slave", Shape::One),
             ("interfaces", Shape::Set),
         ],
     ),
+    ("Mirror", &[("output_port", Shape::Set)]),
     (
         "Interface",
         &[

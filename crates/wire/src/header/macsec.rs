@@ -37,3 +37,17 @@ impl Macsec {
 const HAS_CHANNEL: u8 = 0x20;
 const ENCRYPTED: u8 = 0x08;
 const CHANGED: u8 = 0x04;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_signed_frame_is_readable() {
+        let bytes = [0x20, 0x22, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0, 1];
+        let mut cursor = Cursor::new(&bytes);
+        let tag = Macsec::decode(&mut cursor).unwrap();
+        assert_eq!((tag.is_encrypted, tag.short_len, cursor.offset()), (false, 34, 14));
+        assert!(Macsec::decode(&mut Cursor::new(&[0x0c, 0, 0, 0, 0, 1])).unwrap().is_encrypted);
+    }
+}

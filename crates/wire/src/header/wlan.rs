@@ -78,3 +78,24 @@ const TO_NETWORK: u8 = 0x01;
 const FROM_NETWORK: u8 = 0x02;
 const PROTECTED: u8 = 0x40;
 const ORDER: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_address_is_which_depends_on_the_direction() {
+        let mut bytes = [0_u8; 30];
+        bytes[0] = 0x08;
+        bytes[4..10].fill(1);
+        bytes[10..16].fill(2);
+        bytes[16..22].fill(3);
+        bytes[24..30].fill(4);
+        for (flags, destination, source) in [(0, 1, 2), (1, 3, 2), (2, 1, 3), (3, 3, 4)] {
+            bytes[1] = flags;
+            let wlan = Wlan::decode(&mut Cursor::new(&bytes)).unwrap();
+            assert_eq!(wlan.destination, Mac([destination; 6]), "{flags}");
+            assert_eq!(wlan.source, Mac([source; 6]), "{flags}");
+        }
+    }
+}

@@ -17,12 +17,15 @@ pub(super) struct Journal {
     timeline: Timeline,
     path: Option<PathBuf>,
     note: Option<String>,
+    /// A journal longer than this is folded to half of it.
+    max_bytes: u64,
 }
 
 impl Journal {
     /// Reads the journal of this host, if there is one.
     pub(super) fn open(host: &str) -> Self {
-        let mut journal = Self { timeline: Timeline::new(MAX_LOOKS), path: None, note: None };
+        let timeline = Timeline::new(MAX_LOOKS);
+        let mut journal = Self { timeline, path: None, note: None, max_bytes: MAX_BYTES };
         match directory() {
             Some(directory) => {
                 let path = directory.join(file_name(host));
@@ -68,7 +71,7 @@ impl Journal {
         }
         let (look, changes) = self.timeline.record(at, site);
         if let Some(path) = &self.path
-            && let Err(error) = keep(path, look.as_ref(), at)
+            && let Err(error) = keep(path, look.as_ref(), at, self.max_bytes)
         {
             self.note = Some(format!("journal not written: {}: {error}", path.display()));
         }
@@ -96,7 +99,7 @@ impl Journal {
 }
 
 /// Appends a look, or marks that nothing new was found.
-fn keep(path: &Path, look: Option<&Look>, at: Timestamp) -> io::Result<()> {
+fn keep(path: &Path, look: Option<&Look>, at: Timestamp, max_bytes: u64) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
@@ -109,9 +112,9 @@ fn keep(path: &Path, look: Option<&Look>, at: Timestamp) -> io::Result<()> {
     let mut file = open_locked(path)?;
     // One write: a reader never sees half a line, and other runs' lines stay whole.
     file.write_all(line.as_bytes())?;
-    if file.metadata()?.len() > MAX_BYTES {
+    if file.metadata()?.len() > max_bytes {
         // Nobody else has the new file yet; whoever waits for the old one opens again.
-        compact(path)?;
+        compact(path, max_bytes)?;
         return File::options().append(true).open(path)?.set_modified(time);
     }
     file.set_modified(time)
@@ -138,7 +141,7 @@ fn is_same(file: &File, path: &Path) -> bool {
 }
 
 /// Folds the older half of the looks into one. The caller holds the lock.
-fn compact(path: &Path) -> io::Result<()> {
+fn compact(path: &Path, max_bytes: u64) -> io::Result<()> {
     let lines = BufReader::new(File::open(path)?).lines().map_while(Result::ok);
     let looks = lines.filter_map(|line| Look::decode(&line).ok());
     let mut timeline = Timeline::from_looks(looks, MAX_LOOKS);
@@ -150,7 +153,7 @@ fn compact(path: &Path) -> io::Result<()> {
             text.push_str(&look.encode()?);
             text.push('\n');
         }
-        if text.len() as u64 <= MAX_BYTES / 2 || timeline.looks().count() == 1 {
+        if text.len() as u64 <= max_bytes / 2 || timeline.looks().count() == 1 {
             break;
         }
     }
@@ -188,7 +191,7 @@ fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Some(Timestamp::from_parts(since.as_secs(), since.subsec_nanos()))
 }
 
-/// A journal longer than this is folded to half of it.
+/// Years of a busy host.
 const MAX_BYTES: u64 = 8 << 20;
 
 /// Looks held in memory at most.
@@ -218,8 +221,12 @@ mod tests {
     }
 
     fn journal(path: &Path) -> Journal {
-        let mut journal =
-            Journal { timeline: Timeline::new(MAX_LOOKS), path: Some(path.into()), note: None };
+        let mut journal = Journal {
+            timeline: Timeline::new(MAX_LOOKS),
+            path: Some(path.into()),
+            note: None,
+            max_bytes: MAX_BYTES,
+        };
         journal.load(path);
         journal
     }
@@ -268,19 +275,19 @@ mod tests {
     fn a_journal_too_long_is_folded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("looks.jsonl");
-        let names: Vec<String> = (0..400).map(|n| format!("machine-{n:0>5000}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        // 4 MB for the first, 5 kB and more for each later one.
         let mut writing = journal(&path);
-        writing.record(at(0), &site(&names));
-        for second in 1..1000_u64 {
-            let kept = usize::try_from(second % 400).unwrap();
-            let rest: Vec<&str> = [&names[..kept], &names[kept + 1..]].concat();
-            writing.record(at(second), &site(&rest));
+        writing.max_bytes = 20_000;
+        for second in 0..500 {
+            let name = format!("machine-{second}");
+            writing.record(at(second), &site(&["stays", &name]));
+            assert!(fs::metadata(&path).unwrap().len() <= 20_000);
         }
-        assert!(fs::metadata(&path).unwrap().len() <= MAX_BYTES);
-        assert!(writing.note().is_none());
-        assert_eq!(journal(&path).timeline().at(at(5000)).unwrap().machines.len(), 399);
+        assert_eq!(writing.note(), None);
+        let read_back = journal(&path);
+        assert!(read_back.timeline().first() > Some(at(400)));
+        let last = read_back.timeline().at(at(5000)).unwrap();
+        let names: Vec<_> = last.machines.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(names, ["machine-499", "stays"]);
     }
 
     #[test]

@@ -295,7 +295,11 @@ fn short_way(place: &Attachment) -> String {
             text
         })
         .collect();
-    if all.is_empty() { "internal".to_owned() } else { all.join(", ") }
+    match (all.is_empty(), &place.switch) {
+        (false, _) => all.join(", "),
+        (true, Some(_)) => "internal only".to_owned(),
+        (true, None) => "-".to_owned(),
+    }
 }
 
 /// A source without the number of its namespace, which is for `--explain`.

@@ -29,14 +29,16 @@ fn read(text: &str, now: &Zoned) -> Option<jiff::Timestamp> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Some(time);
     }
-    // jiff reads `10:03` as a time of day and would not take it for a date.
-    if let Ok(time) = text.parse::<Time>() {
+    // The date first: jiff takes the time of day out of a date and time as well.
+    if let Ok(local) = text.parse::<DateTime>() {
+        return Some(local.to_zoned(now.time_zone().clone()).ok()?.timestamp());
+    }
+    // `9:03:07` alone would be a span of nine hours to jiff.
+    let is_short = text.find(':') == Some(1);
+    if let Ok(time) = format!("{}{text}", if is_short { "0" } else { "" }).parse::<Time>() {
         let today = now.with().time(time).build().ok()?;
         let day = if today > *now { today.checked_sub(Span::new().days(1)).ok()? } else { today };
         return Some(day.timestamp());
-    }
-    if let Ok(local) = text.parse::<DateTime>() {
-        return Some(local.to_zoned(now.time_zone().clone()).ok()?.timestamp());
     }
     let span: Span = text.parse().ok()?;
     // `10 minutes` can only mean `10 minutes ago` here.
