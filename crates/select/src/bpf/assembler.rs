@@ -1,7 +1,7 @@
 //! From steps with labels to instructions with distances.
 //!
-//! A conditional jump of classic BPF reaches 255 instructions; where that is not enough, a `ja`
-//! with a 32-bit distance is put behind it.
+//! A conditional jump of classic BPF reaches 255 instructions; where that is not enough it goes to
+//! a `ja` on the way there, whose distance has 32 bits, or gets one of its own.
 
 use super::{Instruction, code};
 
@@ -34,7 +34,7 @@ pub(super) struct Assembler {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Plain { code: u16, k: u32 },
-    Test { code: u16, k: u32, yes: To, no: To, is_yes_far: bool, is_no_far: bool },
+    Test { code: u16, k: u32, yes: To, no: To },
     Goto(Label),
     Here(Label),
 }
@@ -58,8 +58,7 @@ impl Assembler {
 
     /// A conditional jump.
     pub(super) fn test(&mut self, code: u16, k: u32, yes: impl Into<To>, no: impl Into<To>) {
-        let (yes, no) = (yes.into(), no.into());
-        self.steps.push(Step::Test { code, k, yes, no, is_yes_far: false, is_no_far: false });
+        self.steps.push(Step::Test { code, k, yes: yes.into(), no: no.into() });
     }
 
     /// An unconditional jump.
@@ -92,112 +91,108 @@ impl Assembler {
     }
 
     /// The program, or `None` if it has more than `limit` instructions or a label leads nowhere.
-    pub(super) fn assemble(mut self, limit: usize) -> Option<Vec<Instruction>> {
-        loop {
-            let places = self.places();
-            if places.end > limit {
+    pub(super) fn assemble(self, limit: usize) -> Option<Vec<Instruction>> {
+        let mut writer = Writer::new(self.labels);
+        for step in self.steps.into_iter().rev() {
+            match step {
+                Step::Here(label) => writer.place(label)?,
+                Step::Plain { code, k } => writer.push(Instruction { code, jt: 0, jf: 0, k }),
+                Step::Goto(label) => writer.goto(label)?,
+                Step::Test { code, k, yes, no } => writer.test(code, k, yes, no)?,
+            }
+            if writer.reversed.len() > limit {
                 return None;
             }
-            if !self.lengthen(&places)? {
-                return self.write(&places);
-            }
         }
-    }
-
-    /// Where each label is and where the program ends, with the jumps as long as they are now.
-    fn places(&self) -> Places {
-        let mut labels = vec![None; self.labels];
-        let mut end = 0;
-        for step in &self.steps {
-            match *step {
-                Step::Here(Label(label)) => {
-                    if let Some(place) = labels.get_mut(label) {
-                        *place = Some(end);
-                    }
-                }
-                _ => end += step.len(),
-            }
-        }
-        Places { labels, end }
-    }
-
-    /// Turns jumps that do not reach into far ones; says whether there were any.
-    fn lengthen(&mut self, places: &Places) -> Option<bool> {
-        let mut has_changed = false;
-        let mut at = 0;
-        for step in &mut self.steps {
-            let next = at + step.len();
-            if let Step::Test { yes, no, is_yes_far, is_no_far, .. } = step {
-                for (to, is_far) in [(*yes, is_yes_far), (*no, is_no_far)] {
-                    let distance = places.of(to, next)?.checked_sub(at + 1)?;
-                    if !*is_far && distance > usize::from(u8::MAX) {
-                        *is_far = true;
-                        has_changed = true;
-                    }
-                }
-            }
-            at = next;
-        }
-        Some(has_changed)
-    }
-
-    fn write(&self, places: &Places) -> Option<Vec<Instruction>> {
-        let mut program = Vec::with_capacity(places.end);
-        for step in &self.steps {
-            let at = program.len();
-            let next = at + step.len();
-            let far = |from: usize, to: To| {
-                let distance = places.of(to, next)?.checked_sub(from + 1)?;
-                let k = u32::try_from(distance).ok()?;
-                Some(Instruction { code: code::JA, jt: 0, jf: 0, k })
-            };
-            let near = |to: To| u8::try_from(places.of(to, next)?.checked_sub(at + 1)?).ok();
-            match *step {
-                Step::Here(_) => {}
-                Step::Plain { code, k } => program.push(Instruction { code, jt: 0, jf: 0, k }),
-                Step::Goto(label) => program.push(far(at, To::Label(label))?),
-                Step::Test { code, k, yes, no, is_yes_far, is_no_far } => {
-                    // The bridges stand right behind the test: first that of `yes`.
-                    let jt = if is_yes_far { 0 } else { near(yes)? };
-                    let jf = if is_no_far { u8::from(is_yes_far) } else { near(no)? };
-                    program.push(Instruction { code, jt, jf, k });
-                    for (to, is_far) in [(yes, is_yes_far), (no, is_no_far)] {
-                        if is_far {
-                            program.push(far(program.len(), to)?);
-                        }
-                    }
-                }
-            }
-        }
-        Some(program)
+        writer.reversed.reverse();
+        Some(writer.reversed)
     }
 }
 
-impl Step {
-    fn len(&self) -> usize {
-        match *self {
-            Self::Here(_) => 0,
-            Self::Plain { .. } | Self::Goto(_) => 1,
-            Self::Test { is_yes_far, is_no_far, .. } => {
-                1 + usize::from(is_yes_far) + usize::from(is_no_far)
+/// Writes a program from its end: all jumps go forward, so every distance is known at once.
+///
+/// Places are counted from the end; the last instruction has number 0.
+struct Writer {
+    reversed: Vec<Instruction>,
+    labels: Vec<Option<Target>>,
+}
+
+/// Where a label is.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    place: usize,
+    /// The nearest instruction that leads there: itself, or a `ja`.
+    nearest: usize,
+}
+
+impl Writer {
+    fn new(labels: usize) -> Self {
+        Self { reversed: Vec::new(), labels: vec![None; labels] }
+    }
+
+    fn push(&mut self, instruction: Instruction) {
+        self.reversed.push(instruction);
+    }
+
+    fn place(&mut self, Label(label): Label) -> Option<()> {
+        let place = self.reversed.len().checked_sub(1)?;
+        *self.labels.get_mut(label)? = Some(Target { place, nearest: place });
+        Some(())
+    }
+
+    fn goto(&mut self, label: Label) -> Option<()> {
+        let is_next = self.target(label)?.place + 1 == self.reversed.len();
+        if is_next { Some(()) } else { self.bridge(label) }
+    }
+
+    /// A `ja` to the label, also for tests further up that do not reach so far.
+    fn bridge(&mut self, label: Label) -> Option<()> {
+        let place = self.reversed.len();
+        let k = u32::try_from(distance(place, self.target(label)?.place)).ok()?;
+        self.push(Instruction { code: code::JA, jt: 0, jf: 0, k });
+        let Label(label) = label;
+        self.labels.get_mut(label)?.as_mut()?.nearest = place;
+        Some(())
+    }
+
+    fn test(&mut self, code: u16, k: u32, yes: To, no: To) -> Option<()> {
+        let next = self.reversed.len().checked_sub(1)?;
+        // Two rounds: what the first bridge stands in the way of may need the second.
+        for _ in 0..2 {
+            for to in [yes, no] {
+                if let To::Label(label) = to
+                    && self.reach(to, next).is_none()
+                {
+                    self.bridge(label)?;
+                }
             }
         }
+        let (jt, jf) = (self.reach(yes, next)?, self.reach(no, next)?);
+        self.push(Instruction { code, jt, jf, k });
+        Some(())
     }
-}
 
-/// Where the labels of a program are.
-struct Places {
-    labels: Vec<Option<usize>>,
-    end: usize,
-}
-
-impl Places {
-    fn of(&self, to: To, next: usize) -> Option<usize> {
+    /// How far a test at the next place jumps to get there, if it can.
+    fn reach(&self, to: To, next: usize) -> Option<u8> {
+        let from = self.reversed.len();
+        let reach = |place| u8::try_from(distance(from, place)).ok();
         match to {
-            To::Next => Some(next),
-            To::Label(Label(label)) => *self.labels.get(label)?,
+            To::Next => reach(next),
+            To::Label(label) => {
+                let target = self.target(label)?;
+                reach(target.place).or_else(|| reach(target.nearest))
+            }
         }
     }
+
+    fn target(&self, Label(label): Label) -> Option<Target> {
+        *self.labels.get(label)?
+    }
+}
+
+/// How many instructions lie between two places.
+const fn distance(from: usize, to: usize) -> usize {
+    from.saturating_sub(to + 1)
 }
 
 /// Up to this many keys are compared one after the other.
