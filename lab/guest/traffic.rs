@@ -24,16 +24,22 @@ type Outcome = std::io::Result<()>;
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let mode = words.next().unwrap_or_default();
-    let options = Options(words.filter_map(|word| {
-        word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
-    }).collect());
+    let options = Options(
+        words
+            .filter_map(|word| {
+                word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
+            })
+            .collect(),
+    );
     let outcome = match mode.as_str() {
         "udp-send" => udp_send(&options),
         "udp-count" => udp_count(&options),
         "tcp-send" => tcp_send(&options),
         "tcp-count" => tcp_count(&options),
         "echo" => echo(options.number("port", 7)),
-        _ => Err(std::io::Error::other("usage: traffic udp-send|udp-count|tcp-send|tcp-count|echo key=value...")),
+        _ => Err(std::io::Error::other(
+            "usage: traffic udp-send|udp-count|tcp-send|tcp-count|echo key=value...",
+        )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -143,7 +149,9 @@ fn udp_count(options: &Options) -> Outcome {
     }
     println!(
         "result received={received} distinct={} duplicates={} out_of_order={out_of_order} foreign={foreign} longest_gap_ms={}",
-        numbers.len(), received - numbers.len() as u64, gaps.longest_ms,
+        numbers.len(),
+        received - numbers.len() as u64,
+        gaps.longest_ms,
     );
     Ok(())
 }
@@ -197,7 +205,11 @@ fn tcp_send(options: &Options) -> Outcome {
     let mut answer = String::new();
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.read_to_string(&mut answer)?;
-    println!("result sent_bytes={sent} confirmed_bytes={} send_ms={}", answer.trim(), start.elapsed().as_millis());
+    println!(
+        "result sent_bytes={sent} confirmed_bytes={} send_ms={}",
+        answer.trim(),
+        start.elapsed().as_millis()
+    );
     Ok(())
 }
 
@@ -237,12 +249,18 @@ fn tcp_count(options: &Options) -> Outcome {
     }
     in_order &= line(marker, number + 1).starts_with(&rest);
     stream.write_all(received.to_string().as_bytes())?;
-    println!("result received_bytes={received} in_order={in_order} longest_gap_ms={}", gaps.longest_ms);
+    println!(
+        "result received_bytes={received} in_order={in_order} longest_gap_ms={}",
+        gaps.longest_ms
+    );
     Ok(())
 }
 
 /// `accept` with an end: the standard library has none.
-fn accept(listener: &TcpListener, patience: Duration) -> std::io::Result<(TcpStream, std::net::SocketAddr)> {
+fn accept(
+    listener: &TcpListener,
+    patience: Duration,
+) -> std::io::Result<(TcpStream, std::net::SocketAddr)> {
     listener.set_nonblocking(true)?;
     let start = Instant::now();
     loop {

@@ -61,7 +61,9 @@ run_script() { # run_script HOST
   local host=$1 script=$LAB_DIR/setup-$1
   {
     printf '%s' "${SCRIPT[$host]}"
-    if [ -n "${VSCTL[$host]}" ]; then printf 'ovs_start\novs-vsctl --timeout=30%s\n' "${VSCTL[$host]# --}"; fi
+    if [ -n "${VSCTL[$host]}" ]; then
+      printf 'ovs_start\novs-vsctl --timeout=30%s\novs_widen_buffers\n' "${VSCTL[$host]# --}"
+    fi
     printf '%s' "${AFTER[$host]}"
   } >"$script"
   timeout 60 nsenter -t "$(host_pid "$host")" --net --mount --pid --uts --ipc -- \

@@ -57,8 +57,19 @@ X
 
 vms_start() {
   local name
-  for name in $(vms); do (vm_start "$name" && vm_ready "$name" 90) & done
+  for name in $(vms); do vm_boot "$name" & done
   each_succeeds "not every guest started"
+}
+
+# With six busy loops beside it, one guest of some twenty had not booted after 90 s; why is not known.
+vm_boot() {
+  vm_start "$1"
+  vm_ready "$1" 60 || {
+    say "$1 is started once more"
+    vm_stop "$1"
+    vm_start "$1"
+    vm_ready "$1" 60
+  }
 }
 
 vm_start() {
@@ -80,7 +91,7 @@ vm_ready() { # vm_ready NAME SECONDS
   retry "$2" grep -q LAB-READY "$console" || {
     say "$1 does not boot; the end of its console:"
     tail -n 10 "$console" >&2
-    exit 1
+    return 1
   }
 }
 
@@ -119,7 +130,8 @@ qemu_accelerator() { if [ "$ACCELERATOR" = kvm ]; then echo kvm; else echo tcg,t
 kernel_words() {
   local ips=() ip mtu last=1450
   while read -r _ _ _ _ _ ip mtu; do ips+=("$ip") last=$mtu; done < <(vnics_of "$1")
-  echo "console=ttyS0 quiet lab.name=$1 lab.mtu=$last lab.ip=$(IFS=,; echo "${ips[*]}")"
+  # The check of the timer against the host's clock fails when TCG gets too little of a busy CPU.
+  echo "console=ttyS0 quiet no_timer_check lab.name=$1 lab.mtu=$last lab.ip=$(IFS=,; echo "${ips[*]}")"
 }
 
 domain_xml() { # the tenant is where Nova puts it

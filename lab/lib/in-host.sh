@@ -27,6 +27,11 @@ ovs_start() {
     --log-file=$log/ovs-vswitchd.log -vconsole:off
 }
 
+# After the ports are there: a buffer belongs to the socket of a port.
+ovs_widen_buffers() {
+  "$(dirname "${BASH_SOURCE[0]}")/widen-buffers.py" "$(cat /run/openvswitch/ovs-vswitchd.pid)" $((16 << 20))
+}
+
 # machine_start NAME named|unnamed: a VM that costs nothing, a network namespace held by a process.
 #
 # An unnamed one is what a container is: no entry in /run/netns, only the process leads to it.

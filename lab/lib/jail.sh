@@ -54,7 +54,7 @@ jail_init() {
   trap : INT TERM
   mount -t tmpfs -o mode=755 overtap-lab "$LAB_DIR" || die "no tmpfs on $LAB_DIR"
   ip link set lo up
-  timeout "${OVERTAP_LAB_UP_S:-120}" "$LAB_HOME/lab" up "$shape" || exit $JAIL_RC
+  timeout "${OVERTAP_LAB_UP_S:-180}" "$LAB_HOME/lab" up "$shape" || exit $JAIL_RC
   [ $# -gt 0 ] || set -- "${SHELL:-/bin/bash}"
   "$@"
 }

@@ -126,6 +126,8 @@ const ALLOWED_CALLS: &[i64] = &[
     libc::SYS_lseek,
     libc::SYS_openat,
     libc::SYS_unlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
     libc::SYS_ftruncate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,

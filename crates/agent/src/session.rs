@@ -220,7 +220,7 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
     let macs = request.mac_names.iter().map(|(mac, name)| (Address::Mac(mac.0), name.clone()));
     Job {
         output: request.output.clone(),
-        points: request.point.interfaces.iter().map(|i| point_order(i, request, ring)).collect(),
+        points: request.point.interfaces.iter().map(|i| point_order(i, ring)).collect(),
         expression: request.filter.map(|(text, _)| text.to_owned()),
         is_stripped: request.is_stripped,
         limits: request.limits,
@@ -254,24 +254,24 @@ fn open(
 /// How much of each packet the kernel keeps. Guard and filter need the headers, and what is
 /// stripped does not count; the engine cuts to what was asked for.
 fn kernel_snaplen(request: &Request<'_>) -> u32 {
-    let is_whole = request.point.kind != PointKind::Uplink;
-    match (is_whole && request.filter.is_none(), request.is_stripped) {
+    let is_decided = request.point.kind != PointKind::Uplink && request.filter.is_none();
+    match (is_decided, request.is_stripped) {
         (true, _) => request.snaplen,
         (false, false) => request.snaplen.max(MIN_KEPT_BYTES),
         (false, true) => request.snaplen.saturating_add(MIN_KEPT_BYTES),
     }
 }
 
-fn point_order(interface: &Interface, request: &Request<'_>, ring: RingSize) -> PointOrder {
+fn point_order(interface: &Interface, ring: RingSize) -> PointOrder {
     PointOrder {
         label: interface.label.clone(),
         description: interface.description.clone(),
         mac: interface.mac.map(|mac| mac.0),
         ownership: interface.ownership.clone(),
-        side: match request.point.kind {
-            PointKind::Port => Side::Host,
-            PointKind::Inside => Side::Guest,
-            PointKind::Uplink => Side::Shared,
+        side: match interface.side {
+            plan::Side::Host => Side::Host,
+            plan::Side::Guest => Side::Guest,
+            plan::Side::Shared => Side::Shared,
         },
         ring,
     }

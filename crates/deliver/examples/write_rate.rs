@@ -24,6 +24,9 @@ fn main() {
         ring: Ring { max_bytes: Some(64 << 20), keep: NonZeroU32::new(3), ..Ring::default() },
     };
     let null = Destination::File { path: "/dev/null".into(), existing: Existing::Refuse };
+    let took = baseline(&base.with_extension("raw"), packets, bytes);
+    let each = took.as_nanos() as f64 / packets as f64;
+    println!("write(2) alone: {each:.1} ns for the bytes of each packet");
     for (name, destination) in [("no file", null), ("one file", one), ("ring of 64 MiB", ring)] {
         let (took, files) = measure(destination, packets, bytes);
         let each = took.as_nanos() as f64 / packets as f64;
@@ -32,6 +35,23 @@ fn main() {
             let _ = std::fs::remove_file(file);
         }
     }
+}
+
+/// The same bytes with nothing but `write(2)`: what the file system itself costs.
+fn baseline(path: &std::path::Path, packets: u64, bytes: usize) -> Duration {
+    use std::io::Write;
+    let buffer = vec![7; 1 << 20];
+    let mut left = usize::try_from(packets).unwrap() * (bytes + 56);
+    let mut file = std::fs::File::create_new(path).unwrap();
+    let begun = Instant::now();
+    while left > 0 {
+        let len = left.min(buffer.len());
+        file.write_all(buffer.get(..len).unwrap()).unwrap();
+        left -= len;
+    }
+    let took = begun.elapsed();
+    std::fs::remove_file(path).unwrap();
+    took
 }
 
 fn measure(destination: Destination, packets: u64, bytes: usize) -> (Duration, Vec<PathBuf>) {

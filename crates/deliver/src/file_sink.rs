@@ -12,12 +12,13 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use wire::file::{
-    InterfaceHeader, NamedAddress, PacketOptions, comment_len, packet_block_len, write_interface,
-    write_names, write_packet, write_section, write_statistics,
+    InterfaceHeader, NamedAddress, PacketOptions, packet_block_len, write_interface, write_names,
+    write_packet, write_section, write_statistics,
 };
 use wire::{LinkType, Packet, PointId, Timestamp};
 
 use crate::account::{Point, STATISTICS_MAX_BYTES};
+use crate::comments::{Comments, MAX_COMMENT_BYTES};
 use crate::free_space::FreeSpace;
 use crate::outlet::{Flushed, LostPacket, Outlet, Patience};
 use crate::place::Place;
@@ -93,7 +94,7 @@ impl FileSink {
         if let Some(end) = self.ended {
             return Ok(Outcome::Ended(end));
         }
-        if !self.comments.texts.is_empty() {
+        if !self.comments.is_empty() {
             let texts = [options.comments, &self.comments.all()].concat();
             let outcome = self.take(now, packet, &PacketOptions { comments: &texts, ..*options });
             if matches!(outcome, Ok(Outcome::Written)) {
@@ -151,9 +152,11 @@ impl FileSink {
         let mut block = Vec::new();
         write_interface(&mut block, &point.header);
         self.check_size(self.header_len() + block.len() as u64 + STATISTICS_MAX_BYTES)?;
-        // The next file describes it anyway, so it is added after a rotation, not before.
-        self.insert(now, &block, STATISTICS_MAX_BYTES)?;
-        self.points.push(point);
+        // The next file describes it anyway, so it is added after a rotation, not before. A sink
+        // that takes nothing more has no use for it.
+        if self.insert(now, &block, STATISTICS_MAX_BYTES)? {
+            self.points.push(point);
+        }
         Ok(PointId(number))
     }
 
@@ -166,8 +169,9 @@ impl FileSink {
         let mut block = Vec::new();
         write_names(&mut block, names.iter().map(|(address, name)| (*address, name.as_str())));
         self.check_size(self.header_len() + block.len() as u64)?;
-        self.insert(now, &block, 0)?;
-        self.settings.names.extend_from_slice(names);
+        if self.insert(now, &block, 0)? {
+            self.settings.names.extend_from_slice(names);
+        }
         Ok(())
     }
 
@@ -243,7 +247,7 @@ impl FileSink {
             return Ok(self.refuse(number, Outcome::Foreign));
         }
         let mut packet = *packet;
-        packet.lost_before += point.refused_before;
+        packet.lost_before = packet.lost_before.saturating_add(point.refused_before);
         if let Some(slice) = packet.data.get(..point.snaplen) {
             packet.data = slice;
         }
@@ -257,8 +261,8 @@ impl FileSink {
             }
             self.rotate(now)?;
         }
-        if let Some(end) = self.limit_before(now, &packet, len) {
-            self.ended = Some(end);
+        self.ended = self.ended.or_else(|| self.limit_before(now, &packet, len));
+        if let Some(end) = self.ended {
             return Ok(Outcome::Ended(end));
         }
         if self.outlet.as_ref().is_none_or(Outlet::is_crowded) {
@@ -304,6 +308,9 @@ impl FileSink {
     fn limit_before(&mut self, now: Timestamp, packet: &Packet<'_>, len: u64) -> Option<End> {
         let limits = &self.settings.limits;
         let totals = self.totals();
+        if limits.packets.is_some_and(|limit| totals.packets >= limit) {
+            return Some(End::Packets);
+        }
         let payload_bytes = totals.payload_bytes + packet.data.len() as u64;
         if limits.payload_bytes.is_some_and(|limit| payload_bytes > limit) {
             return Some(End::PayloadBytes);
@@ -334,19 +341,35 @@ impl FileSink {
     }
 
     /// Appends a block that is no packet to the current file, or to the next if there is no room.
-    fn insert(&mut self, now: Timestamp, block: &[u8], closing: u64) -> Result<(), SinkError> {
-        let len = block.len() as u64;
-        if !self.place.has_room(&self.file.totals, len + closing + self.closing_len(), 0) {
+    /// Returns whether it is there.
+    fn insert(&mut self, now: Timestamp, block: &[u8], closing: u64) -> Result<bool, SinkError> {
+        if self.ended.is_some() {
+            return Ok(false);
+        }
+        let len = block.len() as u64 + closing + self.closing_len();
+        if !self.place.has_room(&self.file.totals, len, 0) {
             self.rotate(now)?;
         }
-        if let Some(outlet) = &mut self.outlet {
-            outlet.buffer().extend_from_slice(block);
-            self.file.totals.file_bytes += len;
+        if self.settings.limits.file_bytes.is_some_and(|max| self.totals().file_bytes + len > max) {
+            self.ended = Some(End::FileBytes);
         }
-        Ok(())
+        match &mut self.outlet {
+            Some(outlet) if self.ended.is_none() => {
+                outlet.buffer().extend_from_slice(block);
+                self.file.totals.file_bytes += block.len() as u64;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
+    /// Ends this file and begins the next, unless its beginning and end alone would be too much.
     fn rotate(&mut self, now: Timestamp) -> Result<(), SinkError> {
+        let len = self.header_len() + 2 * self.closing_len();
+        if self.settings.limits.file_bytes.is_some_and(|max| self.totals().file_bytes + len > max) {
+            self.ended = Some(End::FileBytes);
+            return Ok(());
+        }
         self.end_file(now, Closing::Between)?;
         self.close_account(now);
         let buffer = self.outlet.take().map(Outlet::into_buffer).unwrap_or_default();
@@ -437,10 +460,11 @@ impl FileSink {
         let totals = &mut self.file.totals;
         for packet in lost {
             self.packets_unwritten += 1;
-            totals.packets -= 1;
-            totals.payload_bytes -= u64::from(packet.payload_bytes);
+            totals.packets = totals.packets.saturating_sub(1);
+            let lost = u64::from(packet.payload_bytes);
+            totals.payload_bytes = totals.payload_bytes.saturating_sub(lost);
             if let Some(point) = self.points.get_mut(packet.interface as usize) {
-                point.written -= 1;
+                point.written = point.written.saturating_sub(1);
             }
         }
         if let Some(outlet) = &self.outlet {
@@ -449,7 +473,8 @@ impl FileSink {
     }
 
     fn check_size(&self, header_len: u64) -> Result<(), SinkError> {
-        let needed = header_len + self.closing_len() + LEAST_PACKET_BYTES;
+        let comments = MAX_COMMENT_BYTES as u64;
+        let needed = header_len + self.closing_len() + comments + LEAST_PACKET_BYTES;
         match self.place.max_bytes() {
             Some(max_bytes) if needed > max_bytes => {
                 Err(SinkError::LimitTooSmall { max_bytes, needed })
@@ -503,36 +528,6 @@ pub enum End {
     Failed,
 }
 
-/// Comments that wait for the next packet.
-#[derive(Debug, Default)]
-struct Comments {
-    texts: Vec<String>,
-    /// What they take in the file.
-    bytes: usize,
-    left_out: u64,
-}
-
-impl Comments {
-    fn add(&mut self, mut text: String) {
-        text.truncate(text.floor_char_boundary(MAX_ONE_COMMENT_BYTES));
-        let bytes = self.bytes + comment_len(&text);
-        if bytes > MAX_COMMENT_BYTES - LEFT_OUT_BYTES {
-            self.left_out += 1;
-        } else {
-            self.bytes = bytes;
-            self.texts.push(text);
-        }
-    }
-
-    fn all(&self) -> Vec<String> {
-        let mut texts = self.texts.clone();
-        if self.left_out > 0 {
-            texts.push(format!("{} more comments were left out", self.left_out));
-        }
-        texts
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closing {
     /// The capture goes on in the next file.
@@ -567,12 +562,8 @@ fn check_link(first: LinkType, header: &InterfaceHeader) -> Result<(), SinkError
     Err(SinkError::LinkTypesDiffer { first, other: header.link, name: header.name.clone() })
 }
 
-/// What comments waiting for a packet may take in a file; every file keeps room for them.
-const MAX_COMMENT_BYTES: usize = 4096;
-const MAX_ONE_COMMENT_BYTES: usize = 1024;
-/// Room for the word about comments left out.
-const LEFT_OUT_BYTES: usize = 64;
-/// Every file must hold a full Ethernet frame; a larger packet that does not fit is refused.
+/// Every file must hold a full Ethernet frame with all comments that wait; a larger packet that
+/// does not fit is refused.
 const LEAST_PACKET_BYTES: u64 = 2048;
 /// Accounts of closed files kept for whoever asks.
 const MAX_CLOSED: usize = 10_000;

@@ -4,6 +4,7 @@
 //! what arrives here was asked for and cleared.
 
 mod account;
+mod comments;
 mod error;
 mod file_name;
 mod file_sink;

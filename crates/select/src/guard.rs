@@ -108,13 +108,13 @@ impl<'a> Cleared<'a> {
             packet.checksum = Checksum::Unknown;
         }
         if let Some((macs, rest)) = packet.data.split_at_checked(MACS_LEN)
-            && let Some(untagged) = rest.get(TAG_LEN..).filter(|_| has_tag)
+            && let Some(untagged) = rest.get(usize::from(TAG_LEN)..).filter(|_| has_tag)
         {
             scratch.clear();
             scratch.extend_from_slice(macs);
             scratch.extend_from_slice(untagged);
             packet.data = scratch;
-            packet.wire_len = packet.wire_len.saturating_sub(TAG_LEN as u32);
+            packet.wire_len = packet.wire_len.saturating_sub(u32::from(TAG_LEN));
         }
         Cleared { packet, frame: OwnFrame::default() }
     }
@@ -367,7 +367,7 @@ fn is_cut(reason: StopReason) -> bool {
 }
 
 const MACS_LEN: usize = 12;
-const TAG_LEN: usize = 4;
+const TAG_LEN: u8 = 4;
 const UDP: u8 = 17;
 const GRE: u8 = 47;
 /// The protocol type of an Ethernet frame in GRE (RFC 7637, section 3.2).

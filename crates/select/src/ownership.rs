@@ -7,6 +7,7 @@ use wire::{Mac, VlanId, Vni};
 
 /// Which packets at an observation point are the VM's. Made by `plan`, judged by the guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ownership {
     /// The point is the vNIC's own port: every frame there is the VM's.
     Whole,
@@ -17,6 +18,7 @@ pub enum Ownership {
 
 /// How a shared wire names a vNIC: its MAC within one network, never an IP address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct Identity {
     /// The guest's MAC.
     pub mac: Mac,
@@ -25,7 +27,7 @@ pub struct Identity {
 }
 
 /// How a network's frames look on a shared wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OnWire {
     /// A tunnel on the underlay carries them.
     Overlay {
@@ -86,6 +88,7 @@ impl fmt::Display for OnWire {
 
 /// A tunnel format that carries overlay networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Encapsulation {
     /// RFC 7348.
     Vxlan,
@@ -113,5 +116,99 @@ impl fmt::Display for Encapsulation {
             Self::Geneve => "GENEVE",
             Self::Gre => "GRE",
         })
+    }
+}
+
+/// An identity as it is written for other processes and for programs.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    mac: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel: Option<Encapsulation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vni: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    udp_port: Option<u16>,
+    /// Inside the tunnel, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vlan: Option<u16>,
+}
+
+impl From<Identity> for Written {
+    fn from(Identity { mac, network }: Identity) -> Self {
+        let plain =
+            |vlan| Self { mac: mac.to_string(), tunnel: None, vni: None, udp_port: None, vlan };
+        match network {
+            OnWire::Untagged => plain(None),
+            OnWire::Vlan(vlan) => plain(Some(vlan.value())),
+            OnWire::Overlay { vni, tunnel, udp_port, vlan } => Self {
+                tunnel: Some(tunnel),
+                vni: Some(vni.value()),
+                udp_port,
+                ..plain(vlan.map(VlanId::value))
+            },
+        }
+    }
+}
+
+impl TryFrom<Written> for Identity {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let mac = written.mac.parse().map_err(|error| format!("{}: {error}", written.mac))?;
+        let vlan = match written.vlan {
+            Some(id) => Some(VlanId::new(id).ok_or_else(|| format!("VLAN {id} is above 4095"))?),
+            None => None,
+        };
+        let network = match (written.tunnel, written.vni) {
+            (None, None) if written.udp_port.is_some() => {
+                return Err("a UDP port without a tunnel".into());
+            }
+            (None, None) => vlan.map_or(OnWire::Untagged, OnWire::Vlan),
+            (Some(tunnel), Some(number)) => {
+                let vni = Vni::new(number).ok_or_else(|| format!("VNI {number} is above 2^24"))?;
+                OnWire::Overlay { vni, tunnel, udp_port: written.udp_port, vlan }
+            }
+            _ => return Err("a tunnel needs its number, a number its tunnel".into()),
+        };
+        Ok(Self { mac, network })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::frames;
+
+    proptest! {
+        #[test]
+        fn an_ownership_survives_its_own_json(identities in frames::identities()) {
+            for ownership in [Ownership::Shared(identities), Ownership::Whole] {
+                let json = serde_json::to_string(&ownership).unwrap();
+                prop_assert_eq!(serde_json::from_str::<Ownership>(&json).unwrap(), ownership);
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_mean_another_network_is_not_read() {
+        let plain = r#"{"mac":"52:54:00:00:00:01","vlan":7}"#;
+        let network = OnWire::Vlan(frames::vlan(7));
+        let expected = Identity { mac: frames::mac(1), network };
+        assert_eq!(serde_json::from_str::<Identity>(plain).unwrap(), expected);
+        for json in [
+            r#"{"mac":"52:54:00:00:00:01","vlan":4096}"#,
+            r#"{"mac":"52:54:00:00:00:01","vni":10}"#,
+            r#"{"mac":"52:54:00:00:00:01","tunnel":"vxlan"}"#,
+            r#"{"mac":"52:54:00:00:00:01","tunnel":"vxlan","vni":16777216}"#,
+            r#"{"mac":"52:54:00:00:00:01","udp_port":4789}"#,
+            r#"{"mac":"52:54:00:00:00:01","vid":7}"#,
+            r#"{"mac":"web-01"}"#,
+        ] {
+            assert!(serde_json::from_str::<Identity>(json).is_err(), "{json}");
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Layer {
+    /// No header of its own: the frame begins with an IP packet.
+    Raw,
     /// Ethernet: destination, source, EtherType or length (IEEE 802.3).
     Ethernet,
     /// An 802.1Q or 802.1ad tag.
@@ -138,8 +140,6 @@ pub enum Layer {
     Stp,
     /// Cisco discovery protocol.
     Cdp,
-    /// No header of its own: the frame begins with an IP packet.
-    Raw,
 }
 
 impl Layer {

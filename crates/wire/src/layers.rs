@@ -5,9 +5,9 @@
 
 use crate::header::{
     Ah, Arp, Capwap, CiscoMetadata, ETag, Erspan2, Erspan3, EtherIp, Ethernet, FabricPath, Geneve,
-    Gre, Gtpu, Gue, Icmp, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, L2tp, Lisp, Llc, Mpls, Nsh,
-    Null, Pbb, Ports, Ppp, Pppoe, PwControlWord, Sctp, Sll, Sll2, Tcp, Teredo, Ttag, Tzsp, Udp,
-    Vlan, VnTag, Vxlan, VxlanGpe, ethertype,
+    Gre, Gtpu, Gue, Icmp, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, L2tp, Lisp, Llc, Macsec, Mpls,
+    Nsh, Null, Pbb, Ports, Ppp, Pppoe, Prefix, PwControlWord, Sctp, Sll, Sll2, Tcp, Teredo, Ttag,
+    Tzsp, Udp, Vlan, VnTag, Vxlan, VxlanGpe, Wlan, ethertype,
 };
 use crate::{Cursor, Layer, Level, LinkType, Stop, StopReason, TunnelPorts, UdpTunnel};
 
@@ -42,31 +42,56 @@ impl Layers {
     /// How many tunnels in each other are followed; a frame with more stops there.
     pub const MAX_TUNNELS: u8 = 16;
 
+    /// No headers: what [`fill`](Self::fill) is for.
+    #[inline]
+    pub const fn empty() -> Self {
+        Self {
+            len: 0,
+            starts: 1,
+            guessed: 0,
+            payload: 0,
+            payload_end: 0,
+            stop: None,
+            headers: [Header { layer: Layer::Raw, offset: 0 }; Self::MAX_HEADERS],
+        }
+    }
+
     /// Finds the headers of `data`, a frame that begins as `link` says.
     ///
     /// Never fails: what could not be understood is told by [`stop`](Self::stop). Takes time
     /// linear in the number of headers, which is bounded.
     #[inline]
     pub fn decode(link: LinkType, data: &[u8], ports: &TunnelPorts) -> Self {
+        let mut layers = Self::empty();
+        layers.fill(link, data, ports);
+        layers
+    }
+
+    /// The same as [`decode`](Self::decode), in place of what was found in another frame: for a
+    /// loop over many frames, where making room anew is a third of the work.
+    pub fn fill(&mut self, link: LinkType, data: &[u8], ports: &TunnelPorts) {
         // Offsets are kept in 32 bits; no frame is that long.
         let data = data.get(..u32::MAX as usize).unwrap_or(data);
-        let mut walk = Walk {
-            layers: Self {
-                len: 0,
-                starts: 0,
-                guessed: 0,
-                payload: 0,
-                payload_end: 0,
-                stop: None,
-                headers: [Header { layer: Layer::Raw, offset: 0 }; Self::MAX_HEADERS],
-            },
+        let walk = Walk {
+            headers: &mut self.headers,
             cursor: Cursor::new(data),
             ports,
+            starts: 0,
+            guessed: 0,
+            payload: 0,
+            len: 0,
             tunnels: 0,
             is_fresh: true,
         };
-        walk.run(link);
-        walk.layers
+        let (Walk { cursor, starts, guessed, payload, len, is_fresh, .. }, stop) = walk.run(link);
+        // A tunnel of which nothing could be read makes an empty level, so that what is around it
+        // is not taken for the innermost.
+        self.starts = starts | if is_fresh { 1 << len } else { 0 };
+        self.guessed = guessed;
+        self.len = len;
+        self.payload = payload;
+        self.payload_end = offset_32(cursor.offset() + cursor.ahead().len()).max(payload);
+        self.stop = stop;
     }
 
     /// The headers, outermost first. All of each header but the last of a stopped walk is there.
@@ -102,17 +127,14 @@ impl Layers {
     /// Such a packet must not be attributed by its innermost level.
     pub fn is_innermost_hidden(&self) -> bool {
         let Some(stop) = self.stop else { return false };
+        // Those carry nobody's frame; of UDP that can be said only if its ports are no tunnel's.
         let ends_in_transport = matches!(
             stop.layer,
-            Layer::Tcp
-                | Layer::Udp
-                | Layer::UdpLite
-                | Layer::Sctp
-                | Layer::Dccp
-                | Layer::Icmp
-                | Layer::Icmpv6
-                | Layer::Arp
-        );
+            Layer::Tcp | Layer::UdpLite | Layer::Sctp | Layer::Dccp | Layer::Icmp | Layer::Icmpv6
+        ) && self
+            .headers()
+            .last()
+            .is_some_and(|last| last.layer == stop.layer);
         match stop.reason {
             // What cannot be named is the payload of the level that was reached, if one was.
             StopReason::UnknownEtherType(_)
@@ -197,10 +219,17 @@ impl DoubleEndedIterator for Levels<'_> {
 impl ExactSizeIterator for Levels<'_> {}
 
 /// A walk along the headers of one frame.
-struct Walk<'a> {
-    layers: Layers,
+///
+/// Steps that nearly every frame takes are inlined into [`run`](Self::run), where the walk lives in
+/// registers; for that it must not be lent to the rare steps, but is given and taken back.
+struct Walk<'a, 'h> {
+    headers: &'h mut [Header; Layers::MAX_HEADERS],
     cursor: Cursor<'a>,
     ports: &'a TunnelPorts,
+    starts: u64,
+    guessed: u64,
+    payload: u32,
+    len: u8,
     tunnels: u8,
     /// Whether the next header that is not a tunnel begins a level.
     is_fresh: bool,
@@ -212,82 +241,148 @@ enum Next {
     /// None: the payload begins.
     Payload,
     Ethernet,
-    /// An EtherType, or a length with LLC behind it.
+    Ipv4,
+    Ipv6,
+    Vlan,
+    Tcp,
+    Udp,
+    Vxlan,
+    Geneve,
+    /// ICMP or ICMPv6.
+    Icmp(Layer),
+    /// Another link type than Ethernet.
+    Link(LinkType),
+    /// Length, or an EtherType none of the above.
     TypeOrLength(u16),
     EtherType(u16),
     Llc,
     /// IPv4 or IPv6, told apart by the first nibble.
     Ip,
-    Ipv4,
-    Ipv6,
-    /// An IP protocol number.
+    /// An IP protocol number none of the above.
     Protocol(u8),
-    Vlan,
+    UdpTunnel(UdpTunnel),
+    Arp,
     Mpls,
     Gre,
     Ppp,
     Nsh,
+    Wlan,
 }
 
-impl Walk<'_> {
-    #[inline]
-    fn run(&mut self, link: LinkType) {
-        let mut next = self.first(link);
-        loop {
-            next = match next {
-                Ok(Next::Payload) => break,
-                Ok(next) => self.step(next),
-                Err(stop) => {
-                    self.layers.stop = Some(stop);
-                    break;
-                }
-            };
+impl Next {
+    #[inline(always)]
+    const fn of_type_or_length(value: u16) -> Self {
+        match value {
+            ethertype::IPV4 => Self::Ipv4,
+            ethertype::IPV6 => Self::Ipv6,
+            ethertype::VLAN => Self::Vlan,
+            _ => Self::TypeOrLength(value),
         }
-        if self.is_fresh {
-            self.layers.starts |= 1 << self.layers.len;
-        }
-        let end = self.cursor.offset() + self.cursor.ahead().len();
-        self.layers.payload_end = offset_32(end).max(self.layers.payload);
     }
 
-    /// The first header, from the kind of link.
-    #[inline]
-    fn first(&mut self, link: LinkType) -> Result<Next, Stop> {
-        match link {
-            LinkType::ETHERNET => Ok(Next::Ethernet),
-            LinkType::RAW => Ok(Next::Ip),
-            LinkType::IPV4 => Ok(Next::Ipv4),
-            LinkType::IPV6 => Ok(Next::Ipv6),
-            LinkType::NULL | LinkType::LOOP => self.null(),
-            LinkType::LINUX_SLL => self.sll(),
-            LinkType::LINUX_SLL2 => self.sll2(),
-            LinkType(other) => {
-                Err(self.cursor.stop(Layer::Raw, StopReason::UnknownLinkType(other)))
+    #[inline(always)]
+    const fn of_ether_type(value: u16) -> Self {
+        match value {
+            ethertype::IPV4 => Self::Ipv4,
+            ethertype::IPV6 => Self::Ipv6,
+            ethertype::ETHERNET => Self::Ethernet,
+            _ => Self::EtherType(value),
+        }
+    }
+
+    #[inline(always)]
+    const fn of_protocol(number: u8) -> Self {
+        match number {
+            protocol::TCP => Self::Tcp,
+            protocol::UDP => Self::Udp,
+            protocol::ICMP => Self::Icmp(Layer::Icmp),
+            protocol::ICMPV6 => Self::Icmp(Layer::Icmpv6),
+            protocol::GRE => Self::Gre,
+            _ => Self::Protocol(number),
+        }
+    }
+}
+
+impl<'a, 'h> Walk<'a, 'h> {
+    #[inline(always)]
+    fn run(self, link: LinkType) -> (Self, Option<Stop>) {
+        let mut walk = self;
+        let mut next = if link == LinkType::ETHERNET { Next::Ethernet } else { Next::Link(link) };
+        loop {
+            let result = match next {
+                Next::Payload => return (walk, None),
+                Next::Ethernet => walk.usual(),
+                rare => {
+                    let (back, result) = walk.rare(rare);
+                    walk = back;
+                    result
+                }
+            };
+            match result {
+                Ok(following) => next = following,
+                Err(stop) => return (walk, Some(stop)),
             }
         }
     }
 
-    #[inline]
-    fn step(&mut self, next: Next) -> Result<Next, Stop> {
+    /// What most frames are, level by level: Ethernet, tags, IP, transport, an overlay's header.
+    /// Ends before the first header that is something else.
+    #[inline(always)]
+    fn usual(&mut self) -> Result<Next, Stop> {
+        let mut next = self.ethernet()?;
+        while let Next::Vlan = next {
+            next = self.vlan()?;
+        }
+        next = match next {
+            Next::Ipv4 => self.ipv4()?,
+            Next::Ipv6 => self.ipv6()?,
+            other => return Ok(other),
+        };
+        next = match next {
+            Next::Tcp => return self.tcp(),
+            Next::Udp => self.udp()?,
+            Next::Icmp(layer) => return self.icmp(layer),
+            other => return Ok(other),
+        };
         match next {
-            Next::Payload => Ok(Next::Payload),
-            Next::Ethernet => self.ethernet(),
+            Next::Vxlan => self.vxlan(),
+            Next::Geneve => self.geneve(),
+            other => Ok(other),
+        }
+    }
+
+    /// One header of any kind.
+    #[inline(never)]
+    fn rare(mut self, next: Next) -> (Self, Result<Next, Stop>) {
+        let result = match next {
+            Next::Link(link) => self.link(link),
             Next::TypeOrLength(value) => self.type_or_length(value),
             Next::EtherType(value) => self.ether_type(value),
             Next::Llc => self.llc(),
             Next::Ip => self.ip(),
-            Next::Ipv4 => self.ipv4(),
-            Next::Ipv6 => self.ipv6(),
             Next::Protocol(number) => self.protocol(number),
-            Next::Vlan => self.vlan(),
+            Next::UdpTunnel(tunnel) => self.udp_tunnel(tunnel),
+            Next::Arp => self.arp(),
             Next::Mpls => self.mpls(),
             Next::Gre => self.gre(),
             Next::Ppp => self.ppp(),
             Next::Nsh => self.nsh(),
-        }
+            Next::Wlan => self.wlan(),
+            Next::Ipv4 => self.ipv4(),
+            Next::Ipv6 => self.ipv6(),
+            Next::Vlan => self.vlan(),
+            Next::Tcp => self.tcp(),
+            Next::Udp => self.udp(),
+            Next::Vxlan => self.vxlan(),
+            Next::Geneve => self.geneve(),
+            Next::Icmp(layer) => self.icmp(layer),
+            Next::Ethernet => self.ethernet(),
+            Next::Payload => Ok(Next::Payload),
+        };
+        (self, result)
     }
 
-    #[inline]
+    #[inline(always)]
     fn ethernet(&mut self) -> Result<Next, Stop> {
         // An Ethernet header within a level is the frame of somebody else.
         if !self.is_fresh {
@@ -296,13 +391,242 @@ impl Walk<'_> {
         let offset = self.cursor.offset();
         let ethernet = Ethernet::decode(&mut self.cursor)?;
         self.push(Layer::Ethernet, offset)?;
-        if ethernet.type_or_length == ethertype::IPV4 {
-            return Ok(Next::Ipv4);
-        }
-        Ok(Next::TypeOrLength(ethernet.type_or_length))
+        Ok(Next::of_type_or_length(ethernet.type_or_length))
     }
 
-    #[inline]
+    #[inline(always)]
+    fn vlan(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let tag = Vlan::decode(&mut self.cursor)?;
+        self.push(Layer::Vlan, offset)?;
+        Ok(Next::of_type_or_length(tag.type_or_length))
+    }
+
+    #[inline(always)]
+    fn ipv4(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let ip = Ipv4::decode(&mut self.cursor)?;
+        self.push(Layer::Ipv4, offset)?;
+        let end =
+            if ip.has_more_fragments { StopReason::Fragment } else { StopReason::BeyondLength };
+        // Packets larger than the field can say have 0 there (Linux BIG TCP); then the capture
+        // knows better.
+        if ip.total_len != 0 {
+            match usize::from(ip.total_len).checked_sub(ip.header_len) {
+                Some(len) => self.cursor.limit(len, end),
+                None => return Err(self.cursor.stop(Layer::Ipv4, StopReason::Malformed)),
+            }
+        }
+        if ip.fragment_offset != 0 {
+            return Err(self.cursor.stop(Layer::Ipv4, StopReason::Fragment));
+        }
+        Ok(Next::of_protocol(ip.protocol))
+    }
+
+    #[inline(always)]
+    fn ipv6(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let ip = Ipv6::decode(&mut self.cursor)?;
+        self.push(Layer::Ipv6, offset)?;
+        // 0 in jumbograms (RFC 2675, section 2), which Linux also makes without their option.
+        if ip.payload_len != 0 {
+            self.cursor.limit(usize::from(ip.payload_len), StopReason::BeyondLength);
+        }
+        Ok(Next::of_protocol(ip.next_header))
+    }
+
+    #[inline(always)]
+    fn icmp(&mut self, layer: Layer) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        Icmp::decode(&mut self.cursor, layer)?;
+        self.push(layer, offset)?;
+        // What an error quotes is not a payload (DESIGN.md, facts on decoding).
+        Ok(Next::Payload)
+    }
+
+    #[inline(always)]
+    fn tcp(&mut self) -> Result<Next, Stop> {
+        self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop))
+    }
+
+    #[inline(always)]
+    fn udp(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let udp = match Udp::decode(&mut self.cursor) {
+            Ok(udp) => udp,
+            Err(stop) => {
+                if Ports::decode(&mut self.cursor.clone(), Layer::Udp).is_ok() {
+                    self.push(Layer::Udp, offset)?;
+                }
+                return Err(stop);
+            }
+        };
+        self.push(Layer::Udp, offset)?;
+        if udp.len != 0 {
+            match udp.len.checked_sub(Udp::LEN) {
+                Some(len) => self.cursor.limit(usize::from(len), StopReason::BeyondLength),
+                None => return Err(self.cursor.stop(Layer::Udp, StopReason::Malformed)),
+            }
+        }
+        let (source, destination) = (udp.ports.source, udp.ports.destination);
+        match self.ports.find(source, destination) {
+            // Any client may have the number of a tunnel for its own port, so what is named by
+            // the source port must look like the tunnel too.
+            Some(tunnel)
+                if self.ports.at(destination).is_some() || may_be(tunnel, self.cursor.ahead()) =>
+            {
+                Ok(match tunnel {
+                    UdpTunnel::Vxlan => Next::Vxlan,
+                    UdpTunnel::Geneve => Next::Geneve,
+                    _ => Next::UdpTunnel(tunnel),
+                })
+            }
+            _ => Ok(Next::Payload),
+        }
+    }
+
+    #[inline(always)]
+    fn vxlan(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        Vxlan::decode(&mut self.cursor)?;
+        self.push(Layer::Vxlan, offset)?;
+        self.enter_tunnel(Layer::Vxlan)?;
+        Ok(Next::Ethernet)
+    }
+
+    #[inline(always)]
+    fn geneve(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let geneve = Geneve::decode(&mut self.cursor)?;
+        self.push(Layer::Geneve, offset)?;
+        self.enter_tunnel(Layer::Geneve)?;
+        Ok(Next::of_ether_type(geneve.protocol))
+    }
+
+    /// A header that begins with ports. They are enough for it to be listed: a cut one is known by
+    /// them.
+    #[inline(always)]
+    fn transport(
+        &mut self,
+        layer: Layer,
+        decode: impl FnOnce(&mut Cursor<'_>) -> Result<(), Stop>,
+    ) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let mut ahead = self.cursor;
+        let result = decode(&mut self.cursor);
+        if result.is_ok() || Ports::decode(&mut ahead, layer).is_ok() {
+            self.push(layer, offset)?;
+        }
+        result.map(|()| Next::Payload)
+    }
+
+    /// The first header of a link type other than Ethernet.
+    fn link(&mut self, link: LinkType) -> Result<Next, Stop> {
+        match link {
+            LinkType::ETHERNET => Ok(Next::Ethernet),
+            LinkType::RAW => Ok(Next::Ip),
+            LinkType::IPV4 => Ok(Next::Ipv4),
+            LinkType::IPV6 => Ok(Next::Ipv6),
+            LinkType::NULL | LinkType::LOOP => self.null(),
+            LinkType::LINUX_SLL => self.sll(),
+            LinkType::LINUX_SLL2 => self.sll2(),
+            _ => self.rare_link(link),
+        }
+    }
+
+    fn rare_link(&mut self, link: LinkType) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        if let Some(prefix) = Prefix::decode(&mut self.cursor, link) {
+            let prefix = prefix?;
+            // Notes within notes end here, for every one of them is a header.
+            self.push(Layer::Capture, offset)?;
+            return Ok(Next::Link(prefix.link));
+        }
+        match link {
+            LinkType::RAW_BSD => Ok(Next::Ip),
+            LinkType::MPLS => Ok(Next::Mpls),
+            LinkType::PPPOE => Ok(Next::EtherType(ethertype::PPPOE)),
+            LinkType::IEEE802_11 => Ok(Next::Wlan),
+            // RFC 1547, section 4.3.1: Cisco's addresses are 0x0f and 0x8f, PPP's is 0xff.
+            LinkType::PPP_HDLC | LinkType::PPP
+                if matches!(self.cursor.ahead(), [0x0f | 0x8f, ..]) =>
+            {
+                self.chdlc()
+            }
+            LinkType::PPP_HDLC | LinkType::PPP => Ok(Next::Ppp),
+            LinkType::CISCO_HDLC => self.chdlc(),
+            LinkType::FRAME_RELAY => self.frame_relay(),
+            LinkType::IPOIB => {
+                // A global routing header of 40 bytes, an EtherType, 2 bytes of reserve
+                // (RFC 4391, section 6).
+                let [.., t0, t1, _, _] = *self.cursor.take::<44>(Layer::Capture)?;
+                self.push(Layer::Capture, offset)?;
+                Ok(Next::EtherType(u16::from_be_bytes([t0, t1])))
+            }
+            LinkType(other) => {
+                Err(self.cursor.stop(Layer::Raw, StopReason::UnknownLinkType(other)))
+            }
+        }
+    }
+
+    /// Cisco HDLC: address, control, EtherType (RFC 1547, section 4.3.1).
+    fn chdlc(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let [_, _, t0, t1] = *self.cursor.take::<4>(Layer::ChdlcCisco)?;
+        self.push(Layer::ChdlcCisco, offset)?;
+        match u16::from_be_bytes([t0, t1]) {
+            CHDLC_KEEPALIVE => Ok(Next::Payload),
+            protocol => Ok(Next::EtherType(protocol)),
+        }
+    }
+
+    /// Q.922 address of 2 bytes, control, network layer identifier (RFC 2427, section 3).
+    fn frame_relay(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let [_, last, control, nlpid] = *self.cursor.take::<4>(Layer::FrameRelay)?;
+        self.push(Layer::FrameRelay, offset)?;
+        match (last & 1, control, nlpid) {
+            (1, 0x03, 0xcc) => Ok(Next::Ipv4),
+            (1, 0x03, 0x8e) => Ok(Next::Ipv6),
+            (1, 0x03, 0xcf) => Ok(Next::Ppp),
+            // Cisco's encapsulation has an EtherType in place of control and identifier.
+            (1, 0x08, 0x00) => Ok(Next::Ipv4),
+            (1, 0x86, 0xdd) => Ok(Next::Ipv6),
+            _ => Err(self.unknown(StopReason::Unsupported)),
+        }
+    }
+
+    fn wlan(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let wlan = Wlan::decode(&mut self.cursor)?;
+        self.push(Layer::Wlan, offset)?;
+        let stop = |reason| Err(self.cursor.stop(Layer::Wlan, reason));
+        match wlan {
+            Wlan { carries_packet: false, .. } => Ok(Next::Payload),
+            Wlan { is_protected: true, .. } => stop(StopReason::Encrypted),
+            Wlan { fragment: 1.., .. } => stop(StopReason::Fragment),
+            Wlan { is_aggregate: true, .. } => stop(StopReason::Unsupported),
+            _ => Ok(Next::Llc),
+        }
+    }
+
+    fn macsec(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let tag = Macsec::decode(&mut self.cursor)?;
+        self.push(Layer::Macsec, offset)?;
+        if tag.is_encrypted {
+            return Err(self.cursor.stop(Layer::Macsec, StopReason::Encrypted));
+        }
+        let len = match usize::from(tag.short_len) {
+            0 => self.cursor.ahead().len().saturating_sub(Macsec::ICV_LEN),
+            len => len,
+        };
+        self.cursor.limit(len, StopReason::BeyondLength);
+        let value = u16::from_be_bytes(*self.cursor.take::<2>(Layer::Macsec)?);
+        self.payload = offset_32(self.cursor.offset());
+        Ok(Next::TypeOrLength(value))
+    }
+
     fn type_or_length(&mut self, value: u16) -> Result<Next, Stop> {
         if value >= ethertype::FIRST {
             return self.ether_type(value);
@@ -314,8 +638,15 @@ impl Walk<'_> {
         Ok(Next::Llc)
     }
 
-    #[inline]
+    fn arp(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        Arp::decode(&mut self.cursor)?;
+        self.push(Layer::Arp, offset)?;
+        Ok(Next::Payload)
+    }
+
     fn ether_type(&mut self, value: u16) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
         match value {
             ethertype::IPV4 => Ok(Next::Ipv4),
             ethertype::IPV6 => Ok(Next::Ipv6),
@@ -323,24 +654,11 @@ impl Walk<'_> {
             | ethertype::SERVICE_VLAN
             | ethertype::OLD_OUTER_VLAN
             | ethertype::OLD_OUTER_VLAN_2 => Ok(Next::Vlan),
-            ethertype::ARP | ethertype::RARP => {
-                let offset = self.cursor.offset();
-                Arp::decode(&mut self.cursor)?;
-                self.push(Layer::Arp, offset)?;
-                Ok(Next::Payload)
-            }
+            ethertype::ARP | ethertype::RARP => Ok(Next::Arp),
             ethertype::ETHERNET => Ok(Next::Ethernet),
             ethertype::MPLS | ethertype::MPLS_UPSTREAM => Ok(Next::Mpls),
             ethertype::PPP => Ok(Next::Ppp),
             ethertype::NSH => Ok(Next::Nsh),
-            _ => self.rare_ether_type(value),
-        }
-    }
-
-    #[cold]
-    fn rare_ether_type(&mut self, value: u16) -> Result<Next, Stop> {
-        let offset = self.cursor.offset();
-        match value {
             ethertype::VN_TAG => {
                 let tag = VnTag::decode(&mut self.cursor)?;
                 self.push(Layer::VnTag, offset)?;
@@ -387,10 +705,7 @@ impl Walk<'_> {
             ethertype::SLOW => self.leaf(Layer::Slow),
             ethertype::EAPOL => self.leaf(Layer::Eapol),
             ethertype::LOOP => self.leaf(Layer::Loop),
-            ethertype::MACSEC => {
-                self.leaf(Layer::Macsec)?;
-                Err(self.cursor.stop(Layer::Macsec, StopReason::Encrypted))
-            }
+            ethertype::MACSEC => self.macsec(),
             _ => Err(self.unknown(StopReason::UnknownEtherType(value))),
         }
     }
@@ -415,14 +730,6 @@ impl Walk<'_> {
         }
     }
 
-    #[inline]
-    fn vlan(&mut self) -> Result<Next, Stop> {
-        let offset = self.cursor.offset();
-        let tag = Vlan::decode(&mut self.cursor)?;
-        self.push(Layer::Vlan, offset)?;
-        Ok(Next::TypeOrLength(tag.type_or_length))
-    }
-
     fn mpls(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         let label = Mpls::decode(&mut self.cursor)?;
@@ -438,7 +745,7 @@ impl Walk<'_> {
             LABEL_GAL => return Ok(Next::Payload),
             _ => {}
         }
-        self.layers.guessed |= 1 << self.layers.len;
+        self.guessed |= 1 << self.len;
         match (self.cursor.peek(Layer::Mpls)? >> 4, self.cursor.ahead()) {
             (4, _) => Ok(Next::Ipv4),
             (6, _) => Ok(Next::Ipv6),
@@ -465,47 +772,8 @@ impl Walk<'_> {
         }
     }
 
-    #[inline]
-    fn ipv4(&mut self) -> Result<Next, Stop> {
-        let offset = self.cursor.offset();
-        let ip = Ipv4::decode(&mut self.cursor)?;
-        self.push(Layer::Ipv4, offset)?;
-        let end =
-            if ip.has_more_fragments { StopReason::Fragment } else { StopReason::BeyondLength };
-        // Packets larger than the field can say have 0 there (Linux BIG TCP); then the capture
-        // knows better.
-        if ip.total_len != 0 {
-            match usize::from(ip.total_len).checked_sub(ip.header_len) {
-                Some(len) => self.cursor.limit(len, end),
-                None => return Err(self.cursor.stop(Layer::Ipv4, StopReason::Malformed)),
-            }
-        }
-        if ip.fragment_offset != 0 {
-            return Err(self.cursor.stop(Layer::Ipv4, StopReason::Fragment));
-        }
-        Ok(Next::Protocol(ip.protocol))
-    }
-
-    #[inline]
-    fn ipv6(&mut self) -> Result<Next, Stop> {
-        let offset = self.cursor.offset();
-        let ip = Ipv6::decode(&mut self.cursor)?;
-        self.push(Layer::Ipv6, offset)?;
-        // 0 in jumbograms (RFC 2675, section 2), which Linux also makes without their option.
-        if ip.payload_len != 0 {
-            self.cursor.limit(usize::from(ip.payload_len), StopReason::BeyondLength);
-        }
-        Ok(Next::Protocol(ip.next_header))
-    }
-
-    #[inline]
     fn protocol(&mut self, number: u8) -> Result<Next, Stop> {
         match number {
-            protocol::TCP => self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop)),
-            protocol::UDP => self.udp(),
-            protocol::ICMP => self.icmp(Layer::Icmp),
-            protocol::ICMPV6 => self.icmp(Layer::Icmpv6),
-            protocol::GRE => Ok(Next::Gre),
             protocol::IPV4 => {
                 self.enter_tunnel(Layer::Ipv4)?;
                 Ok(Next::Ipv4)
@@ -514,12 +782,6 @@ impl Walk<'_> {
                 self.enter_tunnel(Layer::Ipv6)?;
                 Ok(Next::Ipv6)
             }
-            _ => self.rare_protocol(number),
-        }
-    }
-
-    fn rare_protocol(&mut self, number: u8) -> Result<Next, Stop> {
-        match number {
             protocol::HOP_BY_HOP => self.extension(Layer::Ipv6HopByHop),
             protocol::DESTINATION => self.extension(Layer::Ipv6Destination),
             protocol::ROUTING => self.extension(Layer::Ipv6Routing),
@@ -531,7 +793,7 @@ impl Walk<'_> {
                 let offset = self.cursor.offset();
                 let header = Ah::decode(&mut self.cursor)?;
                 self.push(Layer::Ah, offset)?;
-                Ok(Next::Protocol(header.next_header))
+                Ok(Next::of_protocol(header.next_header))
             }
             protocol::ESP => {
                 self.leaf(Layer::Esp)?;
@@ -580,7 +842,7 @@ impl Walk<'_> {
         let offset = self.cursor.offset();
         let header = Ipv6Extension::decode(&mut self.cursor, layer)?;
         self.push(layer, offset)?;
-        Ok(Next::Protocol(header.next_header))
+        Ok(Next::of_protocol(header.next_header))
     }
 
     fn ipv6_fragment(&mut self) -> Result<Next, Stop> {
@@ -593,85 +855,14 @@ impl Walk<'_> {
         if header.has_more {
             self.cursor.limit(self.cursor.ahead().len(), StopReason::Fragment);
         }
-        Ok(Next::Protocol(header.next_header))
+        Ok(Next::of_protocol(header.next_header))
     }
 
-    /// A header that begins with ports. They are enough for it to be listed: a cut one is known by
-    /// them.
-    #[inline]
-    fn transport(
-        &mut self,
-        layer: Layer,
-        decode: impl FnOnce(&mut Cursor<'_>) -> Result<(), Stop>,
-    ) -> Result<Next, Stop> {
-        let offset = self.cursor.offset();
-        let mut ahead = self.cursor;
-        let result = decode(&mut self.cursor);
-        if result.is_ok() || Ports::decode(&mut ahead, layer).is_ok() {
-            self.push(layer, offset)?;
-        }
-        result.map(|()| Next::Payload)
-    }
-
-    #[inline]
-    fn icmp(&mut self, layer: Layer) -> Result<Next, Stop> {
-        let offset = self.cursor.offset();
-        Icmp::decode(&mut self.cursor, layer)?;
-        self.push(layer, offset)?;
-        // What an error quotes is not a payload (DESIGN.md, facts on decoding).
-        Ok(Next::Payload)
-    }
-
-    #[inline]
-    fn udp(&mut self) -> Result<Next, Stop> {
-        let offset = self.cursor.offset();
-        let udp = match Udp::decode(&mut self.cursor) {
-            Ok(udp) => udp,
-            Err(stop) => {
-                if Ports::decode(&mut self.cursor.clone(), Layer::Udp).is_ok() {
-                    self.push(Layer::Udp, offset)?;
-                }
-                return Err(stop);
-            }
-        };
-        self.push(Layer::Udp, offset)?;
-        if udp.len != 0 {
-            match udp.len.checked_sub(Udp::LEN) {
-                Some(len) => self.cursor.limit(usize::from(len), StopReason::BeyondLength),
-                None => return Err(self.cursor.stop(Layer::Udp, StopReason::Malformed)),
-            }
-        }
-        match self.ports.find(udp.ports.source, udp.ports.destination) {
-            Some(tunnel) => self.udp_tunnel(tunnel),
-            None => Ok(Next::Payload),
-        }
-    }
-
-    #[inline]
     fn udp_tunnel(&mut self, tunnel: UdpTunnel) -> Result<Next, Stop> {
-        match tunnel {
-            UdpTunnel::Vxlan => {
-                let offset = self.cursor.offset();
-                Vxlan::decode(&mut self.cursor)?;
-                self.push(Layer::Vxlan, offset)?;
-                self.enter_tunnel(Layer::Vxlan)?;
-                Ok(Next::Ethernet)
-            }
-            UdpTunnel::Geneve => {
-                let offset = self.cursor.offset();
-                let geneve = Geneve::decode(&mut self.cursor)?;
-                self.push(Layer::Geneve, offset)?;
-                self.enter_tunnel(Layer::Geneve)?;
-                Ok(Next::EtherType(geneve.protocol))
-            }
-            _ => self.rare_udp_tunnel(tunnel),
-        }
-    }
-
-    fn rare_udp_tunnel(&mut self, tunnel: UdpTunnel) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         match tunnel {
-            UdpTunnel::Vxlan | UdpTunnel::Geneve => self.udp_tunnel(tunnel),
+            UdpTunnel::Vxlan => Ok(Next::Vxlan),
+            UdpTunnel::Geneve => Ok(Next::Geneve),
             UdpTunnel::VxlanGpe => {
                 let gpe = VxlanGpe::decode(&mut self.cursor)?;
                 self.push(Layer::VxlanGpe, offset)?;
@@ -741,7 +932,7 @@ impl Walk<'_> {
                     protocol::IPV4 => Ok(Next::Ipv4),
                     protocol::IPV6 => Ok(Next::Ipv6),
                     protocol::ETHERNET => Ok(Next::Ethernet),
-                    number => Ok(Next::Protocol(number)),
+                    number => Ok(Next::of_protocol(number)),
                 }
             }
             UdpTunnel::Lisp => {
@@ -770,8 +961,13 @@ impl Walk<'_> {
         let offset = self.cursor.offset();
         let gre = Gre::decode(&mut self.cursor)?;
         self.push(Layer::Gre, offset)?;
-        // RFC 2637, section 4.1: a packet without payload acknowledges. A keepalive has protocol 0.
-        if self.cursor.ahead().is_empty() && (gre.version == 1 || gre.protocol == 0) {
+        // RFC 2637, section 4.1: the upper half of the key is the length of the payload; without
+        // one the packet acknowledges. A keepalive has protocol 0.
+        let is_empty = match gre.version {
+            1 => gre.key.is_none_or(|key| key >> 16 == 0),
+            _ => gre.protocol == 0 && self.cursor.ahead().is_empty(),
+        };
+        if is_empty {
             return Ok(Next::Payload);
         }
         self.enter_tunnel(Layer::Gre)?;
@@ -794,6 +990,8 @@ impl Walk<'_> {
                     _ => Err(self.cursor.stop(Layer::Erspan3, StopReason::Unsupported)),
                 }
             }
+            // Aruba numbers its radio interfaces; what it carries are their frames.
+            ARUBA_FIRST..=ARUBA_LAST => Ok(Next::Wlan),
             protocol => Ok(Next::EtherType(protocol)),
         }
     }
@@ -833,8 +1031,9 @@ impl Walk<'_> {
     }
 
     fn null(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
         let null = Null::decode(&mut self.cursor)?;
-        self.push(Layer::Null, 0)?;
+        self.push(Layer::Null, offset)?;
         match null.family {
             2 => Ok(Next::Ipv4),
             10 | 24 | 28 | 30 => Ok(Next::Ipv6),
@@ -843,14 +1042,16 @@ impl Walk<'_> {
     }
 
     fn sll(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
         let sll = Sll::decode(&mut self.cursor)?;
-        self.push(Layer::Sll, 0)?;
+        self.push(Layer::Sll, offset)?;
         self.cooked_protocol(sll.protocol)
     }
 
     fn sll2(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
         let sll = Sll2::decode(&mut self.cursor)?;
-        self.push(Layer::Sll2, 0)?;
+        self.push(Layer::Sll2, offset)?;
         self.cooked_protocol(sll.protocol)
     }
 
@@ -871,24 +1072,23 @@ impl Walk<'_> {
     }
 
     /// Lists a header that begins at `offset` and ends where the cursor is.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, layer: Layer, offset: usize) -> Result<(), Stop> {
-        let index = self.layers.len;
-        let Some(slot) = self.layers.headers.get_mut(usize::from(index)) else {
+        let Some(slot) = self.headers.get_mut(usize::from(self.len)) else {
             return Err(Stop { layer, offset, reason: StopReason::TooManyHeaders });
         };
         *slot = Header { layer, offset: offset_32(offset) };
-        self.layers.len = index + 1;
-        self.layers.payload = offset_32(self.cursor.offset());
         if self.is_fresh && !layer.is_tunnel() && layer != Layer::Capture {
-            self.layers.starts |= 1 << index;
+            self.starts |= 1 << self.len;
             self.is_fresh = false;
         }
+        self.len += 1;
+        self.payload = offset_32(self.cursor.offset());
         Ok(())
     }
 
     /// Notes that what follows is the frame of somebody else.
-    #[inline]
+    #[inline(always)]
     fn enter_tunnel(&mut self, layer: Layer) -> Result<(), Stop> {
         self.is_fresh = true;
         self.tunnels += 1;
@@ -900,13 +1100,27 @@ impl Walk<'_> {
 
     /// The last header that was listed.
     fn last(&self) -> Layer {
-        self.layers.headers().last().map_or(Layer::Raw, |header| header.layer)
+        let last = usize::from(self.len).checked_sub(1).and_then(|last| self.headers.get(last));
+        last.map_or(Layer::Raw, |header| header.layer)
     }
 
     /// A stop because the last header names something unknown.
     #[cold]
     fn unknown(&self, reason: StopReason) -> Stop {
         self.cursor.stop(self.last(), reason)
+    }
+}
+
+/// Whether `payload` may begin with the header of a tunnel that is named by either port.
+fn may_be(tunnel: UdpTunnel, payload: &[u8]) -> bool {
+    match (tunnel, payload) {
+        (UdpTunnel::Gtpu, [first, ..]) => first >> 4 == 0b0011,
+        (UdpTunnel::Teredo, [first, second, ..]) => {
+            first >> 4 == 6 || (*first == 0 && *second <= 1)
+        }
+        (UdpTunnel::L2tp, [_, second, ..]) => matches!(second & 0x0f, 2 | 3),
+        (UdpTunnel::Capwap, [first, ..]) => *first <= 1,
+        _ => false,
     }
 }
 
@@ -955,6 +1169,13 @@ mod protocol {
 /// LLC service access points (IEEE 802, appendix of assigned addresses).
 const SAP_IP: u8 = 0x06;
 const SAP_STP: u8 = 0x42;
+
+/// The protocol types of GRE that Aruba uses between access points and their controller.
+const ARUBA_FIRST: u16 = 0x8200;
+const ARUBA_LAST: u16 = 0x8240;
+
+/// Keepalives of Cisco HDLC, in place of an EtherType.
+const CHDLC_KEEPALIVE: u16 = 0x8035;
 
 /// Reserved labels (RFC 3032, section 2.1; RFC 5586, section 4).
 const LABEL_IPV4_EXPLICIT_NULL: u32 = 0;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::header::{
     Ah, Arp, ETag, Erspan2, Erspan3, Ethernet, FabricPath, Geneve, Gre, Gtpu, Icmp, Ipv4, Ipv6,
     Ipv6Extension, Ipv6Fragment, L2tp, Lisp, Mpls, Nsh, Pbb, Ports, Pppoe, Tcp, Vlan, VnTag, Vxlan,
-    VxlanGpe, ethertype,
+    VxlanGpe, Wlan, ethertype,
 };
 use crate::{Cursor, Header, Layer, Mac, Stop, VlanId, Vni};
 
@@ -70,11 +70,14 @@ impl<'a> Level<'a> {
         )
     }
 
-    /// The Ethernet addresses.
+    /// The addresses of the Ethernet header, or of the IEEE 802.11 data frame.
     #[inline]
     pub fn macs(&self) -> Option<Macs> {
-        let Ethernet { source, destination, .. } = self.read(Layer::Ethernet, Ethernet::decode)?;
-        Some(Macs { source, destination })
+        if let Some(header) = self.read(Layer::Ethernet, Ethernet::decode) {
+            return Some(Macs { source: header.source, destination: header.destination });
+        }
+        let header = self.read(Layer::Wlan, Wlan::decode).filter(|wlan| wlan.carries_packet)?;
+        Some(Macs { source: header.source, destination: header.destination })
     }
 
     /// The VLAN tags, outermost first.

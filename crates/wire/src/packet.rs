@@ -90,4 +90,36 @@ impl LinkType {
     pub const IPV6: Self = Self(229);
     /// Linux cooked capture, version 2.
     pub const LINUX_SLL2: Self = Self(276);
+    /// PPP, with or without address and control.
+    pub const PPP: Self = Self(9);
+    /// Raw IP as some BSDs number it.
+    pub const RAW_BSD: Self = Self(12);
+    /// PPP with address and control, or Cisco HDLC.
+    pub const PPP_HDLC: Self = Self(50);
+    /// PPPoE session frames without Ethernet.
+    pub const PPPOE: Self = Self(51);
+    /// Cisco HDLC.
+    pub const CISCO_HDLC: Self = Self(104);
+    /// IEEE 802.11.
+    pub const IEEE802_11: Self = Self(105);
+    /// Frame relay.
+    pub const FRAME_RELAY: Self = Self(107);
+    /// IEEE 802.11 behind a radiotap header.
+    pub const RADIOTAP: Self = Self(127);
+    /// Notes on the packet, then what they say.
+    pub const PPI: Self = Self(192);
+    /// PPP behind a byte that says which way it went.
+    pub const PPP_WITH_DIRECTION: Self = Self(204);
+    /// MPLS labels at once.
+    pub const MPLS: Self = Self(219);
+    /// Solaris IP observability.
+    pub const IPNET: Self = Self(226);
+    /// Linux netfilter log.
+    pub const NFLOG: Self = Self(239);
+    /// IP over InfiniBand behind a global routing header.
+    pub const IPOIB: Self = Self(242);
+    /// Apple's notes on interface and process, then what they say.
+    pub const PKTAP: Self = Self(258);
+    /// Ethernet behind the tag of a Broadcom switch.
+    pub const BROADCOM_TAG_IN_FRONT: Self = Self(282);
 }

@@ -4,3 +4,13 @@ pub(crate) mod capture;
 pub(crate) mod decode;
 pub(crate) mod find;
 pub(crate) mod plan;
+
+/// Prints to standard output. A reader that has seen enough and closed the pipe is no error.
+pub(crate) fn print_out(text: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write};
+
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use wire::{Layers, LinkType, Packet, Timestamp, TunnelPorts};
+
 use super::Filter;
 
 fn normal(text: &str) -> String {
@@ -313,4 +315,140 @@ pub(super) fn expressions() -> impl Strategy<Value = String> {
             inner.prop_map(|a| format!("any ({a})")),
         ]
     })
+}
+
+/// What `text` says of a frame.
+fn holds(text: &str, bytes: &[u8]) -> bool {
+    let filter = Filter::parse(text).unwrap_or_else(|error| panic!("{error}"));
+    let len = u32::try_from(bytes.len()).unwrap();
+    let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
+    let layers = Layers::decode(packet.link, packet.data, &TunnelPorts::default());
+    filter.matches(&packet, &layers)
+}
+
+/// A frame from 10.0.0.1:40000 to 10.0.0.2:443 over TCP.
+fn from_vm() -> Vec<u8> {
+    let mut frame = vec![
+        0x52, 0x54, 0, 0, 0, 2, 0x52, 0x54, 0, 0, 0, 1, 8, 0, // Ethernet
+        0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+        0x9c, 0x40, 0x01, 0xbb, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0, 0, 0, 0, 0, 0, // TCP
+    ];
+    frame.extend([0; 6]);
+    frame
+}
+
+/// `inner` behind `header` in an IPv4 packet with `protocol` from 192.0.2.1 to 192.0.2.2.
+fn in_ip(protocol: u8, header: &[u8], inner: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(20 + header.len() + inner.len()).unwrap().to_be_bytes();
+    let ethernet = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    let ip = [0x45, 0, high, low, 0, 1, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+    [&ethernet[..], &ip, header, inner].concat()
+}
+
+fn in_udp(port: u16, header: &[u8], inner: &[u8]) -> Vec<u8> {
+    let [p, q] = port.to_be_bytes();
+    let [high, low] = u16::try_from(8 + header.len() + inner.len()).unwrap().to_be_bytes();
+    in_ip(17, &[&[0xc0, 0, p, q, high, low, 0, 0], header].concat(), inner)
+}
+
+/// The VM's frame, bare and in everything that can carry it.
+fn carriers() -> Vec<(&'static str, Vec<u8>)> {
+    let bare = from_vm();
+    let vxlan = |inner: &[u8]| in_udp(4789, &[8, 0, 0, 0, 0, 0, 10, 0], inner);
+    let geneve = in_udp(6081, &[0, 0, 0x65, 0x58, 0, 0, 10, 0], &bare);
+    let gre = in_ip(47, &[0x20, 0, 0x65, 0x58, 0, 0, 0, 77], &bare);
+    let erspan = in_ip(47, &[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 5, 0, 0, 0, 3], &bare);
+    let tagged = [&bare[..12], &[0x81, 0, 0xe0, 100], &bare[12..]].concat();
+    let qinq = [&bare[..12], &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 100], &bare[12..]].concat();
+    vec![
+        ("vxlan in geneve", in_udp(6081, &[0, 0, 0x65, 0x58, 0, 0, 9, 0], &vxlan(&bare))),
+        ("vxlan", vxlan(&bare)),
+        ("bare", bare),
+        ("geneve", geneve),
+        ("gre", gre),
+        ("erspan", erspan),
+        ("vlan", tagged),
+        ("qinq", qinq),
+    ]
+}
+
+#[test]
+fn b3_the_same_packet_has_the_same_verdict_whatever_carries_it() {
+    for (carrier, bytes) in carriers() {
+        for text in [
+            "tcp",
+            "ip",
+            "tcp port 443",
+            "src host 10.0.0.1",
+            "dst net 10.0.0.0/24",
+            "ether src 52:54:00:00:00:01",
+            "tcp src port 40000 and dst port 443",
+            "not (udp or arp or ip6)",
+            "not host 192.0.2.1",
+            "not port 4789",
+            "not ether broadcast",
+        ] {
+            assert!(holds(text, &bytes), "{carrier}: {text}");
+            assert!(!holds(&format!("not ({text})"), &bytes), "{carrier}: not ({text})");
+        }
+        // 60 bytes as the VM sent it; a tag is part of its frame.
+        let is_tagged = carrier == "vlan" || carrier == "qinq";
+        assert_eq!(holds("less 60", &bytes), !is_tagged, "{carrier}");
+    }
+}
+
+#[test]
+fn a_tunnel_is_a_predicate_on_any_level_and_scopes_say_where_else_to_look() {
+    let carriers = carriers();
+    let of = |wanted: &str| &carriers.iter().find(|(name, _)| *name == wanted).unwrap().1;
+    for (carrier, text, expected) in [
+        ("vxlan", "vni 10", true),
+        ("vxlan", "vxlan 10 and tcp", true),
+        ("vxlan", "vni 11", false),
+        ("vxlan", "geneve", false),
+        ("geneve", "geneve 10 and not vxlan", true),
+        ("gre", "gre key 77", true),
+        ("gre", "gre key 78", false),
+        ("erspan", "erspan session 5", true),
+        ("erspan", "erspan session 6", false),
+        ("erspan", "gre", true),
+        ("vlan", "vlan 100 and not vlan 7", true),
+        ("qinq", "vlan 100 and vlan 7", true),
+        ("bare", "vxlan or geneve or gre or erspan or vlan or mpls", false),
+        ("vxlan in geneve", "vni 9 and vni 10", true),
+        ("vxlan in geneve", "any (vni 9 and vni 10)", false),
+        ("vxlan in geneve", "any (vni 9 and udp port 4789)", true),
+        ("vxlan in geneve", "any (vni 10 and tcp)", true),
+        ("vxlan in geneve", "any (vni 9 and tcp)", false),
+        ("vxlan", "outer (udp port 4789 and host 192.0.2.1)", true),
+        ("vxlan", "outer (tcp)", false),
+        ("vxlan", "outer (vni 10)", false),
+        ("vxlan", "outer (udp) and tcp", true),
+        ("vxlan", "any (host 192.0.2.1 and tcp)", false),
+        ("vxlan", "any (host 192.0.2.1) and any (tcp)", true),
+        ("bare", "outer (tcp) and any (tcp)", true),
+    ] {
+        assert_eq!(holds(text, of(carrier)), expected, "{carrier}: {text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// B4: `and`, `or` and `not` are those of Boole, whatever stands beside them.
+    #[test]
+    fn b4_the_order_of_operands_changes_nothing(
+        a in expressions(), b in expressions(), frame in crate::frames::frames(),
+    ) {
+        let bytes = frame.bytes_with_all_tags();
+        let same = |left: String, right: String| {
+            prop_assert_eq!(holds(&left, &bytes), holds(&right, &bytes), "{} / {}", left, right);
+            Ok(())
+        };
+        same(format!("({a}) and ({b})"), format!("({b}) and ({a})"))?;
+        same(format!("({a}) or ({b})"), format!("({b}) or ({a})"))?;
+        same(format!("not (({a}) and ({b}))"), format!("not ({a}) or not ({b})"))?;
+        same(format!("not (({a}) or ({b}))"), format!("not ({a}) and not ({b})"))?;
+        prop_assert_ne!(holds(&a, &bytes), holds(&format!("not ({a})"), &bytes));
+    }
 }

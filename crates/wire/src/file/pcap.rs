@@ -126,7 +126,9 @@ impl File {
         let swapped = self.minor < 3 || self.minor == 3 && captured > wire_len;
         let (captured, wire_len) =
             if swapped { (wire_len, captured) } else { (captured, wire_len) };
-        if captured > limits.block_bytes {
+        // As libpcap does: beyond this it is no length but bytes from somewhere else.
+        let most = self.snaplen.max(MAX_RECORD_BYTES).min(limits.block_bytes);
+        if captured > most {
             return Step::Damaged(DamageReason::BadRecordLength { length: captured });
         }
         let captured_len = captured as usize;
@@ -152,5 +154,7 @@ enum Told {
 }
 
 const HEADER_BYTES: usize = 24;
+/// What a record may have in a file that promises less.
+const MAX_RECORD_BYTES: u32 = 262_144;
 const LINK_HAS_FCS: u32 = 0x0400_0000;
 const LINK_RESERVED: u32 = 0x03ff_0000;

@@ -151,7 +151,7 @@ impl Reader {
         }
     }
 
-    /// What [`Reader::advance`] went to.
+    /// What [`Reader::advance`] went to; means nothing unless that said [`Progress::Item`].
     pub fn item(&self) -> Item<'_> {
         let block = self.buffer.bytes().get(..self.found_len).unwrap_or_default();
         let offset = self.buffer.offset();

@@ -54,3 +54,34 @@ impl Arp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_addresses_than_mac_and_ipv4_are_not_supported() {
+        let stop = Stop { layer: Layer::Arp, offset: 0, reason: StopReason::Unsupported };
+        let bytes = [0, 1, 0x86, 0xdd, 6, 16, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(Arp::decode(&mut Cursor::new(&bytes)), Err(stop));
+    }
+
+    #[test]
+    fn who_tells_its_own_address_announces() {
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let ip = Ipv4Addr::new(10, 0, 0, 1);
+        let arp = Arp {
+            operation: 1,
+            sender_mac: mac,
+            sender_ip: ip,
+            target_mac: Mac::default(),
+            target_ip: ip,
+        };
+        assert!(arp.is_announcement());
+        assert!(!Arp { target_ip: Ipv4Addr::new(10, 0, 0, 2), ..arp }.is_announcement());
+        assert!(Arp { operation: 3, target_mac: mac, ..arp }.is_announcement());
+        // A probe asks whether an address is free; it has none of its own.
+        let probe = Arp { sender_ip: Ipv4Addr::UNSPECIFIED, ..arp };
+        assert!(!probe.is_announcement());
+    }
+}

@@ -40,3 +40,17 @@ impl Capwap {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encrypted_and_short_headers_stop() {
+        let stop = |reason| Err(Stop { layer: Layer::Capwap, offset: 0, reason });
+        let mut bytes = [1, 0x10, 0, 0, 0, 0, 0, 0];
+        assert_eq!(Capwap::decode(&mut Cursor::new(&bytes)), stop(StopReason::Encrypted));
+        [bytes[0], bytes[1]] = [0, 0x08];
+        assert_eq!(Capwap::decode(&mut Cursor::new(&bytes)), stop(StopReason::Malformed));
+    }
+}

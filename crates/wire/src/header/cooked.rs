@@ -85,3 +85,15 @@ impl Sll2 {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_family_of_a_loopback_is_read_in_either_byte_order() {
+        for bytes in [[30, 0, 0, 0], [0, 0, 0, 30]] {
+            assert_eq!(Null::decode(&mut Cursor::new(&bytes)), Ok(Null { family: 30 }));
+        }
+    }
+}

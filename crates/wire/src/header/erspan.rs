@@ -114,3 +114,57 @@ impl Erspan3 {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_numbers_have_ten_bits_in_both_types() {
+        for session in [0_u16, 255, 256, 767, 1023] {
+            let [high, low] = session.to_be_bytes();
+            let second = [0x10, 0x64, 0x78 | high, low, 0, 0, 0, 5];
+            let erspan = Erspan2::decode(&mut Cursor::new(&second)).unwrap();
+            assert_eq!((erspan.session, erspan.vlan.value()), (session, 100));
+            assert_eq!((erspan.cos, erspan.encapsulation), (3, 3));
+            let third = [0x2f, 0xff, 0xe4 | high, low, 0, 0, 0, 1, 0, 2, 0, 0];
+            let erspan = Erspan3::decode(&mut Cursor::new(&third)).unwrap();
+            assert_eq!((erspan.session, erspan.vlan.value()), (session, 4095));
+            assert_eq!((erspan.cos, erspan.is_truncated, erspan.platform), (7, true, None));
+        }
+    }
+
+    #[test]
+    fn type_three_shows_every_field_of_its_last_bytes() {
+        let bytes = [
+            0x20, 0x01, 0x18, 0x02, // VLAN 1, BSO 3, session 2
+            0x01, 0x02, 0x03, 0x04, // time
+            0x00, 0x63, 0x8b, 0xfb, // SGT 99, P, frame type 2, hardware 63, D, Gra 1, O
+            0x14, 0, 0, 0, 0, 0, 0, 9, // platform 5
+        ];
+        let mut cursor = Cursor::new(&bytes);
+        let erspan = Erspan3::decode(&mut cursor).unwrap();
+        assert_eq!(cursor.offset(), 20);
+        assert_eq!((erspan.fault, erspan.sgt, erspan.time), (3, 99, 0x0102_0304));
+        assert_eq!((erspan.frame_type, erspan.hardware), (Erspan3::FRAME_IP, 63));
+        assert_eq!((erspan.is_egress, erspan.granularity), (true, 1));
+        assert_eq!(erspan.platform.map(|platform| platform >> 58), Some(5));
+    }
+
+    #[test]
+    fn a_wrong_version_and_a_cut_sub_header_stop_at_the_first_byte() {
+        let stop = |layer, reason| Stop { layer, offset: 0, reason };
+        assert_eq!(
+            Erspan2::decode(&mut Cursor::new(&[0x20; 8])),
+            Err(stop(Layer::Erspan2, StopReason::Unsupported))
+        );
+        assert_eq!(
+            Erspan3::decode(&mut Cursor::new(&[0x10; 12])),
+            Err(stop(Layer::Erspan3, StopReason::Unsupported))
+        );
+        assert_eq!(
+            Erspan3::decode(&mut Cursor::new(&[0x21; 19])),
+            Err(stop(Layer::Erspan3, StopReason::Truncated))
+        );
+    }
+}

@@ -44,3 +44,21 @@ impl ETag {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_made_of_base_and_extension() {
+        let bytes = [
+            0xf0, 0x02, // PCP 7, DEI, ingress base 2
+            0x2f, 0xff, // group 2, base 4095
+            0x01, 0xff, // extensions 1 and 255
+            0x08, 0x00, // IPv4
+        ];
+        let tag = ETag::decode(&mut Cursor::new(&bytes)).unwrap();
+        assert_eq!((tag.pcp, tag.dei, tag.group), (7, true, 2));
+        assert_eq!((tag.ingress, tag.id), (4096 + 2, 0xf_ffff));
+    }
+}

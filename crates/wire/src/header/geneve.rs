@@ -73,3 +73,39 @@ impl<'a> GeneveOption<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn geneve_of_another_version_stops() {
+        let bytes = [0x40, 0, 0x65, 0x58, 0, 0, 42, 0];
+        let stop = Stop { layer: Layer::Geneve, offset: 0, reason: StopReason::Unsupported };
+        assert_eq!(Geneve::decode(&mut Cursor::new(&bytes)), Err(stop));
+    }
+
+    #[test]
+    fn geneve_whose_options_are_cut_stops_at_its_first_byte() {
+        let bytes = [0x02, 0, 0x65, 0x58, 0, 0, 42, 0, 1, 2, 0, 1];
+        let stop = Stop { layer: Layer::Geneve, offset: 0, reason: StopReason::Truncated };
+        let mut cursor = Cursor::new(&bytes);
+        assert_eq!(Geneve::decode(&mut cursor), Err(stop));
+        assert_eq!(cursor.offset(), 0);
+    }
+
+    #[test]
+    fn options_end_at_the_first_that_reaches_too_far() {
+        let bytes = [
+            0x04, 0x80, 0x08, 0x00, 0, 0, 42, 0, // 4 words of options, O flag, IPv4
+            0x01, 0x02, 0x80, 0x01, 0, 1, 0, 2, // class 0x0102, critical, 4 bytes
+            0xff, 0xff, 0x01, 0x1f, 0, 0, 0, 0, // claims 124 bytes
+        ];
+        let geneve = Geneve::decode(&mut Cursor::new(&bytes)).unwrap();
+        assert!(geneve.is_control && !geneve.has_critical_options);
+        let options: Vec<_> = geneve.options().collect();
+        let first =
+            GeneveOption { class: 0x0102, kind: 0, is_critical: true, value: &[0, 1, 0, 2] };
+        assert_eq!(options, [first]);
+    }
+}

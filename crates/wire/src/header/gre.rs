@@ -104,3 +104,59 @@ const FLAG_ROUTING: u8 = 0x40;
 const FLAG_KEY: u8 = 0x20;
 const FLAG_SEQUENCE: u8 = 0x10;
 const FLAG_ACKNOWLEDGEMENT: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_of_flags_has_its_length() {
+        for flags in 0..16_u8 {
+            let (c, r, k, s) = (flags & 8, flags & 4, flags & 2, flags & 1);
+            let mut bytes = vec![flags << 4, 0, 0x08, 0x00];
+            let mut len = 4;
+            if c | r != 0 {
+                bytes.extend([0xcc; 4]);
+                len += 4;
+            }
+            if k != 0 {
+                bytes.extend([0, 0, 0, 7]);
+                len += 4;
+            }
+            if s != 0 {
+                bytes.extend([0, 0, 0, 9]);
+                len += 4;
+            }
+            if r != 0 {
+                bytes.extend([0x08, 0x00, 0, 4, 10, 0, 0, 1]); // one route of 4 bytes
+                bytes.extend([0; 4]); // the end of them
+                len += 12;
+            }
+            bytes.extend([0x45; 8]);
+            let mut cursor = Cursor::new(&bytes);
+            let gre = Gre::decode(&mut cursor).unwrap();
+            assert_eq!((gre.len, cursor.offset()), (len, len), "{flags:04b}");
+            assert_eq!(gre.key, (k != 0).then_some(7), "{flags:04b}");
+            assert_eq!(gre.sequence, (s != 0).then_some(9), "{flags:04b}");
+            for cut in 0..len {
+                let stop = Stop { layer: Layer::Gre, offset: 0, reason: StopReason::Truncated };
+                assert_eq!(Gre::decode(&mut Cursor::new(&bytes[..cut])), Err(stop), "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn gre_of_an_unknown_version_stops_at_its_first_byte() {
+        let stop = Stop { layer: Layer::Gre, offset: 0, reason: StopReason::Unsupported };
+        assert_eq!(Gre::decode(&mut Cursor::new(&[0, 2, 8, 0])), Err(stop));
+    }
+
+    #[test]
+    fn only_ethernet_with_a_key_and_no_sequence_can_be_nvgre() {
+        let gre = |bytes: &[u8]| Gre::decode(&mut Cursor::new(bytes)).unwrap();
+        let nvgre = gre(&[0x20, 0, 0x65, 0x58, 0, 0x0f, 0xa0, 0x11]).as_nvgre();
+        assert_eq!(nvgre, Some(Nvgre { vsid: 4000, flow: 0x11 }));
+        assert_eq!(gre(&[0x20, 0, 0x08, 0x00, 0, 0x0f, 0xa0, 0x11]).as_nvgre(), None);
+        assert_eq!(gre(&[0x00, 0, 0x65, 0x58]).as_nvgre(), None);
+    }
+}

@@ -52,3 +52,27 @@ impl Gtpu {
 
 const FLAGS_OPTIONAL: u8 = 0x07;
 const FLAG_EXTENSION: u8 = 0x04;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_version_and_an_extension_without_length_stop() {
+        let stop = |reason| Err(Stop { layer: Layer::Gtpu, offset: 0, reason });
+        assert_eq!(
+            Gtpu::decode(&mut Cursor::new(&[0x50, 255, 0, 0, 0, 0, 0, 1])),
+            stop(StopReason::Unsupported)
+        );
+        let bytes = [0x34, 255, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0x85, 0, 0, 0, 0];
+        assert_eq!(Gtpu::decode(&mut Cursor::new(&bytes)), stop(StopReason::Malformed));
+    }
+
+    #[test]
+    fn the_next_extension_counts_only_with_its_flag() {
+        let bytes = [0x32, 255, 0, 4, 0, 0, 0, 1, 0, 1, 0, 0x85, 0x45];
+        let mut cursor = Cursor::new(&bytes);
+        assert_eq!(Gtpu::decode(&mut cursor).map(|gtpu| gtpu.teid), Ok(1));
+        assert_eq!(cursor.offset(), 12);
+    }
+}

@@ -83,3 +83,44 @@ impl Ipv4 {
 }
 
 const MIN_LEN: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_header_length_is_found_and_those_below_five_words_are_malformed() {
+        for words in 0..16_u8 {
+            let mut bytes = [0; 60];
+            bytes[0] = 0x40 | words;
+            let mut cursor = Cursor::new(&bytes);
+            let ip = Ipv4::decode(&mut cursor);
+            if words < 5 {
+                let stop = Stop { layer: Layer::Ipv4, offset: 0, reason: StopReason::Malformed };
+                assert_eq!(ip, Err(stop));
+            } else {
+                assert_eq!(ip.unwrap().header_len, usize::from(words) * 4);
+                assert_eq!(cursor.offset(), usize::from(words) * 4);
+            }
+        }
+    }
+
+    #[test]
+    fn another_version_is_malformed_and_cut_options_are_cut() {
+        let mut bytes = [0; 24];
+        bytes[0] = 0x65;
+        let stop = |reason| Err(Stop { layer: Layer::Ipv4, offset: 0, reason });
+        assert_eq!(Ipv4::decode(&mut Cursor::new(&bytes)), stop(StopReason::Malformed));
+        bytes[0] = 0x47;
+        assert_eq!(Ipv4::decode(&mut Cursor::new(&bytes)), stop(StopReason::Truncated));
+    }
+
+    #[test]
+    fn fragment_offsets_are_in_bytes() {
+        let mut bytes = [0; 20];
+        bytes[0] = 0x45;
+        [bytes[6], bytes[7]] = [0x3f, 0xff];
+        let ip = Ipv4::decode(&mut Cursor::new(&bytes)).unwrap();
+        assert_eq!((ip.fragment_offset, ip.has_more_fragments), (65528, true));
+    }
+}

@@ -132,3 +132,31 @@ impl Ah {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_version_is_malformed() {
+        let stop = Stop { layer: Layer::Ipv6, offset: 0, reason: StopReason::Malformed };
+        assert_eq!(Ipv6::decode(&mut Cursor::new(&[0x45; 40])), Err(stop));
+    }
+
+    #[test]
+    fn an_extension_header_is_as_long_as_it_says_or_cut() {
+        let mut bytes = [0; 24];
+        [bytes[0], bytes[1]] = [17, 2];
+        let layer = Layer::Ipv6Destination;
+        let extension = Ipv6Extension::decode(&mut Cursor::new(&bytes), layer).unwrap();
+        assert_eq!(extension, Ipv6Extension { next_header: 17, len: 24 });
+        let stop = Stop { layer, offset: 0, reason: StopReason::Truncated };
+        assert_eq!(Ipv6Extension::decode(&mut Cursor::new(&bytes[..23]), layer), Err(stop));
+    }
+
+    #[test]
+    fn an_authentication_header_shorter_than_itself_is_malformed() {
+        let stop = Stop { layer: Layer::Ah, offset: 0, reason: StopReason::Malformed };
+        assert_eq!(Ah::decode(&mut Cursor::new(&[6, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2])), Err(stop));
+    }
+}

@@ -64,3 +64,20 @@ const FLAG_CONTROL: u8 = 0x80;
 const FLAG_LENGTH: u8 = 0x40;
 const FLAG_SEQUENCE: u8 = 0x08;
 const FLAG_OFFSET: u8 = 0x02;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_are_read_and_others_stop() {
+        let second = [0x48, 0x02, 0, 12, 0, 7, 0, 9, 0, 1, 0, 2]; // length and sequence
+        let mut cursor = Cursor::new(&second);
+        let l2tp = L2tp::decode(&mut cursor).unwrap();
+        assert_eq!((l2tp.tunnel, l2tp.session, cursor.offset()), (7, 9, 12));
+        let third = [0x00, 0x03, 0, 0, 0, 1, 0, 0];
+        assert_eq!(L2tp::decode(&mut Cursor::new(&third)).unwrap().session, 65536);
+        let stop = Stop { layer: Layer::L2tp, offset: 0, reason: StopReason::Unsupported };
+        assert_eq!(L2tp::decode(&mut Cursor::new(&[0, 4, 0, 0, 0, 0])), Err(stop));
+    }
+}

@@ -50,3 +50,17 @@ impl Llc {
 }
 
 const SAP_SNAP: u8 = 0xaa;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snap_is_read_where_both_access_points_say_so() {
+        let bytes = [0xaa, 0xaa, 0x03, 0x00, 0x00, 0x0c, 0x20, 0x00];
+        let llc = Llc::decode(&mut Cursor::new(&bytes)).unwrap();
+        assert_eq!(llc.snap, Some(Snap { organisation: 0x0c, protocol: 0x2000 }));
+        let stop = Stop { layer: Layer::Llc, offset: 0, reason: crate::StopReason::Truncated };
+        assert_eq!(Llc::decode(&mut Cursor::new(&bytes[..7])), Err(stop));
+    }
+}

@@ -32,3 +32,14 @@ impl Nsh {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_shorter_than_itself_is_malformed() {
+        let stop = Stop { layer: Layer::Nsh, offset: 0, reason: StopReason::Malformed };
+        assert_eq!(Nsh::decode(&mut Cursor::new(&[0, 1, 2, 3, 0, 0, 1, 255])), Err(stop));
+    }
+}

@@ -26,8 +26,9 @@ impl Ppp {
     #[inline]
     pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
         cursor.whole(|cursor| {
-            if cursor.ahead().starts_with(&[0xff, 0x03]) {
-                cursor.take::<2>(Layer::Ppp)?;
+            // 0xff begins no protocol number (RFC 1661, section 6.5).
+            if cursor.peek(Layer::Ppp)? == 0xff && *cursor.take::<2>(Layer::Ppp)? != [0xff, 0x03] {
+                return Err(cursor.stop(Layer::Ppp, StopReason::Malformed));
             }
             let [first] = *cursor.take::<1>(Layer::Ppp)?;
             // RFC 1661, section 2: the last byte is the odd one.
@@ -66,5 +67,22 @@ impl Pppoe {
                 len: u16::from_be_bytes([l0, l1]),
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_has_one_byte_or_two_with_or_without_address() {
+        let read = |bytes: &[u8]| Ppp::decode(&mut Cursor::new(bytes)).map(|ppp| ppp.protocol);
+        assert_eq!(read(&[0xff, 0x03, 0x00, 0x21]), Ok(Ppp::IPV4));
+        assert_eq!(read(&[0x00, 0x57]), Ok(Ppp::IPV6));
+        assert_eq!(read(&[0x21]), Ok(Ppp::IPV4));
+        let stop = |reason| Err(Stop { layer: Layer::Ppp, offset: 0, reason });
+        assert_eq!(read(&[0xff, 0x04, 0x00, 0x21]), stop(StopReason::Malformed));
+        assert_eq!(read(&[0xff]), stop(StopReason::Truncated));
+        assert_eq!(read(&[0x00]), stop(StopReason::Truncated));
     }
 }

@@ -31,3 +31,20 @@ impl Teredo {
 
 const AUTHENTICATION: [u8; 2] = [0, 1];
 const ORIGIN: [u8; 2] = [0, 0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_indications_are_passed_over() {
+        let bytes = [
+            0, 1, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0,
+            0, // authentication, value of 4 bytes
+            0, 0, 1, 2, 3, 4, 5, 6, // origin
+            0x60,
+        ];
+        assert_eq!(Teredo::decode(&mut Cursor::new(&bytes)), Ok(Teredo { len: 25 }));
+        assert_eq!(Teredo::decode(&mut Cursor::new(&[0x60])), Ok(Teredo { len: 0 }));
+    }
+}

@@ -137,3 +137,20 @@ impl Icmp {
         Ok(Self { kind, code })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tcp_header_shorter_than_itself_is_malformed() {
+        let stop = Stop { layer: Layer::Tcp, offset: 0, reason: StopReason::Malformed };
+        assert_eq!(Tcp::decode(&mut Cursor::new(&[0x40; 20])), Err(stop));
+    }
+
+    #[test]
+    fn cut_tcp_options_are_cut() {
+        let stop = Stop { layer: Layer::Tcp, offset: 0, reason: StopReason::Truncated };
+        assert_eq!(Tcp::decode(&mut Cursor::new(&[0x60; 23])), Err(stop));
+    }
+}

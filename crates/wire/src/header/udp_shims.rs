@@ -78,3 +78,27 @@ impl Tzsp {
 
 const TAG_PADDING: u8 = 0;
 const TAG_END: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tzsp_fields_are_passed_over_up_to_their_end() {
+        let bytes = [1, 0, 0, 1, 0, 10, 1, 200, 1, 0xff];
+        let mut cursor = Cursor::new(&bytes);
+        assert_eq!(Tzsp::decode(&mut cursor), Ok(Tzsp { kind: 0, encapsulated: 1 }));
+        assert_eq!(cursor.offset(), 9);
+        let stop = |reason| Err(Stop { layer: Layer::Tzsp, offset: 0, reason });
+        assert_eq!(Tzsp::decode(&mut Cursor::new(&bytes[..8])), stop(StopReason::Truncated));
+        assert_eq!(Tzsp::decode(&mut Cursor::new(&[2; 9])), stop(StopReason::Unsupported));
+    }
+
+    #[test]
+    fn lisp_names_an_instance_only_with_its_flag() {
+        let mut bytes = [0x08, 0, 0, 0, 0, 1, 0, 7];
+        assert_eq!(Lisp::decode(&mut Cursor::new(&bytes)).unwrap().instance, Some(256));
+        bytes[0] = 0;
+        assert_eq!(Lisp::decode(&mut Cursor::new(&bytes)).unwrap().instance, None);
+    }
+}

@@ -41,3 +41,21 @@ impl VnTag {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_a_vn_tag_has_its_bits() {
+        let bytes = [
+            0xff, 0xff, // from the bridge, list 16383
+            0x8f, 0xff, // looped, version 0, source 4095
+            0x00, 0x2e, // 46 bytes of LLC
+        ];
+        let tag = VnTag::decode(&mut Cursor::new(&bytes)).unwrap();
+        assert!(tag.is_from_bridge && tag.is_list && tag.is_looped);
+        assert_eq!((tag.destination, tag.source, tag.version), (0x3fff, 0xfff, 0));
+        assert_eq!(tag.type_or_length, 46);
+    }
+}

@@ -38,3 +38,28 @@ impl Vxlan {
 
 const FLAG_VNI_VALID: u8 = 0x08;
 const FLAG_GROUP: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vxlan_without_the_i_flag_stops_at_its_first_byte() {
+        let bytes = [
+            0x00, 0x00, 0x00, 0x00, // flags: I clear
+            0x00, 0x00, 0x2a, 0x00, // VNI 42
+        ];
+        let stop = Stop { layer: Layer::Vxlan, offset: 0, reason: StopReason::Malformed };
+        assert_eq!(Vxlan::decode(&mut Cursor::new(&bytes)), Err(stop));
+    }
+
+    #[test]
+    fn vxlan_with_every_reserved_bit_set_is_still_vxlan() {
+        let bytes = [
+            0xff, 0xff, 0x00, 0x07, // flags: all, group 7
+            0xff, 0xff, 0xff, 0xff, // VNI 16777215
+        ];
+        let vxlan = Vxlan::decode(&mut Cursor::new(&bytes)).unwrap();
+        assert_eq!((vxlan.vni.value(), vxlan.gbp), (0xff_ffff, Some(7)));
+    }
+}
