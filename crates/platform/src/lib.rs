@@ -150,8 +150,11 @@ impl Drop for Outbox {
     }
 }
 
+/// Reads a source, at most until then.
+type Read = fn(&Outbox, Instant);
+
 /// The sources of a host and how each is read.
-const READERS: [(Source, fn(&Outbox, Instant)); 3] =
+const READERS: [(Source, Read); 3] =
     [(Source::Proc, read_kernel), (Source::Ovsdb, read_ovsdb), (Source::Libvirt, read_libvirt)];
 
 /// Processes first: they say in which namespaces there is something to read.

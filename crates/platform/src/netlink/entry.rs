@@ -360,7 +360,8 @@ const RTNH_F_DEAD: u8 = 1;
 const NETNSA_NSID: u16 = 1;
 pub(super) const NETNSA_FD: u16 = 3;
 
-#[cfg(all(test, target_endian = "little"))]
+#[cfg(test)]
+#[cfg(target_endian = "little")]
 mod tests {
     use proptest::prelude::*;
     use wire::Mac;
@@ -437,6 +438,46 @@ mod tests {
             raw.link.kind,
             LinkKind::Veth { peer: Some(2), peer_namespace: None, is_peer_elsewhere: false }
         );
+    }
+
+    /// `IFLA_LINKINFO` of this kind with these bytes of data.
+    fn linkinfo(kind: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (number, value) in [(1_u16, kind.as_bytes()), (2, data)] {
+            bytes.extend_from_slice(&u16::try_from(value.len() + 4).unwrap().to_ne_bytes());
+            bytes.extend_from_slice(&number.to_ne_bytes());
+            bytes.extend_from_slice(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn kinds_this_kernel_may_lack_are_read_from_their_bytes() {
+        let kind = |name: &str, data: &[u8]| decode_kind(&linkinfo(name, data), Some(3), 1);
+        let geneve = [
+            8, 0, 1, 0, 7, 0, 0, 0, // VNI 7
+            8, 0, 2, 0, 10, 0, 0, 3, // remote
+            6, 0, 5, 0, 0x17, 0xc1, 0, 0, // port 6081
+        ];
+        let expected =
+            LinkKind::Geneve { vni: Vni::new(7), port: 6081, remote: Some([10, 0, 0, 3].into()) };
+        assert_eq!(kind("geneve", &geneve), expected);
+        // With collect metadata the device has no network of its own.
+        let metadata = [&geneve[..], &[4, 0, 6, 0]].concat();
+        assert!(matches!(kind("geneve", &metadata), LinkKind::Geneve { vni: None, .. }));
+        let vlan =
+            LinkKind::Vlan { id: VlanId::new(100).unwrap(), lower: Some(3), lower_namespace: None };
+        assert_eq!(kind("vlan", &[6, 0, 1, 0, 100, 0, 0, 0]), vlan);
+        let bond = [5, 0, 1, 0, 1, 0, 0, 0, 8, 0, 2, 0, 4, 0, 0, 0];
+        assert_eq!(kind("bond", &bond), LinkKind::Bond { active: Some(4) });
+        assert_eq!(kind("team", &[]), LinkKind::Bond { active: None });
+        let bridge = [5, 0, 7, 0, 1, 0, 0, 0];
+        assert_eq!(kind("bridge", &bridge), LinkKind::Bridge { is_vlan_aware: true });
+        assert_eq!(kind("tun", &[5, 0, 3, 0, 1, 0, 0, 0]), LinkKind::Tun { is_tap: false });
+        let macvlan = LinkKind::Macvlan { lower: Some(3), lower_namespace: None };
+        assert_eq!(kind("macvtap", &[]), macvlan);
+        assert_eq!(kind("openvswitch", &[]), LinkKind::Other("openvswitch".into()));
     }
 
     #[test]

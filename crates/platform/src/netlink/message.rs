@@ -182,7 +182,8 @@ pub(crate) const RTM_NEWNSID: u16 = 88;
 pub(crate) const RTM_DELNSID: u16 = 89;
 pub(crate) const RTM_GETNSID: u16 = 90;
 
-#[cfg(all(test, target_endian = "little"))]
+#[cfg(test)]
+#[cfg(target_endian = "little")]
 mod tests {
     use proptest::prelude::*;
 

@@ -191,3 +191,39 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const DUMP_ATTEMPTS: u32 = 3;
 /// The kernel fills at most 32 KiB of a reader's buffer for each part of a dump.
 const BUFFER_LEN: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn events_that_do_not_fit_are_known_to_be_lost() {
+        let holder = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo; exec sleep 1000"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(mut holder) = holder else { return eprintln!("NOT TESTED: there is no unshare") };
+        let mut ready = [0];
+        let is_ready = io::Read::read_exact(&mut holder.stdout.take().unwrap(), &mut ready).is_ok();
+        if is_ready {
+            let file = std::fs::File::open(format!("/proc/{}/ns/net", holder.id())).unwrap();
+            inside(file.as_fd(), LinkNameSpaceType::Network, || {
+                // The smallest buffer there is: a few events.
+                let (mut listening, _) = open(1, 1)?;
+                let script = "for n in $(seq 40); do ip link set lo up; ip link set lo down; done";
+                Command::new("sh").args(["-c", script]).status()?;
+                assert!(listening.drain(|_| {})?);
+                assert!(!listening.drain(|_| {})?);
+                Ok(())
+            })
+            .unwrap();
+        } else {
+            eprintln!("NOT TESTED: making network namespaces needs root");
+        }
+        let _ = holder.kill();
+        let _ = holder.wait();
+    }
+}

@@ -41,6 +41,11 @@ fn say(stream: &mut UnixStream, message: &Value) {
     stream.write_all(message.to_string().as_bytes()).unwrap();
 }
 
+/// Waits until the client leaves.
+fn wait_for_end(mut stream: UnixStream) {
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
 fn bridge_row(name: &str) -> Value {
     json!({
         "Open_vSwitch": { "o": { "initial": { "bridges": ["uuid", "b"],
@@ -134,7 +139,7 @@ fn an_update_after_seconds_of_silence_is_received() {
         stream.write_all(begin.as_bytes()).unwrap();
         thread::sleep(Duration::from_millis(300));
         stream.write_all(end.as_bytes()).unwrap();
-        hear(&mut stream);
+        wait_for_end(stream);
     }]);
     let watching = Watching::start(&path);
     watching.until("br0", |facts| names(facts) == ["br0"]);
@@ -165,7 +170,7 @@ fn a_cut_connection_is_made_again_without_a_word() {
     let (_directory, path) =
         serve(vec![|mut stream| answer_monitor(&mut stream, "br0"), |mut stream| {
             answer_monitor(&mut stream, "br1");
-            hear(&mut stream);
+            wait_for_end(stream);
         }]);
     let watching = Watching::start(&path);
     watching.until("br1", |facts| names(facts) == ["br1"]);

@@ -25,7 +25,7 @@ use crate::watch::{Shared, Waker, wait};
 
 /// Reads everything once, below `root`.
 pub(crate) fn read_once(root: &Path) -> Result<ProcessFacts, String> {
-    Scanner::new(root).scan(Depth::All).map_err(|error| refusal(&error))
+    Scanner::new(root).scan(Depth::Taps).map_err(|error| refusal(&error))
 }
 
 /// The namespaces to read links in: the own one and each that holds a machine or may.
@@ -53,7 +53,7 @@ pub(crate) fn watch(shared: &Shared, targets: &Targets, waker: &Waker) {
         last_all: None,
         earliest: Instant::now(),
     };
-    let mut depth = Depth::All;
+    let mut depth = Depth::Taps;
     while !shared.is_stopped() {
         match watch.scan(depth) {
             Ok(facts) => {
@@ -82,7 +82,7 @@ impl Watch {
     fn scan(&mut self, depth: Depth) -> io::Result<ProcessFacts> {
         let begin = Instant::now();
         let facts = self.scanner.scan(depth);
-        if depth == Depth::All {
+        if depth != Depth::New {
             self.last_all = Some(begin);
         }
         self.earliest = begin + (begin.elapsed() * 10).clamp(COALESCE, TICK);
@@ -117,12 +117,14 @@ impl Watch {
         }
         // What comes within this time is seen by the same scan.
         std::thread::sleep(self.earliest.saturating_duration_since(Instant::now()).max(GATHER));
+        // Links changed: that is what others wake us for.
+        let depth = if ready.first() == Some(&true) { Depth::Taps } else { Depth::All };
         waker.clear();
         if let Some(files) = &self.files {
             drain(files);
         }
         self.forget_ended();
-        Depth::All
+        depth
     }
 
     /// Lets go of processes that ended: their descriptors would be ready for ever.
@@ -177,3 +179,6 @@ const COALESCE: Duration = Duration::from_millis(50);
 /// `ip netns add` makes its file first and mounts the namespace on it then.
 const GATHER: Duration = Duration::from_millis(5);
 const STATE_DIRECTORIES: [&str; 3] = ["/run/netns", "/run/docker/netns", "/run/libvirt/qemu"];
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The files of one process under `/proc` that the inventory needs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +21,8 @@ pub(super) struct Stat {
     pub(super) comm: String,
     /// Start time in clock ticks after the boot; with the PID it names a process for ever.
     pub(super) started: u64,
+    /// How long it has run, in clock ticks.
+    pub(super) ticks: u64,
     /// Whether it is a thread of the kernel.
     pub(super) is_kernel: bool,
     /// Whether it has ended and only waits to be collected.
@@ -91,6 +94,38 @@ impl Process {
         Ok(name)
     }
 
+    /// The taps it holds open, whatever its command line says. Dear: each descriptor is looked at.
+    pub(super) fn held_taps(&self, root: &Path) -> io::Result<BTreeSet<String>> {
+        let mut taps = BTreeSet::new();
+        for entry in fs::read_dir(self.directory.join("fd"))?.flatten() {
+            let is_tap = fs::read_link(entry.path()).is_ok_and(|file| {
+                file == Path::new("/dev/net/tun")
+                    || file.to_str().is_some_and(|file| file.starts_with("/dev/tap"))
+            });
+            let fd = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(fd) = fd.filter(|_| is_tap) {
+                // Closed since then: not held.
+                taps.extend(self.tap_of(root, fd).ok().flatten());
+            }
+        }
+        Ok(taps)
+    }
+
+    /// How long the virtual CPUs of a QEMU have run, in clock ticks; `None` where their threads
+    /// do not bear names (`debug-threads=off`).
+    pub(super) fn vcpu_ticks(&self) -> Option<u64> {
+        let mut total = None;
+        for thread in fs::read_dir(self.directory.join("task")).ok()?.flatten() {
+            let Some(stat) = fs::read_to_string(thread.path().join("stat")).ok() else { continue };
+            let Some(stat) = Stat::parse(&stat) else { continue };
+            // `CPU 0/KVM`, `CPU 3/TCG`.
+            if stat.comm.starts_with("CPU ") && stat.comm.contains('/') {
+                total = Some(total.unwrap_or(0) + stat.ticks);
+            }
+        }
+        total
+    }
+
     /// Its control groups, one line for each hierarchy.
     pub(super) fn cgroups(&self) -> String {
         fs::read_to_string(self.directory.join("cgroup")).unwrap_or_default()
@@ -123,7 +158,9 @@ impl Stat {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         // proc_pid_stat(5), counted from field 3, the state.
         let flags: u32 = fields.get(6)?.parse().ok()?;
+        let time = |at: usize| fields.get(at)?.parse::<u64>().ok();
         Some(Self {
+            ticks: time(11)?.saturating_add(time(12)?),
             comm: comm.to_owned(),
             started: fields.get(19)?.parse().ok()?,
             is_kernel: flags & PF_KTHREAD != 0,
@@ -146,6 +183,7 @@ mod tests {
         let stat = Stat::parse(text).unwrap();
         assert_eq!(stat.comm, "a) b");
         assert_eq!(stat.started, 4242);
+        assert_eq!(stat.ticks, 3);
         assert!(!stat.is_kernel && !stat.is_ended);
     }
 

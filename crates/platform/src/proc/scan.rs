@@ -27,6 +27,8 @@ pub(super) enum Depth {
     New,
     /// Every process: one may have changed its program or namespace late.
     All,
+    /// Every process, and every descriptor of a VM: a link changed, perhaps a tap was plugged in.
+    Taps,
 }
 
 /// Reads processes and namespaces below a root directory.
@@ -56,8 +58,12 @@ struct Seen {
 #[derive(Debug)]
 struct Qemu {
     facts: QemuProcess,
+    /// The cards of the command line.
+    nics: Vec<QemuNic>,
     /// The descriptor of each card's tap, where the command line names none.
     fds: Vec<Option<u32>>,
+    /// How long the virtual CPUs had run when first seen.
+    vcpu_ticks: Option<u64>,
     gap: Option<String>,
 }
 
@@ -160,7 +166,8 @@ impl Scanner {
             // A PID may be another process by now, or this one only wait to be collected.
             match process.stat() {
                 Some(stat) if stat.started == seen.stat.started && !stat.is_ended => {
-                    qemu.read_taps(&process, &self.root);
+                    qemu.read_taps(&process, &self.root, depth == Depth::Taps || is_young);
+                    qemu.notice_arrival(&process);
                 }
                 _ => {
                     self.seen.remove(&pid);
@@ -200,7 +207,8 @@ impl Scanner {
             if let Some(line) = CommandLine::parse(&arguments.unwrap_or_default()) {
                 let started = self.time_of(seen.stat.started);
                 let mut qemu = Qemu::new(pid, started, seen.namespace.unwrap_or(own), line);
-                qemu.read_taps(process, &self.root);
+                qemu.read_taps(process, &self.root, true);
+                qemu.notice_arrival(process);
                 if seen.is_hidden && qemu.gap.is_none() {
                     qemu.gap = Some(qemu.sentence(process, &self.root, "ns/net"));
                 }
@@ -407,15 +415,16 @@ impl Qemu {
             uuid: line.uuid,
             namespace,
             is_incoming: line.is_incoming,
-            nics,
+            nics: nics.clone(),
         };
-        Self { facts, fds, gap: None }
+        Self { facts, nics, fds, vcpu_ticks: None, gap: None }
     }
 
-    /// Asks the kernel which tap each descriptor is: a tap may have been renamed.
-    fn read_taps(&mut self, process: &Process, root: &Path) {
+    /// Asks the kernel which tap each descriptor is: a tap may have been renamed. With `is_deep`
+    /// all descriptors are looked at, for taps that no card of the command line has.
+    fn read_taps(&mut self, process: &Process, root: &Path, is_deep: bool) {
         let mut has_denied = false;
-        for (nic, fd) in self.facts.nics.iter_mut().zip(&self.fds) {
+        for (nic, fd) in self.nics.iter_mut().zip(&self.fds) {
             let Some(fd) = *fd else { continue };
             match process.tap_of(root, fd) {
                 Ok(tap) => nic.tap = tap,
@@ -425,6 +434,52 @@ impl Qemu {
         if has_denied {
             self.gap = Some(self.sentence(process, root, "fdinfo"));
         }
+        if !is_deep {
+            // What was plugged in is still there.
+            let plugged = self.facts.nics.split_off(self.nics.len().min(self.facts.nics.len()));
+            self.facts.nics = self.nics.iter().cloned().chain(plugged).collect();
+            return;
+        }
+        let mut held = process.held_taps(root).unwrap_or_default();
+        self.follow_renames(&held);
+        for tap in self.nics.iter().filter_map(|nic| nic.tap.as_ref()) {
+            held.remove(tap);
+        }
+        let plugged = held.into_iter().map(|tap| QemuNic {
+            id: None,
+            mac: None,
+            tap: Some(tap),
+            backend: "tap".to_owned(),
+        });
+        self.facts.nics = self.nics.iter().cloned().chain(plugged).collect();
+    }
+
+    /// A tap named on the command line may bear another name by now. That is certain only where
+    /// one name is missing and one is left over.
+    fn follow_renames(&mut self, held: &BTreeSet<String>) {
+        let claimed: BTreeSet<String> =
+            self.nics.iter().filter_map(|nic| nic.tap.clone()).collect();
+        let mut left_over = held.difference(&claimed);
+        let mut missing = self
+            .nics
+            .iter_mut()
+            .filter(|nic| nic.tap.as_ref().is_some_and(|tap| !held.contains(tap)));
+        if let (Some(name), None) = (left_over.next(), left_over.next())
+            && let (Some(nic), None) = (missing.next(), missing.next())
+        {
+            nic.tap = Some(name.clone());
+        }
+    }
+
+    /// `-incoming` stays on the command line; a VM whose CPUs run has arrived.
+    fn notice_arrival(&mut self, process: &Process) {
+        if !self.facts.is_incoming {
+            return;
+        }
+        let Some(ticks) = process.vcpu_ticks() else { return };
+        let at_first = *self.vcpu_ticks.get_or_insert(ticks);
+        self.facts.is_incoming =
+            ticks < VCPU_TICKS_OF_START && ticks < at_first.saturating_add(VCPU_TICKS_GROWN);
     }
 
     fn sentence(&self, process: &Process, root: &Path, file: &str) -> String {
@@ -453,6 +508,10 @@ fn user_name(root: &Path, uid: u32) -> String {
     name.unwrap_or_else(|| uid.to_string())
 }
 
+/// Creating virtual CPUs takes them a few ticks; who has more than this has run a guest.
+const VCPU_TICKS_OF_START: u64 = 20;
+/// While a guest waits its virtual CPUs stand still; one tick may be the rest of their start.
+const VCPU_TICKS_GROWN: u64 = 2;
 /// How long a process may still become another program or move to another namespace, as all do
 /// that start VMs and containers.
 const YOUNG: Duration = Duration::from_secs(3);
