@@ -92,7 +92,7 @@ fn changes_are_printed_as_they_happen_and_answer_later_questions() {
         kill $watch
         cat /run/watch
         $F find db --at '90 seconds' --output json && exit 9 || true
-        $F find db --at '2 seconds ago' --output json"
+        $F find db --at '2 seconds ago' --output json || true"
     );
     let Some(output) = jailed(&script) else { return };
     let documents = documents(&output);
@@ -103,7 +103,8 @@ fn changes_are_printed_as_they_happen_and_answer_later_questions() {
     assert!(changes.contains(&"db moved".to_owned()), "{changes:?}");
     assert!(changes.contains(&"web vanished".to_owned()), "{changes:?}");
     let past = documents.last().unwrap();
-    assert_eq!(past["machines"][0]["machine"]["name"], "db", "{past:#}");
+    let db = &past["machines"][0];
+    assert_eq!((&db["known"], &db["machine"]["name"]), (&"seen".into(), &"db".into()), "{past:#}");
 }
 
 #[test]
