@@ -437,10 +437,13 @@ fn without_rights_to_see_taps_external_ids_join_process_and_port() {
     let mut bed = ovs_host();
     bed.qemu(700, "web", Some(1), &[(M1, "vnet0")]);
     bed.processes.qemus[0].nics[0].tap = None;
+    let unseen = "its tap cannot be seen without the right to read its process";
+    assert_eq!(place(&bed.machine("web")).notes, [unseen]);
     add_port(&mut bed, 1, claimed("vnet0", Some(100), M1, &uuid(1).to_string(), "port-1"));
     let web = bed.machine("web");
     assert_eq!(place(&web).device.as_deref(), Some("vnet0"));
     assert_eq!(place(&web).port_id.as_deref(), Some("port-1"));
+    assert!(place(&web).notes.is_empty());
 }
 
 #[test]

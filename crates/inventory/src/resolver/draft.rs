@@ -176,7 +176,7 @@ fn from_qemus(world: &World<'_>, id: MachineId, qemus: &[&QemuProcess]) -> Draft
                 None if !matches!(nic.backend.as_str(), "" | "tap" | "bridge") => {
                     card.notes.push(without_device(&nic.backend));
                 }
-                None => {}
+                None => card.notes.push(UNSEEN_TAP.to_owned()),
             }
             draft.cards.push(card);
         }
@@ -298,13 +298,12 @@ fn add_domain_nic(world: &World<'_>, card: &mut Card, nic: &DomainNic, is_presen
     card.ips.extend(nic.ips.iter().map(|ip| (*ip, Source::Libvirt)));
     if card.device.is_none() && is_present {
         if let Some(tap) = &nic.tap {
+            card.notes.clear();
             card.device = Some(tap.clone());
             card.namespace = world.own;
             card.device_source = Some(Source::Libvirt);
-        } else if matches!(nic.kind.as_str(), "hostdev" | "vhostuser" | "user")
-            && card.notes.is_empty()
-        {
-            card.notes.push(without_device(&nic.kind));
+        } else if matches!(nic.kind.as_str(), "hostdev" | "vhostuser" | "user") {
+            card.notes = vec![without_device(&nic.kind)];
         }
     }
 }
@@ -621,6 +620,7 @@ fn join_identity(world: &World<'_>, drafts: &mut [Draft], at: CardIndex, place: 
         && world.link_named(world.own, &interface.name).is_some();
     if card.device.is_none() && card.inside.is_none() {
         if is_a_device {
+            card.notes.clear();
             card.device = Some(interface.name.clone());
             card.namespace = world.own;
             card.device_source = Some(Source::Ovsdb);
@@ -700,6 +700,7 @@ fn give_port(draft: &mut Draft, place: OvsPlace<'_>, device: Option<Device<'_>>)
         card.port_id.clone_from(&interface.iface_id);
     }
     if let Some(device) = device {
+        card.notes.clear();
         card.device = Some(interface.name.clone());
         card.namespace = device.namespace;
         card.device_source = Some(Source::Ovsdb);
@@ -727,3 +728,6 @@ fn name_the_nameless(drafts: &mut [Draft]) {
         }
     }
 }
+
+/// Why a running VM's card has no known device: its process is another user's.
+const UNSEEN_TAP: &str = "its tap cannot be seen without the right to read its process";
