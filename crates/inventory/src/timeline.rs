@@ -68,7 +68,8 @@ impl Timeline {
         let look = Look {
             at,
             host: site.host.clone(),
-            previous: self.last,
+            // A report may have been under way when the silence before it was noted.
+            previous: self.last.map(|last| last.min(at)),
             is_whole: is_first,
             unread: failed.map(|s| s.source.to_string()).collect(),
             machines,

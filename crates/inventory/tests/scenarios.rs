@@ -383,10 +383,43 @@ fn a_vm_only_open_vswitch_knows_is_found() {
     bed.link(20, "tap-db", blind_veth());
     add_port(&mut bed, 1, claimed("tap-db", Some(20), M1, "db", "port-db"));
     let db = bed.machine("db");
-    assert_eq!(db.id, MachineId::Port("db".into()));
+    assert_eq!(db.id, MachineId::Port("port-db".into()));
     assert_eq!((db.vnics[0].mac, db.state), (Some(mac(M1)), MachineState::Running));
     assert_eq!(place(&db).device.as_deref(), Some("tap-db"));
     assert_eq!(place(&db).networks[0].vlan, Some(vlan(20)));
+}
+
+#[test]
+fn the_ports_of_one_vm_id_are_one_vm_however_it_is_called() {
+    let mut bed = ovs_host();
+    for (index, name) in ["tap-x", "tap-y", "tap-z"].into_iter().enumerate() {
+        bed.link(20 + u32::try_from(index).unwrap(), name, blind_veth());
+    }
+    add_port(&mut bed, 1, claimed("tap-x", Some(20), M1, "gw", "port-x"));
+    add_port(&mut bed, 1, claimed("tap-y", Some(100), M2, "gw", "port-y"));
+    add_port(&mut bed, 1, claimed("tap-z", Some(200), M3, "gw", "port-z"));
+    let gw = bed.machine("gw");
+    assert_eq!(gw.vnics.len(), 3);
+    for port in &mut bed.ovs.as_mut().unwrap().bridges[1].ports {
+        port.interfaces[0].vm_id = port.interfaces[0].vm_id.as_ref().map(|_| "gateway".into());
+    }
+    assert_eq!(bed.machine("gateway").id, gw.id);
+}
+
+#[test]
+fn two_tenants_with_one_vm_id_and_one_mac_are_not_one_vm() {
+    let mut bed = ovs_host();
+    bed.link(20, "tap-x", blind_veth());
+    bed.link(21, "tap-y", blind_veth());
+    add_port(&mut bed, 1, claimed("tap-x", Some(100), M1, "web", "port-x"));
+    add_port(&mut bed, 1, claimed("tap-y", Some(200), M1, "web", "port-y"));
+    let site = bed.site();
+    assert_eq!(site.machines.len(), 2);
+    assert!(site.one("web").unwrap_err().to_string().contains("name one by its id"));
+    assert_eq!(
+        site.one("port-y").unwrap().vnics[0].attachment.as_ref().unwrap().networks[0].vni,
+        Some(vni(5002))
+    );
 }
 
 #[test]
@@ -404,10 +437,13 @@ fn without_rights_to_see_taps_external_ids_join_process_and_port() {
     let mut bed = ovs_host();
     bed.qemu(700, "web", Some(1), &[(M1, "vnet0")]);
     bed.processes.qemus[0].nics[0].tap = None;
+    let unseen = "its tap cannot be seen without the right to read its process";
+    assert_eq!(place(&bed.machine("web")).notes, [unseen]);
     add_port(&mut bed, 1, claimed("vnet0", Some(100), M1, &uuid(1).to_string(), "port-1"));
     let web = bed.machine("web");
     assert_eq!(place(&web).device.as_deref(), Some("vnet0"));
     assert_eq!(place(&web).port_id.as_deref(), Some("port-1"));
+    assert!(place(&web).notes.is_empty());
 }
 
 #[test]

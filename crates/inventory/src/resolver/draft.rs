@@ -100,6 +100,7 @@ pub(super) fn drafts(world: &World<'_>) -> Vec<Draft> {
     settle_devices(&mut drafts);
     add_namespaces(world, &mut drafts);
     add_ovs_claims(world, &mut drafts);
+    identify_by_ports(&mut drafts);
     name_the_nameless(&mut drafts);
     drafts
 }
@@ -175,7 +176,7 @@ fn from_qemus(world: &World<'_>, id: MachineId, qemus: &[&QemuProcess]) -> Draft
                 None if !matches!(nic.backend.as_str(), "" | "tap" | "bridge") => {
                     card.notes.push(without_device(&nic.backend));
                 }
-                None => {}
+                None => card.notes.push(UNSEEN_TAP.to_owned()),
             }
             draft.cards.push(card);
         }
@@ -297,13 +298,12 @@ fn add_domain_nic(world: &World<'_>, card: &mut Card, nic: &DomainNic, is_presen
     card.ips.extend(nic.ips.iter().map(|ip| (*ip, Source::Libvirt)));
     if card.device.is_none() && is_present {
         if let Some(tap) = &nic.tap {
+            card.notes.clear();
             card.device = Some(tap.clone());
             card.namespace = world.own;
             card.device_source = Some(Source::Libvirt);
-        } else if matches!(nic.kind.as_str(), "hostdev" | "vhostuser" | "user")
-            && card.notes.is_empty()
-        {
-            card.notes.push(without_device(&nic.kind));
+        } else if matches!(nic.kind.as_str(), "hostdev" | "vhostuser" | "user") {
+            card.notes = vec![without_device(&nic.kind)];
         }
     }
 }
@@ -585,7 +585,8 @@ fn card_of_identity(
         let mut found = Vec::new();
         for (machine, draft) in drafts.iter().enumerate().filter(|(_, d)| d.is_present) {
             for (index, card) in draft.cards.iter().enumerate() {
-                if is_it(draft, card) {
+                // A card that came from a port has its port.
+                if card.ovs_interface.is_none() && is_it(draft, card) {
                     found.push((machine, index));
                 }
             }
@@ -619,6 +620,7 @@ fn join_identity(world: &World<'_>, drafts: &mut [Draft], at: CardIndex, place: 
         && world.link_named(world.own, &interface.name).is_some();
     if card.device.is_none() && card.inside.is_none() {
         if is_a_device {
+            card.notes.clear();
             card.device = Some(interface.name.clone());
             card.namespace = world.own;
             card.device_source = Some(Source::Ovsdb);
@@ -644,7 +646,16 @@ fn add_ovs_machine(world: &World<'_>, drafts: &mut Vec<Draft>, place: OvsPlace<'
     let device = world.link_named(world.own, &interface.name);
     // A tap nobody holds open has no carrier, nor has a veth whose other end is down.
     let is_live = device.map_or(interface.is_up, |d| d.link.has_carrier);
-    let known = drafts.iter().position(|d| d.id == id || uuid.is_none() && d.name == text);
+    // Ports of one `vm-id` are one machine. Not those of one MAC: two tenants may use the same
+    // names, and a machine does not have the same card twice.
+    let is_same = |d: &Draft| {
+        let has_card = d.cards.iter().any(|c| c.mac.is_some() && c.mac == interface.attached_mac);
+        let has_port_id =
+            interface.iface_id.is_some() && d.cards.iter().any(|c| c.port_id == interface.iface_id);
+        let is_alike = has_port_id || d.name == text && !has_card;
+        uuid.is_none() && matches!(d.id, MachineId::Port(_)) && is_alike
+    };
+    let known = drafts.iter().position(|d| if uuid.is_some() { d.id == id } else { is_same(d) });
     let at = known.unwrap_or_else(|| {
         let mut draft = Draft::new(id, MachineKind::Vm);
         let name =
@@ -689,9 +700,20 @@ fn give_port(draft: &mut Draft, place: OvsPlace<'_>, device: Option<Device<'_>>)
         card.port_id.clone_from(&interface.iface_id);
     }
     if let Some(device) = device {
+        card.notes.clear();
         card.device = Some(interface.name.clone());
         card.namespace = device.namespace;
         card.device_source = Some(Source::Ovsdb);
+    }
+}
+
+/// Gives machines that only ports know the identity of a port: it stays when `vm-id` is changed.
+fn identify_by_ports(drafts: &mut [Draft]) {
+    for draft in drafts {
+        let first = draft.cards.iter().filter_map(|c| c.port_id.as_ref()).min();
+        if let (MachineId::Port(id), Some(first)) = (&mut draft.id, first) {
+            id.clone_from(first);
+        }
     }
 }
 
@@ -706,3 +728,6 @@ fn name_the_nameless(drafts: &mut [Draft]) {
         }
     }
 }
+
+/// Why a running VM's card has no known device: its process is another user's.
+const UNSEEN_TAP: &str = "its tap cannot be seen without the right to read its process";

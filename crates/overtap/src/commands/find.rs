@@ -211,11 +211,17 @@ impl Finder<'_> {
             };
             eprintln!("overtap: watching {what}; changes follow, end with Ctrl-C");
         }
+        let mut quiet_until = live.changed_at();
         loop {
             thread::sleep(STEP);
+            let polled_at = when::now();
             if !live.update() {
+                // Nothing said is nothing new: while somebody watches, silence is a look too.
+                quiet_until = polled_at;
+                journal.seen_at(quiet_until);
                 continue;
             }
+            journal.seen_at(quiet_until);
             // A VM's start shows in several sources a moment apart: what they say together is
             // one change, not a flicker of three.
             for _ in 0..MAX_SETTLE_STEPS {

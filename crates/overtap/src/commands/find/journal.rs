@@ -19,13 +19,14 @@ pub(super) struct Journal {
     note: Option<String>,
     /// A journal longer than this is folded to half of it.
     max_bytes: u64,
+    /// When the time of the last look was last written.
+    marked_at: Timestamp,
 }
 
 impl Journal {
     /// Reads the journal of this host, if there is one.
     pub(super) fn open(host: &str) -> Self {
-        let timeline = Timeline::new(MAX_LOOKS);
-        let mut journal = Self { timeline, path: None, note: None, max_bytes: MAX_BYTES };
+        let mut journal = Self::new();
         match directory() {
             Some(directory) => {
                 let path = directory.join(file_name(host));
@@ -33,10 +34,20 @@ impl Journal {
                 journal.path = Some(path);
             }
             None => {
-                journal.note = Some("no journal: neither HOME nor XDG_STATE_HOME is set".into())
+                journal.note = Some("no journal: neither HOME nor XDG_STATE_HOME is set".into());
             }
         }
         journal
+    }
+
+    fn new() -> Self {
+        Self {
+            timeline: Timeline::new(MAX_LOOKS),
+            path: None,
+            note: None,
+            max_bytes: MAX_BYTES,
+            marked_at: Timestamp::ZERO,
+        }
     }
 
     fn load(&mut self, path: &Path) {
@@ -76,6 +87,20 @@ impl Journal {
             self.note = Some(format!("journal not written: {}: {error}", path.display()));
         }
         changes
+    }
+
+    /// Notes that nothing new was seen up to `at`; on disk not more often than every ten seconds.
+    pub(super) fn seen_at(&mut self, at: Timestamp) {
+        self.timeline.seen_at(at);
+        if at.since(self.marked_at) < MARK_EVERY {
+            return;
+        }
+        self.marked_at = at;
+        if let Some(path) = &self.path
+            && let Err(error) = keep(path, None, at, self.max_bytes)
+        {
+            self.note = Some(format!("journal not written: {}: {error}", path.display()));
+        }
     }
 
     /// A source that cannot be read now and could at the last look: what only it knows has not
@@ -194,6 +219,9 @@ fn timestamp(time: SystemTime) -> Option<Timestamp> {
 /// Years of a busy host.
 const MAX_BYTES: u64 = 8 << 20;
 
+/// How often the time of a look that found nothing is written while watching.
+const MARK_EVERY: Duration = Duration::from_secs(10);
+
 /// Looks held in memory at most.
 const MAX_LOOKS: usize = 20_000;
 
@@ -221,12 +249,7 @@ mod tests {
     }
 
     fn journal(path: &Path) -> Journal {
-        let mut journal = Journal {
-            timeline: Timeline::new(MAX_LOOKS),
-            path: Some(path.into()),
-            note: None,
-            max_bytes: MAX_BYTES,
-        };
+        let mut journal = Journal { path: Some(path.into()), ..Journal::new() };
         journal.load(path);
         journal
     }

@@ -238,22 +238,27 @@ fn way_words(network: &Network) -> Vec<String> {
     }
     match (&network.team, network.uplinks.as_slice()) {
         (_, []) => text.push_str(", uplink not known"),
-        (Some(team), members) => {
-            text.push_str(&format!(" by NIC team {team}: "));
-            let all: Vec<String> =
-                members.iter().map(|u| format!("{} ({})", u.device, choice(u))).collect();
-            text.push_str(&all.join(", "));
-        }
         (None, [only]) if only.choice == UplinkChoice::Only => {
             text.push_str(&format!(" by uplink {}", only.device));
         }
-        (None, uplinks) => {
-            let all: Vec<String> =
-                uplinks.iter().map(|u| format!("{} ({})", u.device, choice(u))).collect();
-            text.push_str(&format!(" by uplinks {}", all.join(", ")));
+        (Some(team), members) => {
+            text.push_str(&format!(" by NIC team {team}: {}", with_choices(members)));
         }
+        (None, uplinks) => text.push_str(&format!(" by uplinks {}", with_choices(uplinks))),
     }
     words_of(&text)
+}
+
+/// `up0 (active, reported), up1 (standby, reported)`; what is said of all is said once.
+fn with_choices(uplinks: &[Uplink]) -> String {
+    let said: Vec<&str> = uplinks.iter().map(choice).collect();
+    let is_one_for_all = said.iter().all(|c| Some(c) == said.first());
+    let devices = uplinks.iter().map(|u| u.device.as_str());
+    if let (true, Some(choice)) = (is_one_for_all, said.first()) {
+        return format!("{} ({choice})", devices.collect::<Vec<_>>().join(", "));
+    }
+    let all: Vec<String> = devices.zip(&said).map(|(d, c)| format!("{d} ({c})")).collect();
+    all.join(", ")
 }
 
 fn choice(uplink: &Uplink) -> &'static str {
@@ -390,3 +395,115 @@ const INDENT: &str = "          ";
 
 /// Remote tunnel end points shown by name.
 const MAX_REMOTES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use inventory::facts::{NamespaceId, Source};
+    use inventory::{KnownIp, MachineId, MachineKind};
+
+    use super::*;
+
+    fn machine(name: &str) -> Machine {
+        let uplink = |device: &str, choice| Uplink { device: device.into(), ifindex: None, choice };
+        let network = Network {
+            vlan: wire::VlanId::new(100),
+            vni: wire::Vni::new(5001),
+            tunnel: Some("vxlan".into()),
+            tunnel_port: Some(4789),
+            remotes: (1..=6).map(|n| [10, 9, 0, n].into()).collect(),
+            uplinks: vec![
+                uplink("up0", UplinkChoice::Reported),
+                uplink("up1", UplinkChoice::Standby),
+            ],
+            team: Some("bond0".into()),
+        };
+        let place = Attachment {
+            device: Some("vnet3".into()),
+            ifindex: Some(3),
+            namespace: NamespaceId(1),
+            namespace_path: None,
+            switch: Some("br-int".into()),
+            switch_kind: Some(SwitchKind::OpenVSwitch),
+            port: Some("vnet3".into()),
+            port_id: Some("5b1c8f6e-0000-4000-8000-000000000001".into()),
+            port_group: None,
+            networks: vec![network],
+            notes: Vec::new(),
+            since: None,
+        };
+        let vnic = Vnic {
+            name: "net0".into(),
+            mac: Some(wire::Mac([0x52, 0x54, 0, 0, 0, 1])),
+            ips: vec![KnownIp { ip: [10, 0, 7, 12].into(), source: Source::Libvirt }],
+            attachment: Some(place),
+        };
+        Machine {
+            id: MachineId::Port(name.into()),
+            name: name.into(),
+            aliases: Vec::new(),
+            kind: MachineKind::Vm,
+            state: MachineState::Running,
+            tenant: None,
+            vnics: vec![vnic.clone(), Vnic { attachment: None, ..vnic }],
+            pid: Some(47),
+            since: None,
+            evidence: Vec::new(),
+        }
+    }
+
+    fn printed(print: impl Fn(&Page<'_>, &mut Vec<u8>)) -> Vec<String> {
+        let timeline = Timeline::new(1);
+        let page = Page { host: "hv-1", zone: &TimeZone::UTC, timeline: &timeline, explain: false };
+        let mut out = Vec::new();
+        print(&page, &mut out);
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn all_about_a_machine_reads_so() {
+        let lines = printed(|page, out| page.details(out, &[&machine("web-01")]).unwrap());
+        assert_eq!(
+            lines,
+            [
+                "web-01  VM, running on hv-1",
+                "  id      port:web-01  process 47",
+                "  net0    52:54:00:00:00:01  10.0.7.12 [libvirt]",
+                "          port vnet3 of br-int (Open vSwitch) [ovsdb], port id \
+                 5b1c8f6e-0000-4000-8000-000000000001",
+                "          leaves in vxlan VNI 5001 (VLAN 100 on the vSwitch) to 10.9.0.1, 10.9.0.2, \
+                 10.9.0.3,",
+                "            10.9.0.4 and 2 more by NIC team bond0: up0 (active, reported), up1 \
+                 (standby, reported)",
+                "  net0    52:54:00:00:00:01  10.0.7.12 [libvirt]",
+                "          not attached",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_vnic_and_fits() {
+        let lines = printed(|page, out| page.table(out, &[&machine("web-01")]).unwrap());
+        assert_eq!(
+            lines,
+            [
+                "host hv-1",
+                "MACHINE  STATE    MAC                ADDRESS    SWITCH:PORT   LEAVES BY",
+                "web-01   running  52:54:00:00:00:01  10.0.7.12  br-int:vnet3  VNI 5001 up0",
+                "                  52:54:00:00:00:01  10.0.7.12  -             -",
+            ]
+        );
+        let long = machine(&"a very long name ".repeat(9));
+        let lines = printed(|page, out| page.table(out, &[&long]).unwrap());
+        assert!(lines.iter().all(|l| l.chars().count() <= WIDTH), "{lines:#?}");
+        assert!(lines[2].contains("52:54:00:00:00:01"));
+    }
+
+    #[test]
+    fn the_name_of_a_machine_does_not_reach_the_terminal_raw() {
+        let lines = printed(|page, out| {
+            page.table(out, &[&machine("a\u{1b}[2J")]).unwrap();
+            page.details(out, &[&machine("a\u{1b}[2J")]).unwrap();
+        });
+        assert!(!lines.concat().contains('\u{1b}'));
+    }
+}

@@ -5,6 +5,12 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Zoned};
 use wire::Timestamp;
 
+/// The time now.
+pub(super) fn now() -> Timestamp {
+    let nanos = u64::try_from(jiff::Timestamp::now().as_nanosecond());
+    nanos.map_or(Timestamp::ZERO, Timestamp::from_nanos)
+}
+
 /// Reads a time: RFC 3339, a local date and time, a time of day (the last one that was), or so
 /// long ago.
 pub(super) fn parse(text: &str, now: &Zoned) -> Result<Timestamp, String> {
