@@ -2,6 +2,7 @@
 //!
 //! Needs root, iproute2 and python3 (which sends the frames). Says so where it cannot run; in CI
 //! it must.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may end at once")]
 
 use std::io::Write;
 use std::path::PathBuf;
