@@ -528,7 +528,7 @@ struct Story<'a> {
 fn receipt(story: &Story<'_>) -> Receipt {
     let outcome = story.outcome;
     let after = counters(story.point);
-    let total = outcome.ledgers.iter().fold(Ledger::default(), |sum, ledger| sum.plus(ledger));
+    let total = outcome.ledgers.iter().fold(Ledger::default(), Ledger::plus);
     let interfaces = story
         .point
         .interfaces
