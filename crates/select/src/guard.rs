@@ -27,7 +27,7 @@ enum Rights {
 
 impl Guard {
     /// A guard for one observation point.
-    pub fn new(ownership: Ownership) -> Self {
+    pub fn new(ownership: &Ownership) -> Self {
         Self {
             rights: match ownership {
                 Ownership::Whole => Rights::Whole,
@@ -183,11 +183,11 @@ struct Member {
 }
 
 impl Networks {
-    fn new(identities: Vec<Identity>) -> Self {
+    fn new(identities: &[Identity]) -> Self {
         let mut networks = Self::default();
         for Identity { mac, network } in identities {
             let mut inner_vlan = None;
-            let key = match network {
+            let key = match *network {
                 OnWire::Overlay { vni, tunnel, vlan, .. } => {
                     inner_vlan = vlan;
                     networks.has_gre_tunnel |= tunnel == Encapsulation::Gre;
@@ -198,7 +198,7 @@ impl Networks {
                 OnWire::Untagged => Network::Plain(None),
             };
             networks.has_plain |= matches!(key, Network::Plain(_));
-            networks.members.entry(key).or_default().push(Member { mac, inner_vlan });
+            networks.members.entry(key).or_default().push(Member { mac: *mac, inner_vlan });
         }
         for members in networks.members.values_mut() {
             members.sort_unstable();
@@ -389,7 +389,7 @@ mod tests {
         let len = u32::try_from(bytes.len()).unwrap();
         let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
         let layers = Layers::decode(packet.link, packet.data, &ports);
-        Guard::new(ownership).clear(packet, &layers).map(|cleared| cleared.packet().direction)
+        Guard::new(&ownership).clear(packet, &layers).map(|cleared| cleared.packet().direction)
     }
 
     fn vxlan(vni: u32, inner: Inner) -> Frame {
@@ -541,9 +541,9 @@ mod tests {
     #[test]
     fn a_shared_wire_is_never_cleared_unseen() {
         let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &[], 0);
-        let guard = Guard::new(Ownership::Shared(vec![]));
+        let guard = Guard::new(&Ownership::Shared(vec![]));
         assert_eq!(guard.clear_whole(packet).map(|_| ()), Err(DropReason::Undecidable));
-        assert!(Guard::new(Ownership::Whole).clear_whole(packet).is_ok());
+        assert!(Guard::new(&Ownership::Whole).clear_whole(packet).is_ok());
     }
 
     proptest! {
@@ -588,7 +588,7 @@ mod tests {
         let len = u32::try_from(bytes.len()).unwrap();
         let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
         let layers = Layers::decode(packet.link, packet.data, &TunnelPorts::default());
-        let cleared = Guard::new(ownership).clear(packet, &layers).unwrap();
+        let cleared = Guard::new(&ownership).clear(packet, &layers).unwrap();
         let mut scratch = Vec::new();
         let frame = cleared.stripped(&mut scratch);
         assert_eq!(frame.packet().wire_len as usize, frame.packet().data.len());

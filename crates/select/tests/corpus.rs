@@ -96,7 +96,10 @@ fn is_plain(path: &Path) -> bool {
             layer.is_tunnel()
                 || layer.is_ip_extension()
                 || matches!(layer, Layer::Vlan | Layer::Mpls | Layer::VnTag | Layer::ETag)
-                || matches!(layer, Layer::Pppoe | Layer::CiscoMetadata | Layer::Ttag | Layer::Llc)
+                || matches!(
+                    layer,
+                    Layer::Macsec | Layer::Pppoe | Layer::CiscoMetadata | Layer::Ttag | Layer::Llc
+                )
         };
         let is_cut = layers.stop().is_some_and(|stop| {
             !matches!(stop.reason, StopReason::UnknownEtherType(_) | StopReason::UnknownProtocol(_))

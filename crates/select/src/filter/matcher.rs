@@ -149,6 +149,7 @@ impl<'a> View<'a> {
                 | Layer::ETag
                 | Layer::CiscoMetadata
                 | Layer::Ttag
+                | Layer::Macsec
                 | Layer::Mpls
                 | Layer::Pppoe => return None,
                 _ => return found,
