@@ -243,7 +243,7 @@ impl Engine {
         let number = u32::try_from(self.rings.len()).map_err(io::Error::other)?;
         self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
         self.is_attached.push(true);
-        let guard = Guard::new(point.ownership);
+        let guard = Guard::new(&point.ownership);
         self.pipeline.add_point(PointRules { guard, owned_until: None });
         Ok(())
     }

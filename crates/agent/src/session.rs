@@ -240,9 +240,7 @@ fn open(
         prefilter(&interface.ownership, filter, kernel_snaplen(request), TagPlace::MetadataOrBytes);
     let opening = Opening {
         name: &interface.name,
-        ifindex: interface
-            .ifindex
-            .ok_or_else(|| capture::OpenError::NoInterface { name: interface.name.clone() })?,
+        ifindex: interface.ifindex,
         namespace: interface.namespace_path.as_ref().map(Into::into),
         filter: (!program.is_empty()).then_some(&program),
         snaplen: kernel_snaplen(request),

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use pipeline::Source;
+use rustix::net::netdevice::name_to_index;
 use select::bpf::{Instruction, Program};
 use serde::{Deserialize, Serialize};
 use wire::{Checksum, Direction, LinkType, Packet, PointId, Timestamp};
@@ -59,10 +60,10 @@ impl RingSize {
 /// What has to be said to open a packet socket on an interface.
 #[derive(Debug, Clone)]
 pub struct Opening<'a> {
-    /// Name of the interface, for sentences only.
+    /// Name of the interface, for sentences and where the index is not known.
     pub name: &'a str,
-    /// The interface.
-    pub ifindex: u32,
+    /// The interface; `None` for the one that has the name now.
+    pub ifindex: Option<u32>,
     /// The namespace it is in, by a path to enter it; `None` for our own.
     pub namespace: Option<PathBuf>,
     /// What the kernel lets through, and how many bytes of it; `None` for everything.
@@ -112,7 +113,11 @@ impl Opening<'_> {
         })?;
         // Never promiscuous: vSwitches have their uplinks so already, a host's own tunnels come to
         // its own MAC, and nothing of the host shall change because somebody looks.
-        sys::bind(fd, self.ifindex).map_err(at)?;
+        let ifindex = match self.ifindex {
+            Some(index) => index,
+            None => name_to_index(fd, self.name).map_err(|error| at(error.into()))?,
+        };
+        sys::bind(fd, ifindex).map_err(at)?;
         Ok(socket)
     }
 

@@ -109,8 +109,13 @@ fn an_interface_that_is_down_comes_back_and_one_that_is_removed_does_not() {
 #[test]
 fn an_interface_that_is_not_there_is_a_sentence() {
     let Some(cable) = Cable::new("not") else { return };
-    let opening = Opening { ifindex: 9999, ..cable.opening(None, RingSize::of_bytes(1 << 20)) };
+    let opening =
+        Opening { ifindex: Some(9999), ..cable.opening(None, RingSize::of_bytes(1 << 20)) };
     assert!(matches!(opening.open(), Err(OpenError::NoInterface { .. })));
+    let unnamed = Opening { ifindex: None, name: "elsewhere", ..opening.clone() };
+    assert!(matches!(unnamed.open(), Err(OpenError::NoInterface { .. })));
+    let by_name = Opening { ifindex: None, ..opening.clone() };
+    assert!(by_name.open().is_ok(), "an interface without index is found by its name");
     let nowhere = Opening { namespace: Some("/nowhere".into()), ..opening };
     assert!(matches!(nowhere.open(), Err(OpenError::Namespace { .. })));
 }
@@ -161,7 +166,7 @@ impl Cable {
     fn opening<'a>(&self, filter: Option<&'a Program>, size: RingSize) -> Opening<'a> {
         Opening {
             name: "host",
-            ifindex: self.ifindex,
+            ifindex: Some(self.ifindex),
             namespace: Some(self.host_path()),
             filter,
             snaplen: 262_144,

@@ -87,7 +87,7 @@ fn changes_are_printed_as_they_happen_and_answer_later_questions() {
         $F find > /dev/null
         $F find --watch --output json > /run/watch & watch=$!
         sleep 1
-        ip link set db-h nomaster; sleep 1
+        ip link set db-h nomaster; sleep 3
         ip netns delete web; sleep 1
         kill $watch
         cat /run/watch
