@@ -54,7 +54,7 @@ def chapters(*functions):
     os.environ["OVERTAP_STATE_DIR"] = os.path.join(LAB_DIR, "state")
     chosen = sys.argv[1:]
     for function in functions:
-        if chosen and function.__name__ not in chosen:
+        if chosen and function.__name__ not in (*chosen, "set_up"):
             continue
         began = time.monotonic()
         print(f"-- {function.__doc__.splitlines()[0]}", flush=True)

@@ -11,7 +11,7 @@ import time
 
 from harness import *
 
-WEB, DB, CACHE, PROBE = (mac(f"52:54:00:00:07:{last}") for last in ("0a", "14", "1e", "28"))
+WEB = mac("52:54:00:00:07:0a")
 MAIL, APP = mac("52:54:00:00:14:0e"), mac("52:54:00:00:65:11")
 
 
@@ -60,7 +60,7 @@ def two_tenants():
     tap = taps()
     judge = {name: Tcpdump("hv-1", tap[name]) for name in ("web", "web-b", "mail", "app")}
     judge["up0"], judge["up1"] = Tcpdump("hv-1", "up0"), Tcpdump("hv-1", "up1")
-    judge["legacy"] = Tcpdump("hv-3", "tap-legacy")
+    judge["legacy"], judge["hv-3 up0"] = Tcpdump("hv-3", "tap-legacy"), Tcpdump("hv-3", "up0")
     run_of = {"web tap": Overtap("hv-1", "web", "--point", "tap")}
     for vm in ("web-b", "mail", "app"):
         run_of[f"{vm} tap"] = Overtap("hv-1", vm, "--point", "tap", *small)
@@ -102,20 +102,21 @@ def two_tenants():
         total = receipts[f"{vm} tap"]["total"]
         check(f"{vm}: at the tap seen is written", total["received"] == total["written"], total)
 
-    local = {"web": {CACHE}, "web-b": {CACHE}, "mail": set(), "app": set(), "legacy": set()}
-    own = {"web": WEB, "web-b": WEB, "mail": MAIL, "app": APP}
-    for vm in ("web", "web-b", "mail", "app", "legacy"):
-        leaves = of(seen[vm], lambda frame: frame[:6] not in local[vm] and frame[6:12] not in local[vm])
+    # What leaves the host is what tcpdump saw on the wires; a vSwitch that has forgotten a MAC floods
+    # frames of neighbours there too, which the VM's own port may even see, but which are not the VM's.
+    wire = {"hv-1": seen["up0"] + seen["up1"], "hv-3": seen["hv-3 up0"]}
+    bare_wire = {host: bare(frames) for host, frames in wire.items()}
+    own = {"web": WEB, "web-b": WEB, "mail": MAIL, "app": APP, "legacy": mac("52:54:00:00:65:1f")}
+    network = {"web": 100, "web-b": 200, "mail": 20, "app": 101, "legacy": 101}
+    for vm, host in (("web", "hv-1"), ("web-b", "hv-1"), ("mail", "hv-1"), ("app", "hv-1"), ("legacy", "hv-3")):
+        is_of_vm = lambda frame: frame[0] & 1 or own[vm] in (frame[:6], frame[6:12])
+        leaves = of(seen[vm], is_of_vm) & bare_wire[host][network[vm]]
+        check(f"{vm}: much of what its tap sees leaves the host", leaves.total() > 100, leaves.total())
         same_frames(f"{vm}: the stripped uplink holds what the tap saw, less what stays inside the host", held[f"{vm} stripped"], leaves)
-        bare = collections.Counter()
-        for frame, count in held[f"{vm} uplink"].items():
-            bare[untag(inner(frame)[0])] += count
-        same_frames(f"{vm}: so does the uplink as it is, inside its headers", bare, leaves)
-
-    wire = seen["up0"] + seen["up1"]
+        same_frames(f"{vm}: so does the uplink as it is, inside its headers", bare(held[f"{vm} uplink"])[network[vm]], leaves)
     for vm in ("web", "web-b", "mail", "app"):
-        check(f"{vm}: every frame of the uplink file was on the wire", not held[f"{vm} uplink"] - wire,
-              difference(held[f"{vm} uplink"], wire))
+        check(f"{vm}: every frame of the uplink file was on the wire", not held[f"{vm} uplink"] - wire["hv-1"],
+              difference(held[f"{vm} uplink"], wire["hv-1"]))
     for vm, wanted in {"web": {100}, "web-b": {200}, "app": {101}, "mail": {None}, "legacy": {101}}.items():
         equal(f"{vm}: the VNIs in its uplink file", {inner(frame)[1] for frame in held[f"{vm} uplink"]}, wanted)
     equal("web: VNIs by tshark", {row[0] for row in tshark(file["web uplink"].path, fields=["vxlan.vni"])}, {"100"})
@@ -127,18 +128,19 @@ def two_tenants():
     for name, capture in file.items():
         found = [packet for marker in foreign[name.split()[0]] for packet in capture.holding(marker)]
         check(f"{name}: not one frame of another tenant", not found, f"{len(found)}: {[p.data.hex() for p in found[:2]]}")
-    udp = lambda capture, marker, port: sum(
-        1 for packet in capture.packets if marker in packet.data and untag(inner(packet.data)[0])[36:38] == port.to_bytes(2, "big"))
+    udp = lambda vm, capture, marker, port: sum(
+        1 for frame in (untag(inner(packet.data)[0]) for packet in capture.holding(marker))
+        if frame[36:38] == port.to_bytes(2, "big") and own[vm] in (frame[:6], frame[6:12]))
     for name, marker, port, count in (
         ("web tap", b"acme:", 5001, 300), ("web tap", b"acme:", 5002, 150), ("web tap", b"acme:", 5003, 100),
-        ("web uplink", b"acme:", 5001, 300), ("web uplink", b"acme:", 5002, 150), ("web uplink", b"acme:", 5003, 0),
+        ("web uplink", b"acme:", 5001, 300), ("web uplink", b"acme:", 5002, 150),
         ("web stripped", b"acme:", 5001, 300), ("web stripped", b"acme:", 5002, 150),
         ("web-b tap", b"bravo:", 5001, 170), ("web-b tap", b"bravo:", 5004, 90), ("web-b uplink", b"bravo:", 5001, 170),
-        ("web-b uplink", b"bravo:", 5004, 0), ("mail tap", b"acme:", 5001, 110), ("mail uplink", b"acme:", 5001, 110),
+        ("mail tap", b"acme:", 5001, 110), ("mail uplink", b"acme:", 5001, 110),
         ("app tap", b"charlie:", 5001, 120), ("app uplink", b"charlie:", 5001, 120),
         ("legacy tap", b"charlie:", 5001, 120), ("legacy uplink", b"charlie:", 5001, 120),
     ):
-        equal(f"{name}: datagrams {marker.decode()} to port {port}", udp(file[name], marker, port), count)
+        equal(f"{name}: datagrams {marker.decode()} to port {port}", udp(name.split()[0], file[name], marker, port), count)
 
     directions(file, own)
     for name in ("web tap", "web uplink", "web stripped", "mail uplink", "legacy uplink"):
@@ -152,6 +154,17 @@ def two_tenants():
     for one in receipts["web uplink"]["interfaces"]:
         check(f"web: what the kernel passed over on {one['interface']} is told",
               one["passed_over"] == one["interface_packets"] - one["received"] and one["passed_over"] > 0, one)
+
+
+def bare(frames):
+    """For each VNI or VLAN, the frames without tunnel and tag."""
+    found = collections.defaultdict(collections.Counter)
+    for frame, count in frames.items():
+        within, vni = inner(frame)
+        if vni is None and within[12:14] == b"\x81\x00":
+            vni = int.from_bytes(within[14:16], "big") & 0xFFF
+        found[vni][untag(within)] += count
+    return found
 
 
 def untag(frame):
@@ -175,5 +188,234 @@ def directions(file, own):
     equal("web tap: tshark shows the same directions", [[s, f"0x{int(d, 0):08x}"] for s, d in by_tshark], wanted)
 
 
+# --- find -------------------------------------------------------------------------------------
+
+# What the shape says: switch, VLAN, VNI and tunnel of each machine, its MAC and address.
+SITE = {
+    "hv-1": {
+        "web": ("br-int", 100, 100, "vxlan", "52:54:00:00:07:0a", "10.0.7.10"),
+        "cache": ("br-int", 100, 100, "vxlan", "52:54:00:00:07:1e", "10.0.7.30"),
+        "web-b": ("br-int", 200, 200, "geneve", "52:54:00:00:07:0a", "10.0.7.10"),
+        "cache-b": ("br-int", 200, 200, "geneve", "52:54:00:00:07:1e", "10.0.7.30"),
+        "app": ("br-int", 101, 101, "vxlan", "52:54:00:00:65:11", "172.16.101.17"),
+        "mail": ("br-int", 20, None, None, "52:54:00:00:14:0e", "192.168.20.14"),
+        "vault-1": ("br-internal", None, None, None, "52:54:00:00:63:0f", "10.99.0.15"),
+        "vault-2": ("br-internal", None, None, None, "52:54:00:00:63:10", "10.99.0.16"),
+    },
+    "hv-2": {
+        "db": ("br-int", 100, 100, "vxlan", "52:54:00:00:07:14", "10.0.7.20"),
+        "db-b": ("br-int", 200, 200, "geneve", "52:54:00:00:07:14", "10.0.7.20"),
+        "probe": ("br-int", 100, 100, "vxlan", "52:54:00:00:07:28", "10.0.7.40"),
+    },
+    "hv-3": {"legacy": ("br101", None, 101, "vxlan", "52:54:00:00:65:1f", "172.16.101.31")},
+}
+UPLINKS = {"hv-1": {"up0", "up1"}, "hv-2": {"up0", "up1"}, "hv-3": {"up0"}}
+
+
+def vm_ids():
+    """UUID of each VM and machine by its name, as the lab says."""
+    return {line.split()[0]: line.split()[1] for line in lab("vm", "list").splitlines()}
+
+
+def everything_found():
+    """find knows every machine of every host as the shape says."""
+    ids = vm_ids()
+    for host, wanted in SITE.items():
+        began = time.monotonic()
+        found = find(host)
+        took = time.monotonic() - began
+        equal(f"{host}: the host's name", found["host"], host)
+        equal(f"{host}: its machines", sorted(m["name"] for m in found["machines"]), sorted(wanted))
+        equal(f"{host}: no source has a problem", [s for s in found["sources"] if s["problem"]], [])
+        check(f"{host}: takes less than a second", took < 1, f"{took:.2f} s")
+        tap_of = taps(host) if host != "hv-3" else {"legacy": "tap-legacy"}
+        for machine in found["machines"]:
+            name = machine["name"]
+            if name not in wanted:
+                continue
+            switch, vlan, vni, tunnel, address, ip = wanted[name]
+            vnic = machine["vnics"][0]
+            place = vnic["attachment"]
+            got = (len(machine["vnics"]), machine["state"], vnic["mac"], place["device"], place["switch"])
+            equal(f"{host}: {name}: vNIC, MAC, tap and vSwitch", got, (1, "running", address, tap_of[name], switch))
+            networks = place["networks"]
+            if switch == "br-internal":
+                check(f"{host}: {name}: its network leads nowhere", not any(n["uplinks"] for n in networks), networks)
+            else:
+                got = [(n["vlan"], n["vni"], n["tunnel"], {u["device"] for u in n["uplinks"]}) for n in networks]
+                equal(f"{host}: {name}: VLAN, VNI, tunnel and team members", got, [(vlan, vni, tunnel, UPLINKS[host])])
+            ips = {known["ip"] for known in vnic["ips"]}
+            if machine["kind"] == "vm":
+                check(f"{host}: {name}: no wrong address", ips <= {ip}, ips)
+                equal(f"{host}: {name}: its UUID", machine["id"], f"uuid:{ids[name]}")
+            else:
+                equal(f"{host}: {name}: its address", ips, {ip})
+
+
+def found_by():
+    """find by name, prefix, UUID, MAC, address, tap and port id; and what is unknown."""
+    ids, tap = vm_ids(), taps()
+    port_id = started("hv-1", "ovs-vsctl", "get", "Interface", tap["web"], "external_ids:iface-id").strip('"')
+    for what, query, wanted in (
+        ("name", "web", ["web"]),
+        ("prefix", "cach", ["cache", "cache-b"]),
+        ("UUID", ids["web"], ["web"]),
+        ("MAC of two tenants", "52:54:00:00:07:0a", ["web", "web-b"]),
+        ("MAC written otherwise", "52-54-0-0-7-1E", ["cache", "cache-b"]),
+        ("address of two tenants", "10.0.7.30", ["cache", "cache-b"]),
+        ("tap", tap["web-b"], ["web-b"]),
+        ("port id", port_id, ["web"]),
+        ("address of an unnamed container", "172.16.101.17", ["app"]),
+    ):
+        equal(f"find by {what}", names("hv-1", query), wanted)
+    done = overtap("hv-1", "find", "cahce")
+    check("an unknown name suggests the nearest", done.returncode == 1 and "cache" in done.stderr and not done.stdout.strip(),
+          f"{done.returncode} {done.stdout}{done.stderr}")
+    done = overtap("hv-1", "capture", "52:54:00:00:07:0a", "-w", f"{WORK}/never.pcapng")
+    check("capture of an address of two tenants is refused, with both names",
+          done.returncode in (1, 2) and "web" in done.stderr and "web-b" in done.stderr, f"{done.returncode} {done.stderr}")
+    plan = json.loads(overtap("hv-1", "plan", "web", "--output", "json").stdout)
+    equal("plan ranks the VM's own port first", plan["points"][0]["interfaces"][0]["name"], tap["web"])
+    plan = json.loads(overtap("hv-1", "plan", "vault-1", "--output", "json").stdout)
+    uplink = [point for point in plan["points"] if point["kind"] == "uplink"]
+    check("plan refuses an uplink for an internal network", uplink and uplink[0]["refusal"], plan)
+
+
+class Watch(Process):
+    """`overtap find --watch` and when each of its lines came."""
+
+    def __init__(self, host, *words):
+        super().__init__(host, OVERTAP, "find", "--watch", "--output", "json", *words)
+        time.sleep(1.0)
+
+    def lines(self):
+        return [json.loads(line) for line in self.out().splitlines() if line.endswith("}")]
+
+    def after(self, sentence, act, wanted, seconds=1.0):
+        """Does something; a change that `wanted` accepts must be told within a second of its end."""
+        before = len(self.lines())
+        act()
+        began = time.monotonic()
+        told = until(lambda: [line for line in self.lines()[before:] if wanted(line)], 5)
+        took = time.monotonic() - began
+        check(f"{sentence} is told within {seconds:g} s", told and took < seconds, f"{took:.2f} s: {self.lines()[before:]}")
+        return told
+
+
+def changes_watched():
+    """find --watch tells every change within a second; find is right after it."""
+    watch = Watch("hv-1")
+    hv = lambda *words: started("hv-1", *words)
+
+    def create():
+        hv("ip", "netns", "add", "fresh")
+        hv("ip", "link", "add", "tap-fresh", "type", "veth", "peer", "name", "eth0", "address", "52:54:00:00:aa:01", "netns", "fresh")
+        hv("ip", "link", "set", "tap-fresh", "up")
+        hv("ip", "-n", "fresh", "link", "set", "eth0", "up")
+        hv("ovs-vsctl", "add-port", "br-int", "tap-fresh", "tag=100")
+
+    def way(host, name):
+        place = find(host, name)["machines"][0]["vnics"][0]["attachment"]
+        return place["device"], place["switch"], [(n["vlan"], n["vni"]) for n in place["networks"]]
+
+    is_of = lambda name, *kinds: lambda line: line["name"] == name and line["change"] in kinds
+    watch.after("a machine that is created", create, is_of("fresh", "appeared"))
+    until(lambda: way("hv-1", "fresh")[2] == [(100, 100)], 1)
+    equal("... and find knows its port and network", way("hv-1", "fresh"), ("tap-fresh", "br-int", [(100, 100)]))
+    noted = time.time()
+    time.sleep(0.05)
+    watch.after("a VLAN tag changed in OVSDB", lambda: hv("ovs-vsctl", "set", "Port", "tap-fresh", "tag=200"), is_of("fresh", "way-out"))
+    equal("... and find knows the new network", way("hv-1", "fresh")[2], [(200, 200)])
+    past = find("hv-1", "--at", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(noted)) + f".{int(noted % 1 * 1000):03d}Z", "fresh")
+    known = past["machines"][0]
+    machine = known.get("machine") or known.get("before")
+    equal("... and find --at knows the old one", [(n["vlan"], n["vni"]) for n in machine["vnics"][0]["attachment"]["networks"]], [(100, 100)])
+    watch.after("an address that is given", lambda: hv("ip", "-n", "fresh", "addr", "add", "10.0.7.99/24", "dev", "eth0"), is_of("fresh", "ip-learned"))
+    watch.after("a port taken from its vSwitch", lambda: hv("ovs-vsctl", "del-port", "tap-fresh"), is_of("fresh", "moved", "detached", "way-out"))
+
+    def rename():
+        hv("sh", "-c", "ip netns exec fresh sleep 5 >/dev/null 2>&1 & sleep 0.1; ip netns attach newname $! && ip netns del fresh")
+
+    watch.after("a namespace that is renamed", rename, lambda line: line["name"] == "newname" and line["change"] in ("renamed", "appeared"))
+    equal("... and find knows it by the new name", names("hv-1", "52:54:00:00:aa:01"), ["newname"])
+    watch.after("a machine that is removed", lambda: hv("ip", "netns", "del", "newname"), lambda line: line["change"] == "vanished")
+    equal("... and find knows it no more", [m for m in names("hv-1") if m in ("fresh", "newname")], [])
+    watch.kill()
+
+    watch = Watch("hv-3")
+    bridge = lambda *words: started("hv-3", *words)
+    watch.after("a tap that is renamed", lambda: bridge("ip", "link", "set", "tap-legacy", "name", "tap-renamed"), is_of("legacy", "moved"))
+    equal("... and find knows the new tap", way("hv-3", "legacy")[0], "tap-renamed")
+    bridge("ip", "link", "set", "tap-renamed", "name", "tap-legacy")
+    watch.kill()
+
+
+def guests_watched():
+    """Guests that pause, stop, start and get another name; and libvirt that goes and comes."""
+    watch = Watch("hv-2")
+    virsh = lambda *words: started("hv-2", "virsh", "-q", *words)
+    state = lambda name: find("hv-2", name)["machines"][0]["state"]
+    to = lambda *states: lambda line: line["name"] == "db-b" and (line.get("to") in states )
+    watch.after("a guest that is paused", lambda: virsh("suspend", "db-b"), to("paused"))
+    equal("... and find says so", state("db-b"), "paused")
+    watch.after("a guest that runs again", lambda: virsh("resume", "db-b"), to("running"))
+    watch.after("a guest that is stopped", lambda: virsh("destroy", "db-b"), to("shutoff"))
+    watch.after("a guest that is renamed", lambda: virsh("domrename", "db-b", "db-c"), lambda line: line["name"] == "db-c")
+    equal("... and find knows it by its UUID", names("hv-2", vm_ids()["db-b"]), ["db-c"])
+    virsh("domrename", "db-c", "db-b")
+    watch.after("a guest that is started", lambda: virsh("start", "db-b"), lambda line: line["name"] == "db-b" and (line.get("to") == "running" or line["change"] == "appeared"))
+    place = until(lambda: find("hv-2", "db-b")["machines"][0]["vnics"][0]["attachment"], 1)
+    equal("... and find knows its new tap", place["device"], started("hv-2", "virsh", "-r", "-q", "domiflist", "db-b").split()[0])
+    equal("... and its network", [(n["vlan"], n["vni"]) for n in place["networks"]], [(200, 200)])
+
+    before = names("hv-2")
+    pid = started("hv-2", "cat", "/run/libvirtd.pid") if run("hv-2", "test", "-e", "/run/libvirtd.pid").returncode == 0 else ""
+    if pid:
+        command = started("hv-2", "sh", "-c", f"tr '\\0' ' ' </proc/{pid}/cmdline").split()
+        lines = len(watch.lines())
+        started("hv-2", "kill", "-KILL", pid)
+        time.sleep(0.3)
+        equal("without libvirt the running guests are still known", [m for m in names("hv-2") if m in ("db", "db-b", "probe")], ["db", "db-b", "probe"])
+        started("hv-2", "rm", "-f", "/run/libvirtd.pid")
+        Process("hv-2", *[word for word in command if word not in ("-d", "--daemon")])
+        Process.running.pop()
+        back = until(lambda: run("hv-2", "virsh", "-q", "list").returncode == 0, 15)
+        check("libvirt is back", back)
+        equal("after libvirt's restart everything is as before", names("hv-2"), before)
+        virsh("suspend", "db-b")
+        told = until(lambda: [line for line in watch.lines()[lines:] if line.get("to") == "paused"], 8)
+        virsh("resume", "db-b")
+        check("the watch follows the new libvirt", told, watch.lines()[lines:])
+        gone = [line for line in watch.lines()[lines:] if line["change"] == "vanished"]
+        equal("no machine seemed to vanish meanwhile", gone, [])
+    else:
+        check("libvirt's process is known", False, started("hv-2", "ls", "/run", "/run/libvirt"))
+    watch.kill()
+
+
+def migration():
+    """A guest migrates: both hosts know within a second, and a capture ends or says so."""
+    here, there = Watch("hv-1"), Watch("hv-2")
+    capture = Overtap("hv-1", "web", "--buffer", "4MiB")
+    lab("migrate", "web", "hv-1", "hv-2")
+    ended = time.monotonic()
+    arrived = until(lambda: "web" in names("hv-2") and find("hv-2", "web")["machines"][0]["state"] == "running", 5)
+    check("the destination finds it within a second", arrived and time.monotonic() - ended < 1.5, f"{time.monotonic() - ended:.2f}")
+    gone = until(lambda: not [m for m in find("hv-1")["machines"] if m["name"] == "web" and m["state"] == "running"], 5)
+    check("the source knows that it runs there no more", gone, find("hv-1", "web"))
+    check("the watch of the destination tells it", until(lambda: [l for l in there.lines() if l["name"] == "web"], 2), there.lines())
+    check("the watch of the source tells it", until(lambda: [l for l in here.lines() if l["name"] == "web"], 2), here.lines())
+    place = find("hv-2", "web")["machines"][0]["vnics"][0]["attachment"]
+    equal("the destination knows its tap", place["device"], started("hv-2", "virsh", "-r", "-q", "domiflist", "web").split()[0])
+    equal("and its network", [(n["vlan"], n["vni"]) for n in place["networks"]], [(100, 100)])
+    until(lambda: not capture.is_running(), 3)
+    status = capture.stop() if capture.is_running() else capture.wait()
+    receipt = capture.receipt()
+    check("a capture at the source ends with a sentence and all accounts", status == 1 and "vanished" in receipt["end"] and adds_up(receipt), f"{status} {receipt}")
+    equal("... and a complete file", complaints(capture.file), [])
+    here.kill()
+    there.kill()
+
+
 if __name__ == "__main__":
-    chapters(two_tenants)
+    chapters(everything_found, found_by, two_tenants, changes_watched, guests_watched, migration)

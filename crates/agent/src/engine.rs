@@ -177,6 +177,10 @@ impl Engine {
             self.count();
             // A session that is gone shows at the next wait.
             let _ = channel.send(&News::Progress(self.progress()), None);
+            // The kernel wakes us when an interface goes down, not when it is removed after that.
+            if let Some(end) = self.look_after_interfaces(channel) {
+                return Some(end);
+            }
         }
         self.sink.end()
     }

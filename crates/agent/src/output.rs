@@ -90,12 +90,16 @@ impl OutputSink {
         end: End,
         out_of_order: u64,
     ) -> Outcome {
+        let refusal = self.refusal();
         let summary = self.file.finish(now);
         for (ledger, written) in ledgers.iter_mut().zip(&summary.written) {
             // Taken into the buffer, and then the disk or the reader did not.
             let unwritten = ledger.written.saturating_sub(*written);
             ledger.written -= unwritten;
-            ledger.sink_failed += unwritten;
+            match refusal {
+                DropReason::AfterLimit => ledger.after_limit += unwritten,
+                _ => ledger.sink_failed += unwritten,
+            }
         }
         let end = match (self.end, summary.failure) {
             (None, Some(failure)) => End::OutputFailed(failure.to_string()),
@@ -117,6 +121,14 @@ impl OutputSink {
             span: self.span.map(|(first, last)| (first.as_nanos(), last.as_nanos())),
             end,
             out_of_order,
+        }
+    }
+
+    /// A reader that has closed its pipe has enough: what comes after is past the end, not lost.
+    fn refusal(&self) -> DropReason {
+        match self.end {
+            Some(End::ReaderClosed) => DropReason::AfterLimit,
+            _ => DropReason::SinkFailed,
         }
     }
 
@@ -154,11 +166,11 @@ impl Sink for OutputSink {
             Ok(deliver::Outcome::Busy) => Err(DropReason::QueueFull),
             Ok(_) => {
                 self.note(None);
-                Err(DropReason::SinkFailed)
+                Err(self.refusal())
             }
             Err(error) => {
                 self.note(Some(error));
-                Err(DropReason::SinkFailed)
+                Err(self.refusal())
             }
         }
     }

@@ -221,7 +221,8 @@ fn compare_vnic(was: &Vnic, is: &Vnic, say: &mut impl FnMut(What)) {
         (None, None) => {}
         (Some(old), None) => say(What::Detached { vnic: vnic(), from: spot(old) }),
         (None, Some(new)) => say(What::Attached { vnic: vnic(), to: spot(new) }),
-        (Some(old), Some(new)) if !is_same_place(old, new) => {
+        // A tap that is made anew by the same name is no move.
+        (Some(old), Some(new)) if !is_same_place(old, new) && spot(old) != spot(new) => {
             say(What::Moved { vnic: vnic(), from: spot(old), to: spot(new) });
         }
         (Some(old), Some(new)) => {

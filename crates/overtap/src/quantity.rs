@@ -4,6 +4,14 @@ use std::time::Duration;
 
 /// Bytes: a number with an optional unit, decimal (`MB`) or binary (`MiB`, `M`).
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    match parse_bytes_or_none(text)? {
+        0 => Err("must be more than 0".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// The same, where 0 has a meaning.
+pub(crate) fn parse_bytes_or_none(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
@@ -32,11 +40,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
             number.parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
         number.checked_mul(factor)
     };
-    match bytes {
-        Some(0) => Err("must be more than 0".into()),
-        Some(bytes) => Ok(bytes),
-        None => Err(format!("`{text}` is too much")),
-    }
+    bytes.ok_or_else(|| format!("`{text}` is too much"))
 }
 
 /// A time: seconds, or with units: `90s`, `5m`, `1h30m`, `500ms`.
@@ -64,6 +68,8 @@ mod tests {
         assert_eq!(parse_bytes("100MB"), Ok(100_000_000));
         assert_eq!(parse_bytes("64MiB"), Ok(64 << 20));
         assert_eq!(parse_bytes("1.5k"), Ok(1536));
+        assert!(parse_bytes("0").is_err());
+        assert_eq!(parse_bytes_or_none("0"), Ok(0));
         for wrong in ["", "MB", "1 parsec", "0", "99999999999999999999", "18446744073709551615k"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }

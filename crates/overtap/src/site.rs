@@ -56,6 +56,15 @@ impl LiveSite {
         &self.site
     }
 
+    /// Says on standard error what could not be read, since that may be why something failed.
+    pub(crate) fn say_problems(&self) {
+        for source in &self.site.sources {
+            if let Some(problem) = &source.problem {
+                eprintln!("overtap: {}: {problem}", source.source);
+            }
+        }
+    }
+
     /// When the newest report was made.
     pub(crate) fn changed_at(&self) -> Timestamp {
         self.changed_at

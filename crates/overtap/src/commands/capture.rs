@@ -18,7 +18,7 @@ use select::{Filter, Ownership};
 
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
-use crate::quantity::{parse_bytes, parse_duration};
+use crate::quantity::{parse_bytes, parse_bytes_or_none, parse_duration};
 use crate::site::LiveSite;
 
 /// Captures a VM's packets into one pcapng file, with an account of every packet.
@@ -63,8 +63,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     max_bytes: Option<u64>,
 
-    /// Stop before less than this is free on the disk. Default: 5 % of it, at most 2GiB.
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    /// Stop before less than this is free on the disk; 0 fills it. Default: 5 % of it, at most
+    /// 2GiB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes_or_none)]
     min_free: Option<u64>,
 
     /// Lift the default limits of time, packets and bytes (not of the disk).
@@ -122,8 +123,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         .into());
     }
     let mut live = LiveSite::read(READ_WITHIN)?;
-    let machine = live.site().one(&args.vm).map_err(anyhow::Error::new)?.clone();
-    let point = choose(&live, &machine, &args.point)?;
+    let (machine, point) = chosen(&live, args).inspect_err(|_| live.say_problems())?;
     let output = output(args, &machine)?;
     let limits = limits(args, output.path.is_some());
     let said = Said { is_quiet: args.quiet, is_terminal: std::io::stderr().is_terminal() };
@@ -185,6 +185,11 @@ fn parse_filter(expression: &str) -> anyhow::Result<Option<Filter>> {
         Ok(filter) => Ok(Some(filter)),
         Err(error) => Err(WrongUsage(format!("cannot understand the filter\n{error}")).into()),
     }
+}
+
+fn chosen(live: &LiveSite, args: &Args) -> anyhow::Result<(Machine, Point)> {
+    let machine = live.site().one(&args.vm).map_err(anyhow::Error::new)?;
+    Ok((machine.clone(), choose(live, machine, &args.point)?))
 }
 
 /// The observation point that was asked for, by kind or by one of its interfaces.

@@ -39,14 +39,19 @@ Examples:
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let live = LiveSite::read(READ_WITHIN)?;
     let site = live.site();
-    let machine = site.one(&args.vm).map_err(anyhow::Error::new)?;
+    let machine =
+        site.one(&args.vm).map_err(anyhow::Error::new).inspect_err(|_| live.say_problems())?;
     let plan = plan::plan(site, machine);
     let text = match args.output {
         Output::Text => text(site, machine, &plan, args.explain),
         Output::Json => json(site, machine, &plan)?,
     };
     crate::commands::print_out(&text)?;
-    Ok(if plan.best().is_some() { Exit::Done } else { Exit::Failed })
+    if plan.best().is_none() {
+        live.say_problems();
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
 }
 
 /// The plan as one document.
