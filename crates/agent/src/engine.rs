@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use capture::{Condition, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::{Filter, Guard};
+use select::{Filter, Guard, Ownership};
 use wire::{PointId, Timestamp, TunnelPorts};
 
 use crate::channel::Channel;
@@ -49,6 +49,7 @@ struct Engine {
     pipeline: Pipeline,
     sink: OutputSink,
     rings: Vec<Ring>,
+    merge: Merge,
     /// For each ring, whether its interface still exists.
     is_attached: Vec<bool>,
     /// Points whose sockets have not come yet.
@@ -74,11 +75,13 @@ impl Engine {
         for point in &job.points {
             point.ownership.add_tunnel_ports(&mut ports);
         }
+        let is_shared = job.points.iter().any(|p| matches!(p.ownership, Ownership::Shared(_)));
         let now = Instant::now();
         let engine = Self {
             pipeline: Pipeline::new(filter, ports, treatment, job.snaplen, job.limits),
             sink,
             rings: Vec::new(),
+            merge: Merge { grace: GRACE, hold: if is_shared { HOLD } else { Duration::ZERO } },
             is_attached: Vec::new(),
             awaited: job.points.clone().into_iter(),
             is_terminated,
@@ -133,9 +136,10 @@ impl Engine {
             return IDLE;
         }
         let now = now();
-        let is_pressed = self.rings.len() > 1 && self.rings.iter_mut().any(Ring::is_half_full);
+        let may_wait = self.rings.len() > 1 || !self.merge.hold.is_zero();
+        let is_pressed = may_wait && self.rings.iter_mut().any(Ring::is_half_full);
         for _ in 0..BATCH {
-            match MERGE.choose(&mut self.rings, now, is_pressed) {
+            match self.merge.choose(&mut self.rings, now, is_pressed) {
                 Readiness::Source(_) if self.sink.is_crowded() => return READER_REST,
                 Readiness::Source(number) => self.take_one(number),
                 Readiness::Wait(duration) => return duration.min(IDLE),
@@ -167,7 +171,7 @@ impl Engine {
         }
         self.next_flush = instant + FLUSH_EVERY;
         if let Some(until) = self.pipeline.until()
-            && now() > until.saturating_add(MERGE.grace)
+            && now() > until.saturating_add(GRACE.max(self.merge.hold))
         {
             return Some(End::Limit(pipeline::Limit::Time));
         }
@@ -231,6 +235,9 @@ impl Engine {
             Order::Disown { point, at } => {
                 self.pipeline.disown(point as usize, Timestamp::from_nanos(at));
             }
+            Order::Own { point, at, ownership } => {
+                self.pipeline.own(point as usize, Timestamp::from_nanos(at), &ownership);
+            }
             Order::Comment(text) => self.sink.comment(&text),
             Order::Stop => return Some(End::Asked),
         }
@@ -244,7 +251,7 @@ impl Engine {
         self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
         self.is_attached.push(true);
         let guard = Guard::new(&point.ownership);
-        self.pipeline.add_point(PointRules { guard, owned_until: None });
+        self.pipeline.add_point(PointRules::new(guard));
         Ok(())
     }
 
@@ -275,7 +282,7 @@ impl Engine {
         // The last packets lie in blocks that are handed over when their timer fires.
         let deadline = Instant::now() + DRAIN_AT_MOST;
         loop {
-            std::thread::sleep(MERGE.grace);
+            std::thread::sleep(GRACE);
             self.drain();
             self.count();
             if self.rings.iter().all(|ring| ring.counters().is_drained())
@@ -290,7 +297,7 @@ impl Engine {
     }
 
     fn drain(&mut self) {
-        while let Readiness::Source(number) = MERGE.choose(&mut self.rings, now(), true) {
+        while let Readiness::Source(number) = self.merge.choose(&mut self.rings, now(), true) {
             self.take_one(number);
         }
     }
@@ -336,7 +343,10 @@ fn now() -> Timestamp {
 }
 
 /// A ring shows a packet at most 40 ms late; the rest is slack for a busy machine.
-const MERGE: Merge = Merge { grace: Duration::from_millis(60) };
+const GRACE: Duration = Duration::from_millis(60);
+/// On a wire that others use, the VM's name there may become somebody else's: the news of it is
+/// here within this time.
+const HOLD: Duration = Duration::from_millis(100);
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// How long a slow reader of a pipe is given before it is looked at again.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use capture::{RingSize, Side};
 use pipeline::{Ledger, Limit, Limits};
+use select::Ownership;
 use serde::{Deserialize, Serialize};
 
 use crate::Sandbox;
@@ -21,6 +22,15 @@ pub(crate) enum Order {
         point: u32,
         /// The time.
         at: u64,
+    },
+    /// From this time on (nanoseconds since 1970) this is what is the VM's at this point.
+    Own {
+        /// Number of the point.
+        point: u32,
+        /// The time.
+        at: u64,
+        /// What is its.
+        ownership: Ownership,
     },
     /// Something a reader of the file must know.
     Comment(String),

@@ -12,8 +12,8 @@ use capture::{Opening, RingSize, Side};
 use pipeline::Limits;
 use plan::{Interface, Point, PointKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::Filter;
-use select::bpf::{MIN_KEPT_BYTES, TagPlace, prefilter};
+use select::bpf::{MIN_KEPT_BYTES, Program, TagPlace, prefilter};
+use select::{Filter, Ownership};
 use wire::Timestamp;
 
 use crate::channel::Channel;
@@ -82,10 +82,42 @@ pub enum SessionError {
 pub struct Session {
     engine: Child,
     channel: Channel,
+    /// The sockets the engine reads, for another filter.
+    sockets: Vec<OwnedFd>,
+    kernel: KernelRules,
     /// Which fences stand around the engine.
     pub sandbox: Sandbox,
     /// The size of each ring.
     pub ring: RingSize,
+}
+
+/// What the kernel's filter is made of besides the ownership of an interface.
+#[derive(Debug, Clone)]
+struct KernelRules {
+    filter: Option<Filter>,
+    snaplen: u32,
+}
+
+impl KernelRules {
+    fn program(&self, ownership: &Ownership) -> Program {
+        prefilter(ownership, self.filter.as_ref(), self.snaplen, TagPlace::MetadataOrBytes)
+    }
+
+    fn opening<'a>(
+        &self,
+        interface: &'a Interface,
+        program: &'a Program,
+        ring: RingSize,
+    ) -> Opening<'a> {
+        Opening {
+            name: &interface.name,
+            ifindex: interface.ifindex,
+            namespace: interface.namespace_path.as_ref().map(Into::into),
+            filter: (!program.is_empty()).then_some(program),
+            snaplen: self.snaplen,
+            size: ring,
+        }
+    }
 }
 
 /// What happens to a running capture.
@@ -107,15 +139,22 @@ impl Session {
     pub fn start(request: &Request<'_>) -> Result<Self, SessionError> {
         let interfaces = &request.point.interfaces;
         let ring = ring_size(interfaces.len(), request.buffer_bytes)?;
+        let kernel = KernelRules {
+            filter: request.filter.map(|(_, filter)| filter.clone()),
+            snaplen: kernel_snaplen(request),
+        };
         // First what can fail without a trace; packets wait in the rings meanwhile.
         let sockets = interfaces
             .iter()
-            .map(|interface| open(interface, request, ring))
+            .map(|interface| {
+                kernel.opening(interface, &kernel.program(&interface.ownership), ring).open()
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        let session = Self::launch(job(request, ring), ring)?;
+        let mut session = Self::launch(job(request, ring), ring, kernel)?;
         for socket in &sockets {
             session.order(&Order::AddSocket, Some(socket.as_fd()))?;
         }
+        session.sockets = sockets;
         Ok(session)
     }
 
@@ -134,6 +173,25 @@ impl Session {
     pub fn disown(&mut self, number: usize, at: Timestamp) -> Result<(), SessionError> {
         let point = u32::try_from(number).unwrap_or(u32::MAX);
         self.order(&Order::Disown { point, at: at.as_nanos() }, None)
+    }
+
+    /// From `at` on, `interface.ownership` is what is the VM's at interface `number`.
+    ///
+    /// # Errors
+    /// When the kernel refuses the filter or the engine is gone.
+    pub fn own(
+        &mut self,
+        number: usize,
+        interface: &Interface,
+        at: Timestamp,
+    ) -> Result<(), SessionError> {
+        let program = self.kernel.program(&interface.ownership);
+        if let Some(socket) = self.sockets.get(number) {
+            self.kernel.opening(interface, &program, self.ring).refilter(socket.as_fd())?;
+        }
+        let point = u32::try_from(number).unwrap_or(u32::MAX);
+        let ownership = interface.ownership.clone();
+        self.order(&Order::Own { point, at: at.as_nanos(), ownership }, None)
     }
 
     /// Puts a sentence into the file.
@@ -172,7 +230,7 @@ impl Session {
     }
 
     /// Starts the engine and waits until its output is open and its fences are up.
-    fn launch(job: Job, ring: RingSize) -> Result<Self, SessionError> {
+    fn launch(job: Job, ring: RingSize, kernel: KernelRules) -> Result<Self, SessionError> {
         let failed = |source| SessionError::Engine { what: "could not be started", source };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         let stdout = if job.output.path.is_none() { Stdio::inherit() } else { Stdio::null() };
@@ -183,7 +241,14 @@ impl Session {
             .stdout(stdout)
             .spawn()
             .map_err(failed)?;
-        let mut session = Self { engine, channel, sandbox: Sandbox::default(), ring };
+        let mut session = Self {
+            engine,
+            channel,
+            sockets: Vec::new(),
+            kernel,
+            sandbox: Sandbox::default(),
+            ring,
+        };
         session.order(&Order::Start(Box::new(job)), None)?;
         match session.receive()? {
             News::Ready(sandbox) => Ok(Self { sandbox, ..session }),
@@ -228,25 +293,6 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
         comments: request.comments.clone(),
         names: ips.chain(macs).collect(),
     }
-}
-
-fn open(
-    interface: &Interface,
-    request: &Request<'_>,
-    ring: RingSize,
-) -> Result<OwnedFd, SessionError> {
-    let filter = request.filter.map(|(_, filter)| filter);
-    let program =
-        prefilter(&interface.ownership, filter, kernel_snaplen(request), TagPlace::MetadataOrBytes);
-    let opening = Opening {
-        name: &interface.name,
-        ifindex: interface.ifindex,
-        namespace: interface.namespace_path.as_ref().map(Into::into),
-        filter: (!program.is_empty()).then_some(&program),
-        snaplen: kernel_snaplen(request),
-        size: ring,
-    };
-    Ok(opening.open()?)
 }
 
 /// How much of each packet the kernel keeps. Guard and filter need the headers, and what is

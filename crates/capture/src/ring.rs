@@ -100,6 +100,14 @@ impl Opening<'_> {
         })
     }
 
+    /// Replaces the filter of a socket that is open, in one step: no frame is judged by neither.
+    ///
+    /// # Errors
+    /// When the kernel refuses the filter; the old one stays.
+    pub fn refilter(&self, socket: BorrowedFd<'_>) -> Result<(), OpenError> {
+        self.attach(socket)
+    }
+
     fn open_here(&self) -> Result<OwnedFd, OpenError> {
         let at = |source| OpenError::socket(self.name, source);
         let socket = sys::packet_socket().map_err(at)?;

@@ -1,6 +1,8 @@
 //! From a source to a sink: whose packet is it, was it asked for, is there still room for it.
 
-use select::{Cleared, DropReason, Filter, Guard};
+use std::collections::VecDeque;
+
+use select::{Cleared, DropReason, Filter, Guard, Ownership};
 use wire::{Layers, Packet, Timestamp, TunnelPorts};
 
 use crate::{Ledger, Limit, Limits};
@@ -32,13 +34,13 @@ pub enum Treatment {
     Stripped,
 }
 
-/// What counts as the VM's at one observation point.
+/// What counts as the VM's at one observation point, now and after changes.
 #[derive(Debug)]
 pub struct PointRules {
-    /// Whose packets may pass.
-    pub guard: Guard,
-    /// Packets of this time and later are somebody else's: the point lost its owner then.
-    pub owned_until: Option<Timestamp>,
+    /// Whose packets may pass; nobody's while the point has lost its owner.
+    guard: Option<Guard>,
+    /// What counts from a time on, in the order of time.
+    changes: VecDeque<(Timestamp, Option<Guard>)>,
 }
 
 /// Decides about each packet of a capture session and keeps the accounts.
@@ -97,7 +99,15 @@ impl Pipeline {
     /// From `time` on, what point `number` shows is somebody else's.
     pub fn disown(&mut self, number: usize, time: Timestamp) {
         if let Some((rules, _)) = self.points.get_mut(number) {
-            rules.owned_until = Some(time);
+            rules.change(time, None);
+        }
+    }
+
+    /// From `time` on, this is what is the VM's at point `number`.
+    pub fn own(&mut self, number: usize, time: Timestamp, ownership: &Ownership) {
+        ownership.add_tunnel_ports(&mut self.ports);
+        if let Some((rules, _)) = self.points.get_mut(number) {
+            rules.change(time, Some(Guard::new(ownership)));
         }
     }
 
@@ -190,28 +200,111 @@ impl Pipeline {
 }
 
 impl PointRules {
+    /// The rules of a point until they are changed.
+    pub const fn new(guard: Guard) -> Self {
+        Self { guard: Some(guard), changes: VecDeque::new() }
+    }
+
+    fn change(&mut self, time: Timestamp, guard: Option<Guard>) {
+        // What was said last is true: a change that was to come later is not to come any more.
+        self.changes.retain(|(earlier, _)| *earlier < time);
+        self.changes.push_back((time, guard));
+    }
+
     /// Whose packet it is first, whether it was asked for second: identity is never part of the
     /// expression (a filter that a person types cannot widen it).
     #[inline]
     fn clear<'a>(
-        &self,
+        &mut self,
         packet: Packet<'a>,
         filter: Option<&Filter>,
         ports: &TunnelPorts,
     ) -> Result<Cleared<'a>, DropReason> {
-        if self.owned_until.is_some_and(|end| packet.time >= end) {
-            return Err(DropReason::OtherTenant);
+        while self.changes.front().is_some_and(|(time, _)| packet.time >= *time) {
+            self.guard = self.changes.pop_front().and_then(|(_, guard)| guard);
         }
-        if filter.is_none() && self.guard.is_whole() {
-            return self.guard.clear_whole(packet);
+        let Some(guard) = &self.guard else { return Err(DropReason::OtherTenant) };
+        if filter.is_none() && guard.is_whole() {
+            return guard.clear_whole(packet);
         }
         let layers = Layers::decode(packet.link, packet.data, ports);
-        let cleared = self.guard.clear(packet, &layers)?;
+        let cleared = guard.clear(packet, &layers)?;
         match filter {
             Some(filter) if !filter.matches(cleared.packet(), &layers) => {
                 Err(DropReason::NotSelected)
             }
             _ => Ok(cleared),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use select::{Identity, OnWire};
+    use wire::{LinkType, Mac, VlanId};
+
+    #[derive(Default)]
+    struct Times(Vec<u64>);
+
+    impl Sink for Times {
+        fn take(&mut self, packet: &Cleared<'_>) -> Result<(), DropReason> {
+            self.0.push(packet.packet().time.as_nanos());
+            Ok(())
+        }
+    }
+
+    fn at(time: u64) -> Timestamp {
+        Timestamp::from_nanos(time)
+    }
+
+    fn pipeline(ownership: &Ownership) -> Pipeline {
+        let ports = TunnelPorts::default();
+        let mut pipeline = Pipeline::new(None, ports, Treatment::AsSeen, 65_535, Limits::default());
+        pipeline.add_point(PointRules::new(Guard::new(ownership)));
+        pipeline
+    }
+
+    fn offer(pipeline: &mut Pipeline, sink: &mut Times, time: u64, frame: &[u8]) {
+        let len = u32::try_from(frame.len()).unwrap();
+        pipeline.offer(Packet::new(at(time), LinkType::ETHERNET, frame, len), sink);
+    }
+
+    #[test]
+    fn what_a_port_shows_while_it_has_another_owner_is_not_written() {
+        let mut pipeline = pipeline(&Ownership::Whole);
+        let mut sink = Times::default();
+        pipeline.disown(0, at(20));
+        pipeline.own(0, at(40), &Ownership::Whole);
+        for time in [10, 19, 20, 39, 40, 50] {
+            offer(&mut pipeline, &mut sink, time, &[0; 60]);
+        }
+        assert_eq!(sink.0, [10, 19, 40, 50]);
+        pipeline.own(0, at(70), &Ownership::Whole);
+        pipeline.disown(0, at(60));
+        offer(&mut pipeline, &mut sink, 80, &[0; 60]);
+        assert_eq!(sink.0.len(), 4, "the last word counts");
+    }
+
+    #[test]
+    fn a_vm_that_changes_its_network_is_followed_and_the_old_one_is_left() {
+        let vm = Mac([2, 0, 0, 0, 0, 1]);
+        let in_vlan = |id| {
+            let network = OnWire::Vlan(VlanId::new(id).unwrap());
+            Ownership::Shared(vec![Identity { mac: vm, network }])
+        };
+        let frame = |id: u8| {
+            let mut frame = [0; 60];
+            frame[6..12].copy_from_slice(&vm.0);
+            frame[12..16].copy_from_slice(&[0x81, 0x00, 0x00, id]);
+            frame
+        };
+        let mut pipeline = pipeline(&in_vlan(10));
+        let mut sink = Times::default();
+        pipeline.own(0, at(20), &in_vlan(30));
+        for (time, id) in [(10, 10), (11, 30), (20, 10), (21, 30)] {
+            offer(&mut pipeline, &mut sink, time, &frame(id));
+        }
+        assert_eq!(sink.0, [10, 21]);
     }
 }

@@ -1,5 +1,7 @@
 //! `overtap capture`: captures a VM's packets into one pcapng file.
 
+mod following;
+
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use pipeline::{Ledger, Limits};
 use plan::{Interface, Point, PointKind};
 use select::{Filter, Ownership};
 
+use self::following::Following;
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::{parse_bytes, parse_bytes_or_none, parse_duration};
@@ -162,7 +165,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         began: &began,
         before: &before,
         outcome: &outcome,
-        events: follow.events,
+        events: follow.into_events(),
         sandbox: session.sandbox,
     });
     print(&receipt, args)?;
@@ -438,80 +441,6 @@ impl Rate {
     }
 }
 
-/// What changes around the VM while it is captured.
-struct Following {
-    machine: Machine,
-    interfaces: Vec<Interface>,
-    kind: PointKind,
-    is_disowned: Vec<bool>,
-    events: Vec<String>,
-}
-
-impl Following {
-    fn new(machine: &Machine, point: &Point) -> Self {
-        Self {
-            machine: machine.clone(),
-            interfaces: point.interfaces.clone(),
-            kind: point.kind,
-            is_disowned: vec![false; point.interfaces.len()],
-            events: Vec::new(),
-        }
-    }
-
-    fn interface_gone(&mut self, number: usize) -> String {
-        let label = self.interfaces.get(number).map_or("?", |i| i.label.as_str());
-        let text = format!("{}: the interface of {label} was removed", time());
-        self.events.push(text.clone());
-        text
-    }
-
-    /// Compares the site with what it was; tells the engine what follows from it.
-    fn compare(&mut self, live: &LiveSite, session: &mut Session) -> anyhow::Result<Vec<String>> {
-        let mut news = Vec::new();
-        let found = live.site().machines.iter().find(|m| m.id == self.machine.id);
-        if let Some(now) = found {
-            if now.name != self.machine.name {
-                news.push(format!("{} was renamed to {}", self.machine.name, now.name));
-            }
-            if now.state != self.machine.state {
-                news.push(format!("{} is {}", now.name, now.state));
-            }
-            self.machine = now.clone();
-        }
-        for number in 0..self.interfaces.len() {
-            if let Some(owner) = self.other_owner(number, live.site()) {
-                session.disown(number, live.changed_at())?;
-                news.push(owner);
-            }
-        }
-        for text in &mut news {
-            text.insert_str(0, &format!("{}: ", time()));
-            session.comment(text)?;
-        }
-        self.events.extend(news.iter().cloned());
-        Ok(news)
-    }
-
-    /// Who the VM's own port belongs to now, if that is somebody else for the first time.
-    fn other_owner(&mut self, number: usize, site: &Site) -> Option<String> {
-        let interface = self.interfaces.get(number)?;
-        let is_disowned = self.is_disowned.get_mut(number)?;
-        if *is_disowned || self.kind != PointKind::Port {
-            return None;
-        }
-        let owner = site.machines.iter().find(|machine| {
-            machine.id != self.machine.id
-                && machine.vnics.iter().filter_map(|vnic| vnic.attachment.as_ref()).any(|place| {
-                    place.ifindex.is_some()
-                        && place.ifindex == interface.ifindex
-                        && place.namespace_path == interface.namespace_path
-                })
-        })?;
-        *is_disowned = true;
-        Some(format!("{} belongs to {} now; nothing of it is taken", interface.name, owner.name))
-    }
-}
-
 fn time() -> String {
     Zoned::now().strftime("%H:%M:%S%.3f").to_string()
 }
@@ -659,7 +588,8 @@ fn mac_names(machine: &Machine) -> Vec<(wire::Mac, String)> {
 }
 
 const READ_WITHIN: Duration = Duration::from_secs(3);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A change of owner must be known before what follows it is written.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 const DEFAULT_DURATION_MS: u64 = 3_600_000;
 const DEFAULT_PACKETS: u64 = 50_000_000;
 const DEFAULT_BYTES: u64 = 10 << 30;
