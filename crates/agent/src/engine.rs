@@ -26,9 +26,10 @@ use crate::sandbox::Sandbox;
 /// Only of the line itself; whatever else goes wrong is reported through it.
 pub fn run_engine(control: OwnedFd) -> io::Result<()> {
     let mut channel = Channel::new(control);
-    // Ctrl-C reaches every process of the terminal; the session decides what it means.
+    // Ctrl-C and a hang-up reach every process of the terminal; the session decides what they mean.
     let is_terminated = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())?;
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default())?;
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&is_terminated))?;
 
     let Some(received) = channel.receive::<Order>()? else { return Ok(()) };
@@ -43,6 +44,19 @@ pub fn run_engine(control: OwnedFd) -> io::Result<()> {
         }
         Err(message) => channel.send(&News::Failed { message }, None),
     }
+}
+
+/// Whether whoever started us wants us to outlive the terminal.
+pub fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    is_ignored_in(&status, signal_hook::consts::SIGHUP)
+}
+
+/// `SigIgn:` is a mask in hexadecimal; signal N is bit N - 1 (proc(5)).
+fn is_ignored_in(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 struct Engine {
@@ -346,3 +360,17 @@ const IDLE: Duration = Duration::from_secs(1);
 const DRAIN_AT_MOST: Duration = Duration::from_secs(2);
 /// Packets between two looks at clock and orders: about a millisecond of work.
 const BATCH: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored_in(status, 1));
+        assert!(!is_ignored_in(status, 2));
+        assert!(is_ignored_in(status, 13));
+        assert!(!is_ignored_in("", 1));
+    }
+}

@@ -11,7 +11,7 @@ mod receipt;
 mod sandbox;
 mod session;
 
-pub use engine::run_engine;
+pub use engine::{is_hangup_ignored, run_engine};
 pub use orders::{End, FileReport, Outcome, Output, Progress, Rotation};
 pub use receipt::{InterfaceReceipt, Receipt};
 pub use sandbox::Sandbox;

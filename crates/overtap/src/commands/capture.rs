@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use agent::{End, Event, InterfaceReceipt, Outcome, Progress, Receipt, Request, Rotation, Session};
 use anyhow::Context;
 use capture::InterfaceCounters;
-use inventory::{Machine, Site};
+use inventory::{Change, Machine, Site, What};
 use jiff::{SignedDuration, Zoned};
 use pipeline::{Ledger, Limits};
 use plan::{Interface, Point, PointKind};
@@ -130,7 +131,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     say_beginning(&said, &machine, &point, args, &output, limits);
 
     let is_stopped = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+    // A terminal that closes ends a capture as Ctrl-C does; nohup means that it shall go on.
+    if !agent::is_hangup_ignored() {
+        signals.push(signal_hook::consts::SIGHUP);
+    }
+    for signal in signals {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_stopped))?;
         signal_hook::flag::register(signal, Arc::clone(&is_stopped))?;
     }
@@ -470,12 +476,9 @@ impl Following {
         let mut news = Vec::new();
         let found = live.site().machines.iter().find(|m| m.id == self.machine.id);
         if let Some(now) = found {
-            if now.name != self.machine.name {
-                news.push(format!("{} was renamed to {}", self.machine.name, now.name));
-            }
-            if now.state != self.machine.state {
-                news.push(format!("{} is {}", now.name, now.state));
-            }
+            let (before, after) = (from_ref(&self.machine), from_ref(now));
+            let changes = inventory::changes(live.changed_at(), before, after);
+            news.extend(changes.iter().filter_map(|change| self.told(change)));
             self.machine = now.clone();
         }
         for number in 0..self.interfaces.len() {
@@ -490,6 +493,22 @@ impl Following {
         }
         self.events.extend(news.iter().cloned());
         Ok(news)
+    }
+
+    /// What a change of the VM means for this capture, if it means anything.
+    fn told(&self, change: &Change) -> Option<String> {
+        let is_left_behind = match &change.what {
+            What::Renamed { from } => {
+                return Some(format!("{from} was renamed to {}", change.name));
+            }
+            What::State { to, .. } => return Some(format!("{} is {to}", change.name)),
+            What::IpLearned { .. } | What::IpLost { .. } => return None,
+            What::VnicAdded { .. } => true,
+            What::WayOut { .. } | What::Moved { .. } => self.kind == PointKind::Uplink,
+            _ => false,
+        };
+        let limit = if is_left_behind { "; this capture still looks where it began" } else { "" };
+        Some(format!("{change}{limit}"))
     }
 
     /// Who the VM's own port belongs to now, if that is somebody else for the first time.
