@@ -420,8 +420,12 @@ def changes_watched():
     equal("... and find knows its port and network", way("hv-1", "fresh"), ("tap-fresh", "br-int", [(100, 100)]))
     noted = time.time()
     time.sleep(0.05)
+    capture = Overtap("hv-1", "fresh", "--point", "uplink", "--buffer", "4MiB")
     watch.after("a VLAN tag changed in OVSDB", lambda: hv("ovs-vsctl", "set", "Port", "tap-fresh", "tag=200"), is_of("fresh", "way-out"))
     equal("... and find knows the new network", way("hv-1", "fresh")[2], [(200, 200)])
+    check("... and a capture at the uplink says that it does not follow", until(lambda: "still looks where it began" in capture.err(), 1), capture.err())
+    status, receipt, file = capture.finish()
+    check("... also in its receipt and file", "VNI 200" in str(receipt["events"]) and "VNI 200" in str(file.comments), receipt["events"])
     past = find("hv-1", "--at", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(noted)) + f".{int(noted % 1 * 1000):03d}Z", "fresh")
     known = past["machines"][0]
     machine = known.get("machine") or known.get("before")
