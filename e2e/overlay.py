@@ -199,12 +199,13 @@ def decoded():
         rows = [dict(zip(head, row)) for row in rows]
         equal(f"decode {name}: exit status, and nothing is wrong", (done.returncode, done.stderr), (0, ""))
         shown = tshark(path, "-E", "occurrence=a", "-E", "aggregator=|",
-                       fields=["eth.src", "ip.src", "ip.dst", "udp.dstport", "tcp.dstport", "vlan.id", "vxlan.vni", "geneve.vni"])
+                       fields=["eth.src", "ip.src", "ip.dst", "vlan.id", "vxlan.vni", "geneve.vni", "ipv6.src", "ipv6.dst"])
         first, last = lambda text: text.split("|")[0], lambda text: text.split("|")[-1]
         differ = []
-        for row, (source, ip_source, ip_target, udp, tcp, vlan, vxlan, geneve) in zip(rows, shown):
+        for row, (source, ip_source, ip_target, vlan, vxlan, geneve, source_6, target_6) in zip(rows, shown):
             is_inner_ip = row["ip_in_inner_frame"] == "1"
-            wanted = [first(source), last(source), first(ip_source), last(ip_source) if is_inner_ip else "", last(ip_target) if is_inner_ip else ""]
+            wanted = [first(source), last(source), first(ip_source or source_6),
+                      last(source_6 or ip_source) if is_inner_ip else "", last(target_6 or ip_target) if is_inner_ip else ""]
             got = [row["outer_eth_src"], row["inner_eth_src"], row["outer_ip_src"], *([row["inner_ip_src"], row["inner_ip_dst"]] if is_inner_ip else ["", ""])]
             tunnels = f"vxlan.vni={vxlan}" if vxlan else f"geneve.vni={int(geneve, 0)}" if geneve else ""
             if wanted != got or not row["tunnel_ids"].startswith(tunnels) or bool(tunnels) != bool(row["tunnel_ids"]) or not row["vlans"].startswith(vlan):
