@@ -187,6 +187,13 @@ pub enum End {
     OutputFailed(String),
 }
 
+impl End {
+    /// Whether it ended because it could not go on.
+    pub const fn is_failure(&self) -> bool {
+        matches!(self, Self::OutputFailed(_) | Self::InterfacesGone | Self::DiskReserve)
+    }
+}
+
 impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
