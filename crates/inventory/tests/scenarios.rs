@@ -158,6 +158,27 @@ fn a_vni_chosen_by_openflow_is_said_to_be_unknown() {
 }
 
 #[test]
+fn the_key_of_a_tunnel_is_read_as_the_switch_reads_it() {
+    let numbers = |options: &[(&str, &str)], kind: &str| {
+        let mut bed = ovs_host();
+        let options = [&[("remote_ip", "10.0.0.7")], options].concat();
+        add_port(&mut bed, 1, port_of("tun", Some(77), kind, &options));
+        add_port(&mut bed, 1, claimed("vnet0", Some(77), M1, "web", "p1"));
+        let site = bed.site();
+        let networks = &place(&site.machines[0]).networks;
+        networks.iter().map(|n| n.vni.map(|v| v.value())).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(&[("key", "100")], "vxlan"), [Some(100)]);
+    assert_eq!(numbers(&[("key", "0x64")], "geneve"), [Some(100)]);
+    assert_eq!(numbers(&[("key", "0144")], "geneve"), [Some(100)]);
+    assert_eq!(numbers(&[], "vxlan"), [Some(0)], "without a key it is 0");
+    assert_eq!(numbers(&[], "gre"), [None], "without a key there is none");
+    assert_eq!(numbers(&[("key", "4294967295")], "gre"), [None]);
+    assert_eq!(numbers(&[("out_key", "7"), ("in_key", "8")], "vxlan"), [Some(7), Some(8)]);
+    assert_eq!(numbers(&[("key", "7"), ("in_key", "flow")], "vxlan"), [Some(7), None]);
+}
+
+#[test]
 fn two_tenants_with_one_mac_and_one_ip_stay_two() {
     let mut bed = ovs_host();
     bed.tap(11, "vnet1", None);

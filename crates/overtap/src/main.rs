@@ -60,12 +60,35 @@ fn main() -> Exit {
         Command::CaptureEngine => commands::capture::run_engine(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("overtap: {error:#}");
+        eprintln!("overtap: {}", sentence(&error));
         Exit::of(&error)
     })
+}
+
+/// An error with its causes, each said once: many errors say their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn man() -> anyhow::Result<Exit> {
     clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = anyhow::anyhow!("no such file");
+        let spoken = cause.context("cannot open x: no such file").context("reading");
+        assert_eq!(sentence(&spoken), "reading: cannot open x: no such file");
+    }
 }

@@ -53,6 +53,8 @@ pub struct Pipeline {
     ended: Option<Limit>,
     written: u64,
     written_bytes: u64,
+    /// The headers of the packet in hand.
+    layers: Layers,
     /// Where a stripped frame is put together when bytes in its middle go.
     scratch: Vec<u8>,
 }
@@ -85,6 +87,7 @@ impl Pipeline {
             ended: None,
             written: 0,
             written_bytes: 0,
+            layers: Layers::empty(),
             scratch: Vec::new(),
         }
     }
@@ -114,7 +117,8 @@ impl Pipeline {
             // A source without a point cannot be: points are added before their sources.
             return Verdict::Dropped(DropReason::OtherTenant);
         };
-        let cleared = match rules.clear(packet, self.filter.as_ref(), &self.ports) {
+        let cleared = match rules.clear(packet, self.filter.as_ref(), &self.ports, &mut self.layers)
+        {
             Ok(cleared) => cleared,
             Err(reason) => {
                 ledger.drop(reason);
@@ -198,6 +202,7 @@ impl PointRules {
         packet: Packet<'a>,
         filter: Option<&Filter>,
         ports: &TunnelPorts,
+        layers: &mut Layers,
     ) -> Result<Cleared<'a>, DropReason> {
         if self.owned_until.is_some_and(|end| packet.time >= end) {
             return Err(DropReason::OtherTenant);
@@ -205,13 +210,198 @@ impl PointRules {
         if filter.is_none() && self.guard.is_whole() {
             return self.guard.clear_whole(packet);
         }
-        let layers = Layers::decode(packet.link, packet.data, ports);
-        let cleared = self.guard.clear(packet, &layers)?;
+        layers.fill(packet.link, packet.data, ports);
+        let cleared = self.guard.clear(packet, layers)?;
         match filter {
-            Some(filter) if !filter.matches(cleared.packet(), &layers) => {
+            Some(filter) if !filter.matches(cleared.packet(), layers) => {
                 Err(DropReason::NotSelected)
             }
             _ => Ok(cleared),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use select::{Identity, OnWire, Ownership};
+    use wire::{LinkType, Mac, VlanId};
+
+    use super::*;
+
+    /// Keeps what it is given, up to a number of packets.
+    struct Shelf {
+        frames: Vec<(Vec<u8>, u32)>,
+        room: usize,
+    }
+
+    impl Sink for Shelf {
+        fn take(&mut self, packet: &Cleared<'_>) -> Result<(), DropReason> {
+            if self.frames.len() == self.room {
+                return Err(DropReason::QueueFull);
+            }
+            self.frames.push((packet.packet().data.to_vec(), packet.packet().wire_len));
+            Ok(())
+        }
+    }
+
+    const WEB: Mac = Mac([0x52, 0x54, 0, 0, 7, 10]);
+    const DB: Mac = Mac([0x52, 0x54, 0, 0, 7, 20]);
+
+    /// An ARP request of `source` in a VLAN.
+    fn frame(source: Mac, vlan: u8) -> Vec<u8> {
+        let mut bytes = [&[0xff; 6][..], &source.0, &[0x81, 0, 0, vlan, 0x08, 0x06]].concat();
+        bytes.extend([0, 1, 8, 0, 6, 4, 0, 1]); // Ethernet, IPv4, request
+        bytes.extend([&source.0[..], &[10, 0, 0, 1], &[0; 6], &[10, 0, 0, 2]].concat());
+        bytes
+    }
+
+    fn shared(mac: Mac, vlan: u16) -> Ownership {
+        let network = OnWire::Vlan(VlanId::new(vlan).unwrap());
+        Ownership::Shared(vec![Identity { mac, network }])
+    }
+
+    struct Bench {
+        pipeline: Pipeline,
+        shelf: Shelf,
+        seen: u64,
+    }
+
+    impl Bench {
+        fn new(ownership: &Ownership, filter: &str, treatment: Treatment, limits: Limits) -> Self {
+            let filter = (!filter.is_empty()).then(|| Filter::parse(filter).unwrap());
+            let mut pipeline =
+                Pipeline::new(filter, TunnelPorts::default(), treatment, 262_144, limits);
+            let guard = Guard::new(ownership);
+            pipeline.add_point(PointRules { guard, owned_until: None });
+            Self { pipeline, shelf: Shelf { frames: Vec::new(), room: usize::MAX }, seen: 0 }
+        }
+
+        fn offer(&mut self, bytes: &[u8]) -> Verdict {
+            let len = u32::try_from(bytes.len()).unwrap();
+            self.seen += 1;
+            let time = Timestamp::from_nanos(self.seen);
+            let packet = Packet::new(time, LinkType::ETHERNET, bytes, len);
+            self.pipeline.offer(packet, &mut self.shelf)
+        }
+
+        /// The account, which must add up.
+        fn ledger(&mut self) -> Ledger {
+            self.pipeline.count_kernel(0, self.seen, 0);
+            let ledger = *self.pipeline.ledger(0).unwrap();
+            assert_eq!(ledger.unread(), 0);
+            ledger
+        }
+    }
+
+    #[test]
+    fn the_same_mac_in_another_network_is_another_tenant() {
+        let mut bench = Bench::new(&shared(WEB, 100), "", Treatment::AsSeen, Limits::default());
+        bench.offer(&frame(WEB, 100));
+        bench.offer(&frame(WEB, 200));
+        bench.offer(&frame(DB, 100));
+        let expected = Ledger {
+            received: 3,
+            written: 2,
+            written_bytes: 92,
+            other_tenant: 1,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected, "a broadcast in its network is the VM's as well");
+    }
+
+    #[test]
+    fn an_expression_never_widens_what_belongs_to_the_vm() {
+        let filter = "not (vlan 100) or arp";
+        let mut bench = Bench::new(&shared(WEB, 100), filter, Treatment::AsSeen, Limits::default());
+        bench.offer(&frame(WEB, 200));
+        let expected = Ledger { received: 1, other_tenant: 1, ..Ledger::default() };
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_not_selected() {
+        let mut bench = Bench::new(
+            &Ownership::Whole,
+            "ether src 52:54:00:00:07:0a",
+            Treatment::AsSeen,
+            Limits::default(),
+        );
+        bench.offer(&frame(WEB, 100));
+        bench.offer(&frame(DB, 100));
+        let expected = Ledger {
+            received: 2,
+            written: 1,
+            written_bytes: 46,
+            not_selected: 1,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn a_limit_holds_to_the_packet_and_the_rest_has_a_name() {
+        let limits = Limits { packets: Some(2), ..Limits::default() };
+        let mut bench = Bench::new(&Ownership::Whole, "", Treatment::AsSeen, limits);
+        for _ in 0..2 {
+            assert_eq!(bench.pipeline.ended(), None);
+            bench.offer(&frame(WEB, 1));
+        }
+        assert_eq!(bench.pipeline.ended(), Some(Limit::Packets), "known without another packet");
+        bench.offer(&frame(WEB, 1));
+        let expected = Ledger {
+            received: 3,
+            written: 2,
+            written_bytes: 92,
+            after_limit: 1,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn from_the_moment_a_port_has_another_owner_nothing_of_it_is_taken() {
+        let mut bench = Bench::new(&Ownership::Whole, "", Treatment::AsSeen, Limits::default());
+        bench.pipeline.disown(0, Timestamp::from_nanos(2));
+        bench.offer(&frame(WEB, 1));
+        bench.offer(&frame(WEB, 1));
+        let expected = Ledger {
+            received: 2,
+            written: 1,
+            written_bytes: 46,
+            other_tenant: 1,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn a_sink_that_refuses_is_counted_and_asked_again() {
+        let mut bench = Bench::new(&Ownership::Whole, "", Treatment::AsSeen, Limits::default());
+        bench.shelf.room = 1;
+        bench.offer(&frame(WEB, 1));
+        assert_eq!(bench.offer(&frame(WEB, 1)), Verdict::Dropped(DropReason::QueueFull));
+        let expected = Ledger {
+            received: 2,
+            written: 1,
+            written_bytes: 46,
+            queue_full: 1,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn stripping_comes_before_slicing_and_lengths_stay_honest() {
+        let ownership = shared(WEB, 100);
+        let mut pipeline =
+            Pipeline::new(None, TunnelPorts::default(), Treatment::Stripped, 20, Limits::default());
+        pipeline.add_point(PointRules { guard: Guard::new(&ownership), owned_until: None });
+        let mut shelf = Shelf { frames: Vec::new(), room: 9 };
+        let bytes = frame(WEB, 100);
+        let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &bytes, 46);
+        pipeline.offer(packet, &mut shelf);
+        let untagged = [&bytes[..12], &bytes[16..]].concat();
+        assert_eq!(shelf.frames, [(untagged[..20].to_vec(), 42)]);
+        assert_eq!(pipeline.ledger(0).unwrap().sliced, 1);
     }
 }

@@ -212,8 +212,8 @@ fn on_wire(network: &Network) -> Result<OnWire, String> {
     };
     let Some(vni) = network.vni else {
         return Err(format!(
-            "its {tunnel} number is not known (flow rules choose it), so its frames cannot be \
-             told from other tenants'"
+            "its {tunnel} number is not known (flow rules choose it, or it has none of 24 bits), \
+             so its frames cannot be told from other tenants'"
         ));
     };
     Ok(OnWire::Overlay { vni, tunnel, udp_port: network.tunnel_port, vlan: network.vlan })

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use wire::{Mac, VlanId, Vni};
 
 use super::world::{Device, OvsPlace, World, is_link_local, option};
-use crate::facts::{LinkKind, NamespaceId, OvsBridge, OvsPort};
+use crate::facts::{LinkKind, NamespaceId, OvsBridge, OvsInterface, OvsPort};
 use crate::site::{Network, Uplink, UplinkChoice};
 
 /// Where frames of a vNIC go on this host and how they leave it.
@@ -289,18 +289,6 @@ impl<'w, 'a> Walk<'w, 'a> {
             return;
         }
         let interface = place.interface;
-        let key = option(interface, "key").or_else(|| option(interface, "out_key"));
-        let vni = match key {
-            Some("flow") => {
-                self.note(format!(
-                    "OpenFlow rules of {} choose the VNI (port {})",
-                    place.bridge.name, interface.name
-                ));
-                None
-            }
-            Some(number) => number.parse().ok().and_then(Vni::new),
-            None => None,
-        };
         let remote: Option<IpAddr> = option(interface, "remote_ip").and_then(|r| r.parse().ok());
         let local: Option<IpAddr> = option(interface, "local_ip").and_then(|l| l.parse().ok());
         let given_port = option(interface, "dst_port").and_then(|p| p.parse().ok());
@@ -309,19 +297,30 @@ impl<'w, 'a> Walk<'w, 'a> {
             (Tag::Any, PortMode::Access(vlan)) => Tag::Vlan(vlan),
             _ => tag,
         };
-        let tunnel = Tunnel {
-            kind: interface.kind.clone(),
-            vni,
-            port: given_port.or_else(|| standard_port(&interface.kind)),
-            remote,
-        };
         // As the packet goes: by the route to the other end; the own address only where there
         // is no one other end (`remote_ip=flow`).
         let world = self.world;
         let lower = remote
             .and_then(|r| world.route_to(world.own, r))
             .or_else(|| local.and_then(|l| world.holder_of(world.own, l)));
-        self.by_tunnel(&interface.name, tunnel, tag, lower);
+        for key in ovs_keys(interface) {
+            if key == Some(TunnelKey::Flow) {
+                self.note(format!(
+                    "OpenFlow rules of {} choose the VNI (port {})",
+                    place.bridge.name, interface.name
+                ));
+            }
+            if let Some(TunnelKey::Large(key)) = key {
+                self.note(format!("port {} has key {key}, more than 24 bits", interface.name));
+            }
+            let tunnel = Tunnel {
+                kind: interface.kind.clone(),
+                vni: if let Some(TunnelKey::Number(vni)) = key { Some(vni) } else { None },
+                port: given_port.or_else(|| standard_port(&interface.kind)),
+                remote,
+            };
+            self.by_tunnel(&interface.name, tunnel, tag, lower);
+        }
     }
 
     fn through_bridge(&mut self, bridge: Device<'a>, tag: Tag, entry: Option<u32>) {
@@ -573,6 +572,45 @@ struct Tunnel {
     vni: Option<Vni>,
     port: Option<u16>,
     remote: Option<IpAddr>,
+}
+
+/// What a port of Open vSwitch writes into its tunnel's header, or expects there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TunnelKey {
+    Number(Vni),
+    /// GRE has 32 bits.
+    Large(u32),
+    /// OpenFlow rules decide.
+    Flow,
+}
+
+/// The keys of a tunnel port: one, or one for each way where they differ (ovs-vswitchd.conf.db(5),
+/// table Interface, "Tunnel Options"). Without a key VXLAN and GENEVE use number 0, GRE has none.
+fn ovs_keys(interface: &OvsInterface) -> Vec<Option<TunnelKey>> {
+    let key = |way: &str| match option(interface, way).or_else(|| option(interface, "key")) {
+        Some("flow") => Some(TunnelKey::Flow),
+        // Anything that is no number is 0 to the switch, as it is with strtoull(3).
+        Some(text) => {
+            let number = c_number(text);
+            Vni::new(number).map_or(Some(TunnelKey::Large(number)), |v| Some(TunnelKey::Number(v)))
+        }
+        None if matches!(interface.kind.as_str(), "vxlan" | "geneve") => {
+            Vni::new(0).map(TunnelKey::Number)
+        }
+        None => None,
+    };
+    let (out, back) = (key("out_key"), key("in_key"));
+    if out == back { vec![out] } else { vec![out, back] }
+}
+
+/// A number as C writes it: decimal, `0x` hexadecimal, `0` octal.
+fn c_number(text: &str) -> u32 {
+    let number = match (text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")), text) {
+        (Some(digits), _) => u32::from_str_radix(digits, 16),
+        (None, octal) if octal.len() > 1 && octal.starts_with('0') => u32::from_str_radix(octal, 8),
+        (None, decimal) => decimal.parse(),
+    };
+    number.unwrap_or(0)
 }
 
 /// The tag a frame has below a device that is stacked on another.
