@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use capture::{Condition, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::{Filter, Guard};
+use select::bpf::{TagPlace, prefilter};
+use select::{Filter, Guard, Ownership};
 use wire::{PointId, Timestamp, TunnelPorts};
 
 use crate::channel::Channel;
@@ -63,6 +64,8 @@ struct Engine {
     pipeline: Pipeline,
     sink: OutputSink,
     rings: Vec<Ring>,
+    /// For each ring, how much of a packet the kernel keeps.
+    kept: Vec<u32>,
     /// For each ring, whether its interface still exists.
     is_attached: Vec<bool>,
     /// Points whose sockets have not come yet.
@@ -93,6 +96,7 @@ impl Engine {
             pipeline: Pipeline::new(filter, ports, treatment, job.snaplen, job.limits),
             sink,
             rings: Vec::new(),
+            kept: Vec::new(),
             is_attached: Vec::new(),
             awaited: job.points.clone().into_iter(),
             is_terminated,
@@ -242,9 +246,7 @@ impl Engine {
                     let _ = channel.send(&News::Failed { message }, None);
                 }
             }
-            Order::Disown { point, at } => {
-                self.pipeline.disown(point as usize, Timestamp::from_nanos(at));
-            }
+            Order::Own { point, ownership, at } => self.own(point as usize, &ownership, at),
             Order::Comment(text) => self.sink.comment(&text),
             Order::Stop => return Some(End::Asked),
         }
@@ -257,9 +259,22 @@ impl Engine {
         let number = u32::try_from(self.rings.len()).map_err(io::Error::other)?;
         self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
         self.is_attached.push(true);
+        self.kept.push(point.kept);
         let guard = Guard::new(&point.ownership);
-        self.pipeline.add_point(PointRules { guard, owned_until: None });
+        self.pipeline.add_point(PointRules { guard, later: None });
         Ok(())
+    }
+
+    /// Takes other packets of a point from a time on. The kernel's program follows at once; what it
+    /// has let in before is judged here, by its time.
+    fn own(&mut self, number: usize, ownership: &Ownership, at: Timestamp) {
+        self.pipeline.own(number, ownership, at);
+        let kept = self.kept.get(number).copied().unwrap_or_default();
+        let program = prefilter(ownership, None, kept, TagPlace::MetadataOrBytes);
+        let Some(ring) = self.rings.get_mut(number).filter(|_| !program.is_empty()) else { return };
+        if let Err(error) = ring.refilter(&program) {
+            self.sink.comment(&format!("the kernel kept its old filter: {error}"));
+        }
     }
 
     /// Finds the interfaces behind errors. Those that are down stay; those that are gone are left.

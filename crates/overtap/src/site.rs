@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inventory::facts::Report;
-use inventory::{Resolver, Site};
+use inventory::{Machine, Resolver, Site, Unfound};
 use wire::Timestamp;
 
 /// The inventory of this host: read once, kept up to date when asked.
@@ -54,6 +54,16 @@ impl LiveSite {
     /// The site as of the last reading.
     pub(crate) fn site(&self) -> &Site {
         &self.site
+    }
+
+    /// The one machine that is called so.
+    pub(crate) fn one(&self, text: &str) -> anyhow::Result<&Machine> {
+        self.site.one(text).map_err(|unfound| match unfound {
+            Unfound::NotFound { ref suggestions, .. } if suggestions.is_empty() => {
+                anyhow::anyhow!("{unfound} on {}; see all: overtap find", self.site.host.name)
+            }
+            _ => unfound.into(),
+        })
     }
 
     /// Says on standard error what could not be read, since that may be why something failed.

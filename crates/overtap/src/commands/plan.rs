@@ -39,8 +39,7 @@ Examples:
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let live = LiveSite::read(READ_WITHIN)?;
     let site = live.site();
-    let machine =
-        site.one(&args.vm).map_err(anyhow::Error::new).inspect_err(|_| live.say_problems())?;
+    let machine = live.one(&args.vm).inspect_err(|_| live.say_problems())?;
     let plan = plan::plan(site, machine);
     let text = match args.output {
         Output::Text => text(site, machine, &plan, args.explain),
