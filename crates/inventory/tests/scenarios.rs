@@ -600,6 +600,48 @@ fn a_proxmox_firewall_bridge_on_open_vswitch_keeps_its_vlan() {
 }
 
 #[test]
+fn a_port_nobody_speaks_for_is_a_machine_with_the_name_of_its_device() {
+    let mut bed = Bed::new();
+    bed.link(2, "up0", blind_veth()).addresses = vec![(ip("10.0.0.3"), 24)];
+    bed.bridge(3, "br100");
+    bed.link(4, "vx101", vxlan(101, "10.0.0.1", Some(2))).master = Some(3);
+    bed.link(5, "tap-vm31", blind_veth()).master = Some(3);
+    bed.tap(6, "dead", Some(3)).has_carrier = false;
+    bed.tap(7, "vpn", None);
+    bed.network(HOST).fdb = vec![fdb(M1, 5)];
+    let site = bed.site();
+    let machine = &site.machines[0];
+    assert_eq!((machine.name.as_str(), site.machines.len()), ("tap-vm31", 1));
+    assert_eq!(machine.vnics[0].mac, Some(mac(M1)), "as the bridge learned it");
+    let networks = &place(machine).networks;
+    assert_eq!(networks[0].vni, Some(vni(101)));
+    assert_eq!(devices(&networks[0]), [("up0", UplinkChoice::Only)]);
+
+    // Renamed, it is the same machine; once a process holds it, it is that VM's.
+    let id = machine.id.clone();
+    bed.network(HOST).links[3].name = "tap-new".into();
+    assert_eq!(bed.site().machines[0].id, id);
+    bed.qemu(9, "web", Some(1), &[(M1, "tap-new")]);
+    let names: Vec<_> = bed.site().machines.iter().map(|m| m.name.clone()).collect();
+    assert_eq!(names, ["web"]);
+}
+
+#[test]
+fn a_cable_is_no_machine() {
+    let mut bed = Bed::new();
+    bed.bridge(3, "br100");
+    bed.link(4, "up0", blind_veth()).master = Some(3);
+    bed.link(5, "veth7", blind_veth()).master = Some(3);
+    bed.ovs_bridge("br-tor", vec![port("h1a", None), port("tap9", None)]);
+    bed.link(6, "h1a", blind_veth());
+    bed.tap(7, "tap9", None);
+    let site = bed.site();
+    let names: Vec<_> = site.machines.iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(names, ["tap9", "veth7"]);
+    assert_eq!(devices(&place(&site.machines[1]).networks[0]), [("up0", UplinkChoice::Only)]);
+}
+
+#[test]
 fn patch_ports_in_a_ring_end() {
     let mut bed = Bed::new();
     bed.tap(10, "t0", None);
