@@ -166,7 +166,7 @@ fn the_key_of_a_tunnel_is_read_as_the_switch_reads_it() {
         add_port(&mut bed, 1, claimed("vnet0", Some(77), M1, "web", "p1"));
         let site = bed.site();
         let networks = &place(&site.machines[0]).networks;
-        networks.iter().map(|n| n.vni.map(|v| v.value())).collect::<Vec<_>>()
+        networks.iter().map(|n| n.vni.map(wire::Vni::value)).collect::<Vec<_>>()
     };
     assert_eq!(numbers(&[("key", "100")], "vxlan"), [Some(100)]);
     assert_eq!(numbers(&[("key", "0x64")], "geneve"), [Some(100)]);
