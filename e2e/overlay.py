@@ -199,12 +199,13 @@ def decoded():
         rows = [dict(zip(head, row)) for row in rows]
         equal(f"decode {name}: exit status, and nothing is wrong", (done.returncode, done.stderr), (0, ""))
         shown = tshark(path, "-E", "occurrence=a", "-E", "aggregator=|",
-                       fields=["eth.src", "ip.src", "ip.dst", "udp.dstport", "tcp.dstport", "vlan.id", "vxlan.vni", "geneve.vni"])
+                       fields=["eth.src", "ip.src", "ip.dst", "vlan.id", "vxlan.vni", "geneve.vni", "ipv6.src", "ipv6.dst"])
         first, last = lambda text: text.split("|")[0], lambda text: text.split("|")[-1]
         differ = []
-        for row, (source, ip_source, ip_target, udp, tcp, vlan, vxlan, geneve) in zip(rows, shown):
+        for row, (source, ip_source, ip_target, vlan, vxlan, geneve, source_6, target_6) in zip(rows, shown):
             is_inner_ip = row["ip_in_inner_frame"] == "1"
-            wanted = [first(source), last(source), first(ip_source), last(ip_source) if is_inner_ip else "", last(ip_target) if is_inner_ip else ""]
+            wanted = [first(source), last(source), first(ip_source or source_6),
+                      last(source_6 or ip_source) if is_inner_ip else "", last(target_6 or ip_target) if is_inner_ip else ""]
             got = [row["outer_eth_src"], row["inner_eth_src"], row["outer_ip_src"], *([row["inner_ip_src"], row["inner_ip_dst"]] if is_inner_ip else ["", ""])]
             tunnels = f"vxlan.vni={vxlan}" if vxlan else f"geneve.vni={int(geneve, 0)}" if geneve else ""
             if wanted != got or not row["tunnel_ids"].startswith(tunnels) or bool(tunnels) != bool(row["tunnel_ids"]) or not row["vlans"].startswith(vlan):
@@ -420,8 +421,12 @@ def changes_watched():
     equal("... and find knows its port and network", way("hv-1", "fresh"), ("tap-fresh", "br-int", [(100, 100)]))
     noted = time.time()
     time.sleep(0.05)
+    capture = Overtap("hv-1", "fresh", "--point", "uplink", "--buffer", "4MiB")
     watch.after("a VLAN tag changed in OVSDB", lambda: hv("ovs-vsctl", "set", "Port", "tap-fresh", "tag=200"), is_of("fresh", "way-out"))
     equal("... and find knows the new network", way("hv-1", "fresh")[2], [(200, 200)])
+    check("... and a capture at the uplink says that it does not follow", until(lambda: "still looks where it began" in capture.err(), 1), capture.err())
+    status, receipt, file = capture.finish()
+    check("... also in its receipt and file", "VNI 200" in str(receipt["events"]) and "VNI 200" in str(file.comments), receipt["events"])
     past = find("hv-1", "--at", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(noted)) + f".{int(noted % 1 * 1000):03d}Z", "fresh")
     known = past["machines"][0]
     machine = known.get("machine") or known.get("before")

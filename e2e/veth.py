@@ -138,7 +138,7 @@ def killed():
 
 def signals():
     """SIGTERM, SIGINT and SIGHUP end a capture; without traffic, and at once."""
-    for number, name in ((signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM")):
+    for number, name in ((signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")):
         capture = Overtap(HOST, "box", *SMALL)
         began = time.monotonic()
         status, receipt, file = *[capture.stop(number)], capture.receipt(), Capture(capture.file)
@@ -147,6 +147,24 @@ def signals():
         honest(f"{name} on a quiet interface", status, receipt, file)
         check(f"{name}: an empty file has its interface and its statistics", len(file.interfaces) == 1 and len(file.statistics) == 1)
         equal(f"{name}: everybody reads an empty file", complaints(file.path), [])
+
+
+def hang_up():
+    """A terminal that closes: everything of it gets SIGHUP; with nohup a capture goes on."""
+    capture = Overtap(HOST, "box", *SMALL)
+    send(20)
+    engine = capture.engine()
+    os.kill(engine, signal.SIGHUP)
+    capture.send(signal.SIGHUP)
+    honest("terminal closed", capture.wait(), capture.receipt(), Capture(capture.file))
+    equal("terminal closed: every packet is there", len(numbers(Capture(capture.file))), 20)
+    capture = Overtap(HOST, "box", *SMALL, prefix=[*enter(HOST), "nohup"])
+    engine = capture.engine()
+    os.kill(engine, signal.SIGHUP)
+    capture.send(signal.SIGHUP)
+    send(20)
+    check("nohup: the capture goes on", capture.is_running(), capture.err())
+    honest("nohup", *capture.finish())
 
 
 # --- the interface changes --------------------------------------------------------------------
@@ -690,6 +708,6 @@ def sandbox():
 
 if __name__ == "__main__":
     chapters(
-        set_up, killed, signals, interface_deleted, interface_down, interface_renamed, handed_over, machine_renamed, disk_full, sentences, rights,
+        set_up, killed, signals, hang_up, interface_deleted, interface_down, interface_renamed, handed_over, machine_renamed, disk_full, sentences, rights,
         limits, rings, pipes, filters, drops, flood, tags, the_file, checksums, super_frames, decoded, sandbox,
     )

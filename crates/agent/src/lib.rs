@@ -20,7 +20,7 @@ mod sandbox;
 mod session;
 
 pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
-pub use engine::run_engine;
+pub use engine::{is_hangup_ignored, run_engine};
 pub use following::{Changes, Following};
 pub use names::{ip_names, mac_names};
 pub use orders::{End, FileReport, Outcome, Output, Progress, Rotation};

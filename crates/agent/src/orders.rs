@@ -15,12 +15,14 @@ pub(crate) enum Order {
     Start(Box<Job>),
     /// The packet socket of the job's next point comes with this message: read it from now on.
     AddSocket,
-    /// From this time on (nanoseconds since 1970) what this point shows is somebody else's.
-    Disown {
+    /// From this time on other packets of a point are the VM's.
+    Own {
         /// Number of the point.
         point: u32,
+        /// Which packets.
+        ownership: select::Ownership,
         /// The time.
-        at: u64,
+        at: wire::Timestamp,
     },
     /// Something a reader of the file must know.
     Comment(String),
@@ -125,6 +127,8 @@ pub(crate) struct PointOrder {
     pub(crate) side: Side,
     /// The ring of the socket that comes with it.
     pub(crate) ring: RingSize,
+    /// Most bytes of a packet that the kernel keeps.
+    pub(crate) kept: u32,
 }
 
 /// How a capture goes, since its beginning.

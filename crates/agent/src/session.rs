@@ -13,8 +13,8 @@ use capture::{Opening, RingSize, Side};
 use pipeline::Limits;
 use plan::{Interface, Point, PointKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::Filter;
 use select::bpf::{MIN_KEPT_BYTES, TagPlace, prefilter};
+use select::{Filter, Ownership};
 use wire::Timestamp;
 
 use crate::channel::Channel;
@@ -144,13 +144,18 @@ impl Session {
         self.order(&Order::Stop, None)
     }
 
-    /// What interface `number` shows from `at` on is somebody else's.
+    /// From `at` on, these packets of interface `number` are the VM's, and no others.
     ///
     /// # Errors
     /// When the engine is gone.
-    pub fn disown(&mut self, number: usize, at: Timestamp) -> Result<(), SessionError> {
+    pub fn own(
+        &mut self,
+        number: usize,
+        ownership: Ownership,
+        at: Timestamp,
+    ) -> Result<(), SessionError> {
         let point = u32::try_from(number).unwrap_or(u32::MAX);
-        self.order(&Order::Disown { point, at: at.as_nanos() }, None)
+        self.order(&Order::Own { point, ownership, at }, None)
     }
 
     /// Puts a sentence into the file.
@@ -254,7 +259,12 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
     let macs = request.mac_names.iter().map(|(mac, name)| (Address::Mac(mac.0), name.clone()));
     Job {
         output: request.output.clone(),
-        points: request.point.interfaces.iter().map(|i| point_order(i, ring)).collect(),
+        points: request
+            .point
+            .interfaces
+            .iter()
+            .map(|i| point_order(i, kernel_snaplen(request), ring))
+            .collect(),
         expression: request.filter.map(|(text, _)| text.to_owned()),
         is_stripped: request.is_stripped,
         limits: request.limits,
@@ -294,7 +304,7 @@ fn kernel_snaplen(request: &Request<'_>) -> u32 {
     }
 }
 
-fn point_order(interface: &Interface, ring: RingSize) -> PointOrder {
+fn point_order(interface: &Interface, kept: u32, ring: RingSize) -> PointOrder {
     PointOrder {
         label: interface.label.clone(),
         description: interface.description.clone(),
@@ -306,6 +316,7 @@ fn point_order(interface: &Interface, ring: RingSize) -> PointOrder {
             plan::Side::Shared => Side::Shared,
         },
         ring,
+        kept,
     }
 }
 

@@ -209,6 +209,14 @@ impl Ring {
         self.count()
     }
 
+    /// Lets other packets in than until now, in one step. Those in the ring passed the old program.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn refilter(&mut self, program: &Program) -> io::Result<()> {
+        sys::attach_filter(self.socket.as_fd(), program.instructions())
+    }
+
     /// Reads the kernel's counters. Often enough that 32 bits do not wrap: once a minute is plenty.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod address;
 mod draft;
+mod unclaimed;
 mod way_out;
 mod world;
 

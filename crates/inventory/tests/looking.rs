@@ -54,7 +54,7 @@ fn what_is_captured_must_be_named_whole() {
     assert_eq!(site.one("3f3f").unwrap().name, "web-1");
     let message = |site: &Site, text| site.one(text).unwrap_err().to_string();
     // web-1 stopped: its name must not become web-10's.
-    bed.processes.qemus.remove(0);
+    bed.stop(0);
     assert_eq!(message(&bed.site(), "web-1"), r#"no VM is called "web-1"; did you mean "web-10"?"#);
     assert_eq!(message(&site, "wbe-1"), r#"no VM is called "wbe-1"; did you mean "web-1"?"#);
     assert_eq!(message(&site, "10.9.9.9"), "no VM is known to have address 10.9.9.9");
@@ -85,8 +85,8 @@ fn changes_are_told_by_comparing() {
     bed.domain("blue", 0x3f, DomainState::Paused, &[(M1, "t7")]);
     bed.network(HOST).links.retain(|l| l.name != "t0");
     bed.tap(12, "t7", Some(5));
-    bed.processes.qemus[0].nics[0].tap = Some("t7".into());
-    bed.processes.qemus.remove(1);
+    bed.hold(0, "t7");
+    bed.stop(1);
     bed.network(HOST).neighbours = vec![neighbour(M1, "10.0.7.13", 5)];
     let after = bed.site();
     let told: Vec<String> =
@@ -116,10 +116,10 @@ fn moved() -> (Timeline, Vec<Look>) {
     look(&mut timeline, 1000, &bed);
     look(&mut timeline, 1020, &bed);
     bed.tap(12, "t7", Some(5));
-    bed.processes.qemus[0].nics[0].tap = Some("t7".into());
+    bed.hold(0, "t7");
     look(&mut timeline, 1030, &bed);
     look(&mut timeline, 1040, &bed);
-    bed.processes.qemus.remove(0);
+    bed.stop(0);
     look(&mut timeline, 1050, &bed);
     (timeline, looks)
 }
@@ -202,7 +202,7 @@ fn since_when_is_exact_only_while_somebody_watched() {
     let since = |timeline: &Timeline, bed: &Bed| timeline.attached_since(&bed.machine("web-1"))[0];
     assert_eq!(since(&timeline, &bed), Some(Since::Before(at(1000))));
     bed.tap(12, "t7", Some(5));
-    bed.processes.qemus[0].nics[0].tap = Some("t7".into());
+    bed.hold(0, "t7");
     timeline.seen_at(at(1029));
     let (_, changes) = timeline.record(at(1030), &bed.site());
     assert!(matches!(&changes[0].what, What::Moved { to, .. } if to == "br0:t7"));

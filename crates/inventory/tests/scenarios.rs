@@ -166,7 +166,7 @@ fn the_key_of_a_tunnel_is_read_as_the_switch_reads_it() {
         add_port(&mut bed, 1, claimed("vnet0", Some(77), M1, "web", "p1"));
         let site = bed.site();
         let networks = &place(&site.machines[0]).networks;
-        networks.iter().map(|n| n.vni.map(|v| v.value())).collect::<Vec<_>>()
+        networks.iter().map(|n| n.vni.map(wire::Vni::value)).collect::<Vec<_>>()
     };
     assert_eq!(numbers(&[("key", "100")], "vxlan"), [Some(100)]);
     assert_eq!(numbers(&[("key", "0x64")], "geneve"), [Some(100)]);
@@ -597,6 +597,48 @@ fn a_proxmox_firewall_bridge_on_open_vswitch_keeps_its_vlan() {
     let vm = bed.machine("pve");
     let [way] = place(&vm).networks.as_slice() else { panic!("{vm:#?}") };
     assert_eq!((way.vlan, devices(way)), (Some(vlan(20)), vec![("eno1", UplinkChoice::Only)]));
+}
+
+#[test]
+fn a_port_nobody_speaks_for_is_a_machine_with_the_name_of_its_device() {
+    let mut bed = Bed::new();
+    bed.link(2, "up0", blind_veth()).addresses = vec![(ip("10.0.0.3"), 24)];
+    bed.bridge(3, "br100");
+    bed.link(4, "vx101", vxlan(101, "10.0.0.1", Some(2))).master = Some(3);
+    bed.link(5, "tap-vm31", blind_veth()).master = Some(3);
+    bed.tap(6, "dead", Some(3)).has_carrier = false;
+    bed.tap(7, "vpn", None);
+    bed.network(HOST).fdb = vec![fdb(M1, 5)];
+    let site = bed.site();
+    let machine = &site.machines[0];
+    assert_eq!((machine.name.as_str(), site.machines.len()), ("tap-vm31", 1));
+    assert_eq!(machine.vnics[0].mac, Some(mac(M1)), "as the bridge learned it");
+    let networks = &place(machine).networks;
+    assert_eq!(networks[0].vni, Some(vni(101)));
+    assert_eq!(devices(&networks[0]), [("up0", UplinkChoice::Only)]);
+
+    // Renamed, it is the same machine; once a process holds it, it is that VM's.
+    let id = machine.id.clone();
+    bed.network(HOST).links[3].name = "tap-new".into();
+    assert_eq!(bed.site().machines[0].id, id);
+    bed.qemu(9, "web", Some(1), &[(M1, "tap-new")]);
+    let names: Vec<_> = bed.site().machines.iter().map(|m| m.name.clone()).collect();
+    assert_eq!(names, ["web"]);
+}
+
+#[test]
+fn a_cable_is_no_machine() {
+    let mut bed = Bed::new();
+    bed.bridge(3, "br100");
+    bed.link(4, "up0", blind_veth()).master = Some(3);
+    bed.link(5, "veth7", blind_veth()).master = Some(3);
+    bed.ovs_bridge("br-tor", vec![port("h1a", None), port("tap9", None)]);
+    bed.link(6, "h1a", blind_veth());
+    bed.tap(7, "tap9", None);
+    let site = bed.site();
+    let names: Vec<_> = site.machines.iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(names, ["tap9", "veth7"]);
+    assert_eq!(devices(&place(&site.machines[1]).networks[0]), [("up0", UplinkChoice::Only)]);
 }
 
 #[test]

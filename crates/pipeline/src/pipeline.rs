@@ -1,6 +1,6 @@
 //! From a source to a sink: whose packet is it, was it asked for, is there still room for it.
 
-use select::{Cleared, DropReason, Filter, Guard};
+use select::{Cleared, DropReason, Filter, Guard, Ownership};
 use wire::{Layers, Packet, Timestamp, TunnelPorts};
 
 use crate::{Ledger, Limit, Limits};
@@ -37,8 +37,8 @@ pub enum Treatment {
 pub struct PointRules {
     /// Whose packets may pass.
     pub guard: Guard,
-    /// Packets of this time and later are somebody else's: the point lost its owner then.
-    pub owned_until: Option<Timestamp>,
+    /// Whose packets may pass from a time on, where that has changed.
+    pub later: Option<(Timestamp, Guard)>,
 }
 
 /// Decides about each packet of a capture session and keeps the accounts.
@@ -97,10 +97,14 @@ impl Pipeline {
         self.points.push((rules, Ledger::default()));
     }
 
-    /// From `time` on, what point `number` shows is somebody else's.
-    pub fn disown(&mut self, number: usize, time: Timestamp) {
+    /// From `time` on, `ownership` says what is the VM's at point `number`.
+    pub fn own(&mut self, number: usize, ownership: &Ownership, time: Timestamp) {
+        ownership.add_tunnel_ports(&mut self.ports);
         if let Some((rules, _)) = self.points.get_mut(number) {
-            rules.owned_until = Some(time);
+            if let Some((_, guard)) = rules.later.take() {
+                rules.guard = guard;
+            }
+            rules.later = Some((time, Guard::new(ownership)));
         }
     }
 
@@ -204,14 +208,15 @@ impl PointRules {
         ports: &TunnelPorts,
         layers: &mut Layers,
     ) -> Result<Cleared<'a>, DropReason> {
-        if self.owned_until.is_some_and(|end| packet.time >= end) {
-            return Err(DropReason::OtherTenant);
-        }
-        if filter.is_none() && self.guard.is_whole() {
-            return self.guard.clear_whole(packet);
+        let guard = match &self.later {
+            Some((time, guard)) if packet.time >= *time => guard,
+            _ => &self.guard,
+        };
+        if filter.is_none() && guard.is_whole() {
+            return guard.clear_whole(packet);
         }
         layers.fill(packet.link, packet.data, ports);
-        let cleared = self.guard.clear(packet, layers)?;
+        let cleared = guard.clear(packet, layers)?;
         match filter {
             Some(filter) if !filter.matches(cleared.packet(), layers) => {
                 Err(DropReason::NotSelected)
@@ -223,7 +228,7 @@ impl PointRules {
 
 #[cfg(test)]
 mod tests {
-    use select::{Identity, OnWire, Ownership};
+    use select::{Identity, OnWire};
     use wire::{LinkType, Mac, VlanId};
 
     use super::*;
@@ -272,7 +277,7 @@ mod tests {
             let mut pipeline =
                 Pipeline::new(filter, TunnelPorts::default(), treatment, 262_144, limits);
             let guard = Guard::new(ownership);
-            pipeline.add_point(PointRules { guard, owned_until: None });
+            pipeline.add_point(PointRules { guard, later: None });
             Self { pipeline, shelf: Shelf { frames: Vec::new(), room: usize::MAX }, seen: 0 }
         }
 
@@ -361,7 +366,7 @@ mod tests {
     #[test]
     fn from_the_moment_a_port_has_another_owner_nothing_of_it_is_taken() {
         let mut bench = Bench::new(&Ownership::Whole, "", Treatment::AsSeen, Limits::default());
-        bench.pipeline.disown(0, Timestamp::from_nanos(2));
+        bench.pipeline.own(0, &Ownership::Shared(Vec::new()), Timestamp::from_nanos(2));
         bench.offer(&frame(WEB, 1));
         bench.offer(&frame(WEB, 1));
         let expected = Ledger {
@@ -372,6 +377,25 @@ mod tests {
             ..Ledger::default()
         };
         assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn a_network_that_changes_is_judged_by_the_time_of_each_packet() {
+        let mut bench = Bench::new(&shared(WEB, 100), "", Treatment::AsSeen, Limits::default());
+        bench.pipeline.own(0, &shared(WEB, 200), Timestamp::from_nanos(3));
+        for vlan in [100, 200, 100, 200] {
+            bench.offer(&frame(WEB, vlan));
+        }
+        let expected = Ledger {
+            received: 4,
+            written: 2,
+            written_bytes: 92,
+            other_tenant: 2,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected);
+        assert_eq!(bench.shelf.frames[0].0[15], 100, "before the change");
+        assert_eq!(bench.shelf.frames[1].0[15], 200, "after it");
     }
 
     #[test]
@@ -395,7 +419,7 @@ mod tests {
         let ownership = shared(WEB, 100);
         let mut pipeline =
             Pipeline::new(None, TunnelPorts::default(), Treatment::Stripped, 20, Limits::default());
-        pipeline.add_point(PointRules { guard: Guard::new(&ownership), owned_until: None });
+        pipeline.add_point(PointRules { guard: Guard::new(&ownership), later: None });
         let mut shelf = Shelf { frames: Vec::new(), room: 9 };
         let bytes = frame(WEB, 100);
         let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &bytes, 46);

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use wire::{Mac, Timestamp};
 
+use super::unclaimed;
 use super::world::{Device, OvsPlace, World};
 use crate::facts::{
     Domain, DomainNic, DomainState, Link, LinkKind, Namespace, NamespaceId, QemuProcess, Source,
@@ -29,13 +30,13 @@ pub(super) struct Draft {
     pub(super) evidence: Vec<Evidence>,
     pub(super) cards: Vec<Card>,
     /// The namespace it is, for containers and namespaces.
-    namespace: Option<NamespaceId>,
+    pub(super) namespace: Option<NamespaceId>,
     /// Whether anything of it is on this host now; what is only defined has no ports.
     is_present: bool,
 }
 
 impl Draft {
-    fn new(id: MachineId, kind: MachineKind) -> Self {
+    pub(super) fn new(id: MachineId, kind: MachineKind) -> Self {
         Self {
             id,
             name: String::new(),
@@ -51,7 +52,7 @@ impl Draft {
         }
     }
 
-    fn because(&mut self, source: Source, claim: String) {
+    pub(super) fn because(&mut self, source: Source, claim: String) {
         let line = Evidence { claim, source };
         if !self.evidence.contains(&line) {
             self.evidence.push(line);
@@ -100,6 +101,7 @@ pub(super) fn drafts(world: &World<'_>) -> Vec<Draft> {
     settle_devices(&mut drafts);
     add_namespaces(world, &mut drafts);
     add_ovs_claims(world, &mut drafts);
+    unclaimed::add_machines(world, &mut drafts);
     identify_by_ports(&mut drafts);
     name_the_nameless(&mut drafts);
     drafts
@@ -730,4 +732,4 @@ fn name_the_nameless(drafts: &mut [Draft]) {
 }
 
 /// Why a running VM's card has no known device: its process is another user's.
-const UNSEEN_TAP: &str = "its tap cannot be seen without the right to read its process";
+pub(super) const UNSEEN_TAP: &str = "its tap cannot be seen without the right to read its process";

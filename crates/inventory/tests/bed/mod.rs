@@ -119,6 +119,26 @@ impl Bed {
         });
     }
 
+    /// Ends a QEMU process: its taps lose their carrier.
+    pub(crate) fn stop(&mut self, number: usize) {
+        for nic in self.processes.qemus.remove(number).nics {
+            self.let_go(nic.tap.as_deref());
+        }
+    }
+
+    /// Gives the first card of a QEMU process another tap.
+    pub(crate) fn hold(&mut self, number: usize, tap: &str) {
+        let nic = &mut self.processes.qemus[number].nics[0];
+        let old = nic.tap.replace(tap.into());
+        self.let_go(old.as_deref());
+    }
+
+    fn let_go(&mut self, tap: Option<&str>) {
+        for link in self.network(HOST).links.iter_mut().filter(|l| Some(l.name.as_str()) == tap) {
+            link.has_carrier = false;
+        }
+    }
+
     pub(crate) fn domain(&mut self, name: &str, id: u8, state: DomainState, nics: &[(&str, &str)]) {
         let libvirt = self.libvirt.get_or_insert_default();
         libvirt.domains.push(Domain {

@@ -247,7 +247,7 @@ fn limits(args: &Args, duration: Option<Duration>, is_file: bool) -> Limits {
     }
 }
 
-/// Ctrl-C and SIGTERM: they end the program before and long after the capture, and the capture
+/// Ctrl-C, SIGTERM and the hang-up: they end the program before and long after the capture, and the capture
 /// in between.
 struct Signals {
     has_come: Arc<AtomicBool>,
@@ -259,7 +259,12 @@ impl Signals {
     fn take() -> std::io::Result<Self> {
         let has_come = Arc::new(AtomicBool::new(false));
         let is_deadly = Arc::new(AtomicBool::new(true));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+        // A terminal that closes ends a capture as Ctrl-C does; nohup means that it shall go on.
+        if !agent::is_hangup_ignored() {
+            signals.push(signal_hook::consts::SIGHUP);
+        }
+        for signal in signals {
             signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_deadly))?;
             signal_hook::flag::register(signal, Arc::clone(&has_come))?;
         }
@@ -326,9 +331,9 @@ impl Follow<'_> {
 
     /// Compares the site with what it was; tells the engine what follows from it.
     fn compare(&mut self, session: &mut Session, live: &LiveSite) -> anyhow::Result<()> {
-        let changes = self.following.compare(live.site());
-        for number in changes.disowned {
-            session.disown(number, live.changed_at())?;
+        let changes = self.following.compare(live.site(), live.changed_at());
+        for (number, ownership) in changes.owned {
+            session.own(number, ownership, live.changed_at())?;
         }
         for sentence in &changes.sentences {
             let text = self.tell(sentence);

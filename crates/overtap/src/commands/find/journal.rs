@@ -299,7 +299,12 @@ mod tests {
     fn a_journal_that_cannot_be_written_is_a_note() {
         let mut journal = journal(Path::new("/proc/overtap/looks.jsonl"));
         journal.record(at(0), &site(&["web"]));
-        assert!(journal.note().unwrap().starts_with("this look is not kept: /proc/overtap"));
+        assert!(
+            journal
+                .note()
+                .unwrap()
+                .starts_with("this look is not kept for --at: cannot write /proc/overtap")
+        );
         assert_eq!(journal.timeline().looks().count(), 1);
     }
 
