@@ -15,12 +15,22 @@ pub const DEFAULT_BYTES: u64 = 10 << 30;
 /// Bytes that stay free on the disk of `path`: 5 % of it, at most 2 GiB; 0 if there is no such
 /// directory.
 pub fn default_reserve(path: &Path) -> u64 {
+    let Some(stat) = file_system(path) else { return 0 };
+    (stat.f_blocks.saturating_mul(stat.f_frsize) / 20).min(2 << 30)
+}
+
+/// Bytes free on the disk of `path` for who has no privileges; `None` if there is no such directory.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = file_system(path)?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+fn file_system(path: &Path) -> Option<rustix::fs::StatVfs> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let Ok(stat) = rustix::fs::statvfs(folder) else { return 0 };
-    (stat.f_blocks.saturating_mul(stat.f_frsize) / 20).min(2 << 30)
+    rustix::fs::statvfs(folder).ok()
 }
 
 /// A VM's name as a part of a file's name: nothing in it may be a path or an option.

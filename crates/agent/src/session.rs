@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use select::{Filter, Ownership};
 use wire::Timestamp;
 
 use crate::channel::Channel;
+use crate::defaults::free_bytes;
 use crate::orders::{Address, Job, News, Order, Outcome, Output, PointOrder, Progress};
 use crate::sandbox::Sandbox;
 
@@ -67,6 +69,20 @@ pub enum SessionError {
         /// MiB there are.
         most_mib: u64,
     },
+    /// The disk has less free than is to stay free.
+    #[error(
+        "cannot write to {}: {free_mib} MiB are free there, and {reserve_mib} MiB are to stay so; \
+         choose another disk, or say with --min-free how much is to stay",
+        path.display()
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// MiB that are free.
+        free_mib: u64,
+        /// MiB that are to stay free.
+        reserve_mib: u64,
+    },
     /// The engine could not be started or has ended unexpectedly.
     #[error("the process that reads packets {what}: {source}")]
     Engine {
@@ -107,6 +123,7 @@ impl Session {
     pub fn start(request: &Request<'_>) -> Result<Self, SessionError> {
         let interfaces = &request.point.interfaces;
         let ring = ring_size(interfaces.len(), request.buffer_bytes)?;
+        check_room(&request.output)?;
         // First what can fail without a trace; packets wait in the rings meanwhile.
         let sockets = interfaces
             .iter()
@@ -220,6 +237,23 @@ fn broken(source: io::Error) -> SessionError {
     SessionError::Engine { what: "is gone", source }
 }
 
+/// Refuses an output that would be over before its first packet.
+fn check_room(output: &Output) -> Result<(), SessionError> {
+    let Some(path) = &output.path else { return Ok(()) };
+    // A pipe or a device takes no room.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Ok(());
+    }
+    match free_bytes(path) {
+        Some(free) if free < output.min_free_bytes => Err(SessionError::NoRoom {
+            path: path.clone(),
+            free_mib: free / MIB,
+            reserve_mib: output.min_free_bytes / MIB,
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn job(request: &Request<'_>, ring: RingSize) -> Job {
     let ips = request.ip_names.iter().map(|(ip, name)| (Address::Ip(*ip), name.clone()));
     let macs = request.mac_names.iter().map(|(mac, name)| (Address::Mac(mac.0), name.clone()));
@@ -308,6 +342,19 @@ const HOST_BUDGET: u64 = 256 * MIB;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_refused_before_anything_is_made() {
+        let folder = std::env::temp_dir();
+        let mut output =
+            crate::fixture::request(&crate::fixture::point(PointKind::Port, &[])).output;
+        output.min_free_bytes = u64::MAX;
+        assert!(check_room(&output).is_ok(), "standard output takes no room");
+        output.path = Some(folder.join("overtap-no-such-file.pcapng"));
+        assert!(matches!(check_room(&output), Err(SessionError::NoRoom { .. })));
+        output.path = Some("/dev/null".into());
+        assert!(check_room(&output).is_ok());
+    }
 
     #[test]
     fn many_rings_share_one_budget() {

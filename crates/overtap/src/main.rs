@@ -14,10 +14,20 @@ use crate::exit::Exit;
 /// Shows the packets of any virtual machine, wherever it runs now.
 #[derive(Parser)]
 #[command(name = "overtap", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  overtap find                               every machine of this host
+  overtap plan web                           every place where the packets of web can be seen
+  overtap capture web -w web.pcapng          at the best of them, until Ctrl-C
+  overtap decode web.pcapng                  what was captured
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -53,8 +63,9 @@ fn main() -> Exit {
         Command::Capture(args) => commands::capture::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut std::io::stdout());
-            Ok(Exit::Done)
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);
+            commands::print_out(&text).map(|()| Exit::Done)
         }
         Command::Man => man(),
         Command::CaptureEngine => commands::capture::run_engine(),
@@ -77,8 +88,9 @@ fn sentence(error: &anyhow::Error) -> String {
 }
 
 fn man() -> anyhow::Result<Exit> {
-    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
-    Ok(Exit::Done)
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+    commands::print_out(&text).map(|()| Exit::Done)
 }
 
 #[cfg(test)]

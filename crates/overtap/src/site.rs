@@ -66,11 +66,14 @@ impl LiveSite {
         })
     }
 
-    /// Says on standard error what could not be read, since that may be why something failed.
+    /// Says on standard error what could not be read: what is not shown may be there.
     pub(crate) fn say_problems(&self) {
         for source in &self.site.sources {
             if let Some(problem) = &source.problem {
-                eprintln!("overtap: {}: {problem}", source.source);
+                // The sentence names the namespace; its number is of no use here.
+                let name = source.source.to_string();
+                let name = name.split(':').next().unwrap_or_default();
+                eprintln!("overtap: {name}: {problem}");
             }
         }
     }

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent::{
     Event, Following, Outcome, OwnCounts, Place, Receipt, Request, Rotation, Session, Story,
@@ -53,16 +53,16 @@ pub(crate) struct Args {
     #[arg(long)]
     strip: bool,
 
-    /// Stop after this time: 90s, 5m, 1h30m. Default: 1h.
+    /// Stop after this time: 90s, 5m, 1h30m. Default: 1h; none into a pipe.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
 
-    /// Stop after this many packets. Default: 50 million.
+    /// Stop after this many packets. Default: 50 million; none into a pipe.
     #[arg(short = 'c', long, value_name = "PACKETS",
           value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// Stop after this many bytes of packets: 500MB, 2GiB. Default: 10GiB.
+    /// Stop after this many bytes of packets: 500MB, 2GiB. Default: 10GiB; none into a pipe.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     max_bytes: Option<u64>,
 
@@ -75,7 +75,8 @@ pub(crate) struct Args {
     #[arg(long)]
     no_limits: bool,
 
-    /// Begin the next file before one gets larger than this.
+    /// Begin the next file before one gets larger than this. Files are then called
+    /// FILE_NUMBER_TIME, as tshark calls them.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     rotate_size: Option<u64>,
 
@@ -123,7 +124,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let host = live.site().host.name.clone();
     let output = output(args, &machine);
     let duration = duration(args, output.path.is_some());
-    let is_stopped = stop_on_signals()?;
+    let signals = Signals::take()?;
     let began = jiff::Timestamp::now();
     let request = Request {
         point: &point,
@@ -139,12 +140,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let before = OwnCounts::read(&point);
     let mut session = Session::start(&request)?;
+    signals.keep_alive();
     let mut said = Said::new(args.quiet, std::io::stderr().is_terminal());
     said.beginning(&machine, &request, duration, args.no_limits);
     live.watch()?;
     let mut follow =
         Follow { following: Following::new(&machine, &point), events: Vec::new(), said: &mut said };
-    let outcome = follow.until_it_ends(&mut session, &mut live, &is_stopped)?;
+    let outcome = follow.until_it_ends(&mut session, &mut live, &signals)?;
     let receipt = Receipt::new(Story {
         request: &request,
         machine: &machine,
@@ -245,19 +247,43 @@ fn limits(args: &Args, duration: Option<Duration>, is_file: bool) -> Limits {
     }
 }
 
-/// Set by the first Ctrl-C or SIGTERM; the second one ends the program at once.
-fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
-    let is_stopped = Arc::new(AtomicBool::new(false));
-    let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
-    // A terminal that closes ends a capture as Ctrl-C does; nohup means that it shall go on.
-    if !agent::is_hangup_ignored() {
-        signals.push(signal_hook::consts::SIGHUP);
+/// Ctrl-C, SIGTERM and the hang-up: they end the program before and long after the capture, and the capture
+/// in between.
+struct Signals {
+    has_come: Arc<AtomicBool>,
+    is_deadly: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// From now on a signal is ours to judge; it still ends the program.
+    fn take() -> std::io::Result<Self> {
+        let has_come = Arc::new(AtomicBool::new(false));
+        let is_deadly = Arc::new(AtomicBool::new(true));
+        let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+        // A terminal that closes ends a capture as Ctrl-C does; nohup means that it shall go on.
+        if !agent::is_hangup_ignored() {
+            signals.push(signal_hook::consts::SIGHUP);
+        }
+        for signal in signals {
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_deadly))?;
+            signal_hook::flag::register(signal, Arc::clone(&has_come))?;
+        }
+        Ok(Self { has_come, is_deadly })
     }
-    for signal in signals {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_stopped))?;
-        signal_hook::flag::register(signal, Arc::clone(&is_stopped))?;
+
+    /// The next signal asks for the end, and for the receipt.
+    fn keep_alive(&self) {
+        self.is_deadly.store(false, Ordering::Relaxed);
     }
-    Ok(is_stopped)
+
+    /// The next signal comes from somebody who waits no longer.
+    fn give_up(&self) {
+        self.is_deadly.store(true, Ordering::Relaxed);
+    }
+
+    fn have_come(&self) -> bool {
+        self.has_come.load(Ordering::Relaxed)
+    }
 }
 
 /// A capture while it runs: what changes is said, written into the file and kept for the receipt.
@@ -273,13 +299,18 @@ impl Follow<'_> {
         &mut self,
         session: &mut Session,
         live: &mut LiveSite,
-        is_stopped: &AtomicBool,
+        signals: &Signals,
     ) -> anyhow::Result<Outcome> {
-        let mut is_stopping = false;
+        let mut stopped_at: Option<Instant> = None;
         loop {
-            if is_stopped.load(Ordering::Relaxed) && !is_stopping {
-                is_stopping = true;
-                session.stop()?;
+            match stopped_at {
+                None if signals.have_come() => {
+                    stopped_at = Some(Instant::now());
+                    session.stop()?;
+                }
+                // timeout(1) and some shells send the signal twice in a row.
+                Some(at) if at.elapsed() > PATIENCE => signals.give_up(),
+                _ => {}
             }
             match session.next(LOOK_EVERY)? {
                 Some(Event::Progress(progress)) => self.said.progress(progress),
@@ -362,6 +393,9 @@ fn comment(machine: &Machine, host: &str, point: &Point, filter: Option<&Filter>
 
 /// How long one source of the inventory may take.
 const READ_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long after the first signal another one means the same.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often it is looked for signals and for changes of the site.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
