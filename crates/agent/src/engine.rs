@@ -372,7 +372,7 @@ fn now() -> Timestamp {
 const GRACE: Duration = Duration::from_millis(60);
 /// On a wire that others use, the VM's name there may become somebody else's: the news of it is
 /// here within this time.
-const HOLD: Duration = Duration::from_millis(100);
+const HOLD: Duration = Duration::from_millis(150);
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// How long a slow reader of a pipe is given before it is looked at again.
