@@ -7,6 +7,7 @@ import collections
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -50,7 +51,8 @@ def chapters(*functions):
 
     Words on the command line choose among them by name.
     """
-    os.makedirs(WORK, exist_ok=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    os.makedirs(WORK)
     os.environ["OVERTAP_STATE_DIR"] = os.path.join(LAB_DIR, "state")
     chosen = sys.argv[1:]
     for function in functions:

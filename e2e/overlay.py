@@ -12,6 +12,8 @@ import time
 from harness import *
 
 WEB = mac("52:54:00:00:07:0a")
+# Captures of two_tenants, for those who come after it.
+PATHS = {}
 MAIL, APP = mac("52:54:00:00:14:0e"), mac("52:54:00:00:65:11")
 
 
@@ -143,6 +145,7 @@ def two_tenants():
         equal(f"{name}: datagrams {marker.decode()} to port {port}", udp(name.split()[0], file[name], marker, port), count)
 
     directions(file, own)
+    PATHS.update((name, capture.path) for name, capture in file.items() if name in ("web tap", "web uplink", "web-b uplink", "mail uplink", "legacy uplink"))
     for name in ("web tap", "web uplink", "web stripped", "mail uplink", "legacy uplink"):
         equal(f"{name}: tshark, capinfos and tcpdump read it without a word", complaints(file[name].path), [])
         equal(f"{name}: tshark counts as the receipt does", len(tshark(file[name].path, fields=["frame.number"])), receipts[name]["total"]["written"])
@@ -186,6 +189,100 @@ def directions(file, own):
     by_tshark = tshark(file["web tap"].path, fields=["eth.src", "frame.packet_flags_direction"])
     wanted = [[source, "0x00000002" if source == "52:54:00:00:07:0a" else "0x00000001"] for source, _ in by_tshark]
     equal("web tap: tshark shows the same directions", [[s, f"0x{int(d, 0):08x}"] for s, d in by_tshark], wanted)
+
+
+def decoded():
+    """decode sees in the captures of two_tenants what tshark sees in them."""
+    for name, path in sorted(PATHS.items()):
+        done = overtap("hv-1", "decode", path, "--output", "tsv")
+        head, *rows = [line.split("\t") for line in done.stdout.splitlines()]
+        rows = [dict(zip(head, row)) for row in rows]
+        equal(f"decode {name}: exit status, and nothing is wrong", (done.returncode, done.stderr), (0, ""))
+        shown = tshark(path, "-E", "occurrence=a", "-E", "aggregator=|",
+                       fields=["eth.src", "ip.src", "ip.dst", "vlan.id", "vxlan.vni", "geneve.vni", "ipv6.src", "ipv6.dst"])
+        first, last = lambda text: text.split("|")[0], lambda text: text.split("|")[-1]
+        differ = []
+        for row, (source, ip_source, ip_target, vlan, vxlan, geneve, source_6, target_6) in zip(rows, shown):
+            is_inner_ip = row["ip_in_inner_frame"] == "1"
+            wanted = [first(source), last(source), first(ip_source or source_6),
+                      last(source_6 or ip_source) if is_inner_ip else "", last(target_6 or ip_target) if is_inner_ip else ""]
+            got = [row["outer_eth_src"], row["inner_eth_src"], row["outer_ip_src"], *([row["inner_ip_src"], row["inner_ip_dst"]] if is_inner_ip else ["", ""])]
+            tunnels = f"vxlan.vni={vxlan}" if vxlan else f"geneve.vni={int(geneve, 0)}" if geneve else ""
+            if wanted != got or not row["tunnel_ids"].startswith(tunnels) or bool(tunnels) != bool(row["tunnel_ids"]) or not row["vlans"].startswith(vlan):
+                differ.append((wanted, got, tunnels, row["tunnel_ids"], vlan, row["vlans"]))
+        check(f"decode {name}: addresses, VLANs and tunnels of every packet are those tshark shows", not differ and len(rows) == len(shown) > 0,
+              f"{len(rows)} and {len(shown)} rows, {len(differ)} differ: {differ[:2]}")
+    text = overtap("hv-1", "decode", PATHS["web uplink"]).stdout.splitlines()
+    rows = [json.loads(line) for line in overtap("hv-1", "decode", PATHS["web uplink"], "--output", "json").stdout.splitlines()]
+    equal("decode: text and JSON have a line for each packet", {len(text), len(rows)}, {len(Capture(PATHS["web uplink"]).packets)})
+
+
+def same_everywhere():
+    """An expression selects the same packets at the tap, at the uplink and without the tunnel."""
+    small = ("--buffer", "4MiB")
+    expressions = ("udp port 5001", "not udp", "src host 10.0.7.10 and less 200", "udp dst port 5002 or icmp")
+    runs = {(e, p): Overtap("hv-1", "web", *words, e, *small) for e in expressions for p, words in (
+        ("tap", ("--point", "tap")), ("uplink", ("--point", "uplink")), ("stripped", ("--point", "uplink", "--strip")))}
+    runs["outer"] = Overtap("hv-1", "web", "--point", "uplink", "outer (udp port 4789) and udp port 5001", *small)
+    runs["vni"] = Overtap("hv-1", "web", "--point", "uplink", "vni 100 and udp port 5001", *small)
+    runs["other vni"] = Overtap("hv-1", "web", "--point", "uplink", "vni 200", *small)
+    runs["cut"] = Overtap("hv-1", "web", "--point", "uplink", "--strip", "-s", "50", "udp port 5001", *small)
+    streams = [Traffic("web", "db", "--udp", "200pps", "--count", "100"), Traffic("db", "web", "--udp", "200pps", "--count", "80", "--port", "5002", "--size", "400"),
+               Traffic("web-b", "db-b", "--udp", "200pps", "--count", "100")]
+    for stream in streams:
+        stream.wait()
+    files = {key: run_.finish() for key, run_ in runs.items()}
+    for key, (status, receipt, file) in files.items():
+        check(f"{key}: adds up, nothing lost", status == 0 and adds_up(receipt) and receipt["total"]["written"] == len(file.packets), f"{status} {receipt['total']}")
+    own = lambda frames: of(frames, lambda frame: WEB in (frame[:6], frame[6:12]) and frame[12:14] == b"\x08\x00")
+    for e in expressions:
+        tap, stripped = own(files[e, "tap"][2].frames()), own(files[e, "stripped"][2].frames())
+        same_frames(f"'{e}': the same at the tap and at the uplink, stripped", stripped, tap)
+        same_frames(f"'{e}': the same at the tap and at the uplink as it is", own(bare(files[e, "uplink"][2].frames())[100]), tap)
+    equal("'udp port 5001' selects the 100 datagrams", len(files["udp port 5001", "uplink"][2].packets), 100)
+    equal("'outer (...)' looks at the underlay", len(files["outer"][2].packets), 100)
+    equal("'vni 100' is a predicate", len(files["vni"][2].packets), 100)
+    equal("'vni 200' selects nothing of this VM", len(files["other vni"][2].packets), 0)
+    cut = files["cut"][2].packets
+    check("--strip and -s 50: 50 bytes of the inner frame, its own length told", len(cut) == 100 and all(len(p.data) == 50 and p.wire_len == 106 and WEB in (p.data[:6], p.data[6:12]) for p in cut),
+          [(len(p.data), p.wire_len) for p in cut[:2]])
+
+
+def trunk():
+    """A VM on a trunk port: its tags as sent, priority kept, and only its own frames at the uplink."""
+    hv = lambda *words: started("hv-1", *words)
+    address, printer = "52:54:00:00:bb:01", "02:00:c0:a8:14:64"
+    hv("ip", "netns", "add", "trunky")
+    hv("ip", "link", "add", "tap-trunky", "type", "veth", "peer", "name", "eth0", "address", address, "netns", "trunky")
+    hv("ip", "netns", "exec", "trunky", "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    hv("ip", "link", "set", "tap-trunky", "up")
+    hv("ip", "-n", "trunky", "link", "set", "eth0", "up")
+    hv("ethtool", "-K", "tap-trunky", "tx", "off")
+    hv("ovs-vsctl", "add-port", "br-int", "tap-trunky", "trunks=20,30")
+    found = until(lambda: [m for m in find("hv-1", "trunky")["machines"] if m["vnics"] and m["vnics"][0]["attachment"]], 2)[0]
+    place = found["vnics"][0]["attachment"]
+    equal("trunk: find knows both VLANs", sorted({n["vlan"] for n in place["networks"]} & {20, 30}), [20, 30])
+    frames = [udp_frame(address, printer, "192.168.20.50", "192.168.20.100", b"acme:%08d" % n, tags=bytes.fromhex(tag))
+              for n, tag in enumerate(("81000014", "8100a014", "8100e014", "8100001e"), 1) for _ in range(5)]
+    alien = [udp_frame(address, printer, "192.168.20.50", "192.168.20.100", b"acme:none", tags=bytes.fromhex("81000063"))] * 5
+    small = ("--buffer", "4MiB")
+    tap, uplink = Overtap("hv-1", "trunky", "--point", "tap", *small), Overtap("hv-1", "trunky", "--point", "uplink", *small)
+    wires = [Tcpdump("hv-1", "up0"), Tcpdump("hv-1", "up1")]
+    noise = Traffic("mail", "printer", "--udp", "100pps", "--count", "60")
+    send_frames([*enter("hv-1"), "nsenter", "--net=/run/netns/trunky"], "eth0", frames + alien, 0.002)
+    noise.wait()
+    status, receipt, file = tap.finish()
+    honest("trunk, tap", status, receipt, file)
+    same_frames("trunk: the tap's file holds the frames as sent", of(file.frames(), lambda f: f[6:12] == mac(address)), collections.Counter(frames + alien))
+    status, receipt, file = uplink.finish()
+    honest("trunk, uplink", status, receipt, file)
+    wire = sum((judge.finish().frames() for judge in wires), collections.Counter())
+    left = of(wire, lambda f: f[6:12] == mac(address))
+    check("trunk: the lab carries its frames", left.total() == 20, left.total())
+    same_frames("trunk: the uplink's file holds what left, tags and priorities as on the wire", of(file.frames(), lambda f: f[6:12] == mac(address)), left)
+    check("trunk: nothing of its neighbour in the same VLAN", not [p for p in file.packets if MAIL in (p.data[:6], p.data[6:12]) and not p.data[0] & 1], len(file.packets))
+    hv("ovs-vsctl", "del-port", "tap-trunky")
+    hv("ip", "netns", "del", "trunky")
 
 
 # --- find -------------------------------------------------------------------------------------
@@ -324,8 +421,17 @@ def changes_watched():
     equal("... and find knows its port and network", way("hv-1", "fresh"), ("tap-fresh", "br-int", [(100, 100)]))
     noted = time.time()
     time.sleep(0.05)
+    capture = Overtap("hv-1", "fresh", "--point", "uplink", "--buffer", "4MiB")
     watch.after("a VLAN tag changed in OVSDB", lambda: hv("ovs-vsctl", "set", "Port", "tap-fresh", "tag=200"), is_of("fresh", "way-out"))
     equal("... and find knows the new network", way("hv-1", "fresh")[2], [(200, 200)])
+    check("... and a capture at the uplink follows it and says so", until(lambda: "in GENEVE 200 now" in capture.err(), 1), capture.err())
+    shout = ("import socket\ns = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\ns.bind(('eth0', 0))\n"
+             "for _ in range(5): s.send(bytes.fromhex('ffffffffffff52540000aa0188b5') + b'after the change' * 3)")
+    hv("ip", "netns", "exec", "fresh", "python3", "-c", shout)
+    time.sleep(0.3)
+    status, receipt, file = capture.finish()
+    equal("... and holds what the machine sends in the new network", len(file.holding(b"after the change")), 5)
+    check("... also in its receipt and file", "VNI 200" in str(receipt["events"]) and "VNI 200" in str(file.comments), receipt["events"])
     past = find("hv-1", "--at", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(noted)) + f".{int(noted % 1 * 1000):03d}Z", "fresh")
     known = past["machines"][0]
     machine = known.get("machine") or known.get("before")
@@ -334,7 +440,7 @@ def changes_watched():
     watch.after("a port taken from its vSwitch", lambda: hv("ovs-vsctl", "del-port", "tap-fresh"), is_of("fresh", "moved", "detached", "way-out"))
 
     def rename():
-        hv("sh", "-c", "ip netns exec fresh sleep 5 >/dev/null 2>&1 & sleep 0.1; ip netns attach newname $! && ip netns del fresh")
+        hv("sh", "-c", "ip netns exec fresh sleep 5 >/dev/null 2>&1 & sleep 0.1; ip netns attach newname $! && ip netns del fresh; kill $!")
 
     watch.after("a namespace that is renamed", rename, lambda line: line["name"] == "newname" and line["change"] in ("renamed", "appeared"))
     equal("... and find knows it by the new name", names("hv-1", "52:54:00:00:aa:01"), ["newname"])
@@ -418,4 +524,4 @@ def migration():
 
 
 if __name__ == "__main__":
-    chapters(everything_found, found_by, two_tenants, changes_watched, guests_watched, migration)
+    chapters(everything_found, found_by, two_tenants, decoded, same_everywhere, trunk, changes_watched, guests_watched, migration)

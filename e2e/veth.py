@@ -138,7 +138,7 @@ def killed():
 
 def signals():
     """SIGTERM, SIGINT and SIGHUP end a capture; without traffic, and at once."""
-    for number, name in ((signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM")):
+    for number, name in ((signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")):
         capture = Overtap(HOST, "box", *SMALL)
         began = time.monotonic()
         status, receipt, file = *[capture.stop(number)], capture.receipt(), Capture(capture.file)
@@ -147,6 +147,24 @@ def signals():
         honest(f"{name} on a quiet interface", status, receipt, file)
         check(f"{name}: an empty file has its interface and its statistics", len(file.interfaces) == 1 and len(file.statistics) == 1)
         equal(f"{name}: everybody reads an empty file", complaints(file.path), [])
+
+
+def hang_up():
+    """A terminal that closes: everything of it gets SIGHUP; with nohup a capture goes on."""
+    capture = Overtap(HOST, "box", *SMALL)
+    send(20)
+    engine = capture.engine()
+    os.kill(engine, signal.SIGHUP)
+    capture.send(signal.SIGHUP)
+    honest("terminal closed", capture.wait(), capture.receipt(), Capture(capture.file))
+    equal("terminal closed: every packet is there", len(numbers(Capture(capture.file))), 20)
+    capture = Overtap(HOST, "box", *SMALL, prefix=[*enter(HOST), "nohup"])
+    engine = capture.engine()
+    os.kill(engine, signal.SIGHUP)
+    capture.send(signal.SIGHUP)
+    send(20)
+    check("nohup: the capture goes on", capture.is_running(), capture.err())
+    honest("nohup", *capture.finish())
 
 
 # --- the interface changes --------------------------------------------------------------------
@@ -197,6 +215,47 @@ def interface_renamed():
     found = find(HOST, "box")["machines"][0]["vnics"][0]["attachment"]["device"]
     equal("interface renamed: find knows the new name", found, "tap-new")
     started(HOST, "ip", "link", "set", "tap-new", "name", "tap-box")
+
+
+def handed_over():
+    """The port goes to another machine in mid-capture: nothing of that one is taken."""
+    for name in ("first", "second"):
+        started(HOST, "ip", "netns", "add", name)
+    started(HOST, "ip", "link", "add", "tap-both", "type", "veth", "peer", "name", "eth0", "address", BOX, "netns", "first")
+    started(HOST, "ip", "link", "set", "tap-both", "up")
+    started(HOST, "ip", "-n", "first", "link", "set", "eth0", "up")
+    capture = Overtap(HOST, "first", *SMALL)
+    send(50, prefix=[*enter(HOST), "nsenter", "--net=/run/netns/first"])
+    started(HOST, "ip", "-n", "first", "link", "set", "eth0", "netns", "second")
+    started(HOST, "ip", "-n", "second", "link", "set", "eth0", "up")
+    check("port handed over: told within a second", until(lambda: "belongs to second" in capture.err() or not capture.is_running(), 1.2), capture.err())
+    send(50, marker="second:", prefix=[*enter(HOST), "nsenter", "--net=/run/netns/second"])
+    status = capture.stop()
+    receipt, file = capture.receipt(), Capture(capture.file)
+    equal("port handed over: what came before is there", numbers(file), list(range(1, 51)))
+    equal("port handed over: nothing of the new owner", len(file.holding(b"second:")), 0)
+    check("port handed over: it is counted as another's", adds_up(receipt) and (receipt["total"]["other_tenant"] >= 50 or "vanished" in receipt["end"]), receipt)
+    check("port handed over: the file says so", any("second" in text for text in file.comments), file.comments)
+    for name in ("first", "second"):
+        started(HOST, "ip", "netns", "del", name)
+
+
+def machine_renamed():
+    """The machine gets another name in mid-capture."""
+    started(HOST, "ip", "netns", "add", "old")
+    started(HOST, "ip", "link", "add", "tap-old", "type", "veth", "peer", "name", "eth0", "address", BOX, "netns", "old")
+    started(HOST, "ip", "link", "set", "tap-old", "up")
+    started(HOST, "ip", "-n", "old", "link", "set", "eth0", "up")
+    capture = Overtap(HOST, "old", *SMALL)
+    send(50, prefix=[*enter(HOST), "nsenter", "--net=/run/netns/old"])
+    started(HOST, "sh", "-c", "ip netns exec old sleep 5 >/dev/null 2>&1 & sleep 0.1; ip netns attach new $! && ip netns del old; kill $!")
+    check("machine renamed: told within a second", until(lambda: "was renamed to new" in capture.err(), 1.2), capture.err())
+    send(50, prefix=[*enter(HOST), "nsenter", "--net=/run/netns/new"])
+    status, receipt, file = capture.finish()
+    honest("machine renamed", status, receipt, file)
+    equal("machine renamed: nothing is missing", numbers(file), [*range(1, 51)] * 2)
+    check("machine renamed: receipt and file tell it", any("renamed" in event for event in receipt["events"]) and any("renamed" in text for text in file.comments), receipt["events"])
+    started(HOST, "ip", "netns", "del", "new")
 
 
 # --- the disk ---------------------------------------------------------------------------------
@@ -586,6 +645,52 @@ def checksums():
     equal("checksums made by the VM are not", [p.flags & 1 << 9 for p in file.packets], [0] * 20)
 
 
+def super_frames():
+    """Frames of up to 64 KiB, as a real tap carries them, are whole."""
+    serve = "import socket; s = socket.create_server(('10.1.1.2', 5009)); print(1, flush=True); c = s.accept()[0]; n = 0\nwhile d := c.recv(1 << 20): n += len(d)\nprint(n)"
+    write = "import socket; s = socket.create_connection(('10.1.1.2', 5009)); s.sendall(b'acme:' * 800000)"
+    for command in (["ip", "neigh", "del", "10.1.1.2", "dev", "eth0"], ["ethtool", "-K", "eth0", "tx", "on", "tso", "on", "gso", "on"]):
+        run(None, *command, prefix=IN_BOX)
+    started(HOST, "ethtool", "-K", "tap-box", "tx", "on", "tso", "on", "gso", "on")
+    started(HOST, "ip", "addr", "add", "10.1.1.2/24", "dev", "tap-box")
+    server = Process(HOST, sys.executable, "-c", serve)
+    until(lambda: server.out())
+    judge, capture = Tcpdump(HOST, "tap-box"), Overtap(HOST, "box")
+    run(None, sys.executable, "-c", write, prefix=IN_BOX)
+    equal("super-frames: the stream arrived", (server.wait(), server.out().split()[-1]), (0, "4000000"))
+    status, receipt, file = capture.finish()
+    honest("super-frames", status, receipt, file)
+    same_frames("super-frames: the same as tcpdump", file.frames(), judge.finish().frames())
+    check("super-frames: there were some", max(len(p.data) for p in file.packets) > 20000, max(len(p.data) for p in file.packets))
+    equal("super-frames: everybody reads the file", complaints(file.path), [])
+    started(HOST, "ip", "addr", "del", "10.1.1.2/24", "dev", "tap-box")
+
+
+def decoded():
+    """decode reads what capture has written, and says why it cannot read something."""
+    capture = Overtap(HOST, "box", "udp", *SMALL)
+    send(30)
+    capture.finish()
+    done = overtap(HOST, "decode", capture.file, "--output", "tsv")
+    head, *rows = [line.split("\t") for line in done.stdout.splitlines()]
+    equal("decode: a row for each packet", (done.returncode, len(rows)), (0, 30))
+    row = dict(zip(head, rows[0]))
+    equal("decode: addresses and ports", [row[key] for key in ("outer_ip_src", "inner_ip_dst", "inner_l4", "inner_dport", "stack")],
+          ["10.1.1.1", "10.1.1.2", "udp", "5001", "eth>ip>udp"])
+    done = overtap(HOST, "decode", f"{WORK}/nothing.pcapng")
+    check("decode: a file that is not there is one sentence", done.returncode == 1 and done.stderr.count("No such file") == 1, done.stderr)
+    with open(f"{WORK}/garbage.pcapng", "wb") as file:
+        file.write(b"this is no capture at all, but long enough to be one")
+    done = overtap(HOST, "decode", f"{WORK}/garbage.pcapng")
+    check("decode: garbage is one sentence", done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr)
+    with open(capture.file, "rb") as file:
+        data = file.read()
+    with open(f"{WORK}/cut.pcapng", "wb") as file:
+        file.write(data[:len(data) // 2])
+    done = overtap(HOST, "decode", f"{WORK}/cut.pcapng")
+    check("decode: a cut file gives what is in it, and says that it is cut", 5 < len(done.stdout.splitlines()) < 30 and done.stderr, done.stderr)
+
+
 def sandbox():
     """The process that reads packets has no rights."""
     before = packet_sockets(HOST)
@@ -603,6 +708,6 @@ def sandbox():
 
 if __name__ == "__main__":
     chapters(
-        set_up, killed, signals, interface_deleted, interface_down, interface_renamed, disk_full, sentences, rights,
-        limits, rings, pipes, filters, drops, flood, tags, the_file, checksums, sandbox,
+        set_up, killed, signals, hang_up, interface_deleted, interface_down, interface_renamed, handed_over, machine_renamed, disk_full, sentences, rights,
+        limits, rings, pipes, filters, drops, flood, tags, the_file, checksums, super_frames, decoded, sandbox,
     )

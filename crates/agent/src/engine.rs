@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use capture::{Condition, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use select::bpf::{TagPlace, prefilter};
 use select::{Filter, Guard, Ownership};
 use wire::{PointId, Timestamp, TunnelPorts};
 
@@ -26,9 +27,10 @@ use crate::sandbox::Sandbox;
 /// Only of the line itself; whatever else goes wrong is reported through it.
 pub fn run_engine(control: OwnedFd) -> io::Result<()> {
     let mut channel = Channel::new(control);
-    // Ctrl-C reaches every process of the terminal; the session decides what it means.
+    // Ctrl-C and a hang-up reach every process of the terminal; the session decides what they mean.
     let is_terminated = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())?;
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default())?;
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&is_terminated))?;
 
     let Some(received) = channel.receive::<Order>()? else { return Ok(()) };
@@ -45,11 +47,26 @@ pub fn run_engine(control: OwnedFd) -> io::Result<()> {
     }
 }
 
+/// Whether whoever started us wants us to outlive the terminal.
+pub fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    is_ignored_in(&status, signal_hook::consts::SIGHUP)
+}
+
+/// `SigIgn:` is a mask in hexadecimal; signal N is bit N - 1 (proc(5)).
+fn is_ignored_in(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 struct Engine {
     pipeline: Pipeline,
     sink: OutputSink,
     rings: Vec<Ring>,
     merge: Merge,
+    /// For each ring, how much of a packet the kernel keeps.
+    kept: Vec<u32>,
     /// For each ring, whether its interface still exists.
     is_attached: Vec<bool>,
     /// Points whose sockets have not come yet.
@@ -82,6 +99,7 @@ impl Engine {
             sink,
             rings: Vec::new(),
             merge: Merge { grace: GRACE, hold: if is_shared { HOLD } else { Duration::ZERO } },
+            kept: Vec::new(),
             is_attached: Vec::new(),
             awaited: job.points.clone().into_iter(),
             is_terminated,
@@ -232,12 +250,7 @@ impl Engine {
                     let _ = channel.send(&News::Failed { message }, None);
                 }
             }
-            Order::Disown { point, at } => {
-                self.pipeline.disown(point as usize, Timestamp::from_nanos(at));
-            }
-            Order::Own { point, at, ownership } => {
-                self.pipeline.own(point as usize, Timestamp::from_nanos(at), &ownership);
-            }
+            Order::Own { point, ownership, at } => self.own(point as usize, &ownership, at),
             Order::Comment(text) => self.sink.comment(&text),
             Order::Stop => return Some(End::Asked),
         }
@@ -250,9 +263,22 @@ impl Engine {
         let number = u32::try_from(self.rings.len()).map_err(io::Error::other)?;
         self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
         self.is_attached.push(true);
+        self.kept.push(point.kept);
         let guard = Guard::new(&point.ownership);
-        self.pipeline.add_point(PointRules::new(guard));
+        self.pipeline.add_point(PointRules { guard, later: None });
         Ok(())
+    }
+
+    /// Takes other packets of a point from a time on. The kernel's program follows at once; what it
+    /// has let in before is judged here, by its time.
+    fn own(&mut self, number: usize, ownership: &Ownership, at: Timestamp) {
+        self.pipeline.own(number, ownership, at);
+        let kept = self.kept.get(number).copied().unwrap_or_default();
+        let program = prefilter(ownership, None, kept, TagPlace::MetadataOrBytes);
+        let Some(ring) = self.rings.get_mut(number).filter(|_| !program.is_empty()) else { return };
+        if let Err(error) = ring.refilter(&program) {
+            self.sink.comment(&format!("the kernel kept its old filter: {error}"));
+        }
     }
 
     /// Finds the interfaces behind errors. Those that are down stay; those that are gone are left.
@@ -346,7 +372,7 @@ fn now() -> Timestamp {
 const GRACE: Duration = Duration::from_millis(60);
 /// On a wire that others use, the VM's name there may become somebody else's: the news of it is
 /// here within this time.
-const HOLD: Duration = Duration::from_millis(100);
+const HOLD: Duration = Duration::from_millis(150);
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// How long a slow reader of a pipe is given before it is looked at again.
@@ -356,3 +382,17 @@ const IDLE: Duration = Duration::from_secs(1);
 const DRAIN_AT_MOST: Duration = Duration::from_secs(2);
 /// Packets between two looks at clock and orders: about a millisecond of work.
 const BATCH: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored_in(status, 1));
+        assert!(!is_ignored_in(status, 2));
+        assert!(is_ignored_in(status, 13));
+        assert!(!is_ignored_in("", 1));
+    }
+}

@@ -1,18 +1,31 @@
-//! Runs capture sessions on one host: opens points, drives the engine, keeps the receipt.
+//! Runs capture sessions on one host: chooses and opens points, drives the engine, follows what
+//! changes around the VM, makes the receipt.
 //!
 //! Two processes. The [`Session`] knows the site and holds the rights, but never sees a packet.
 //! The engine ([`run_engine`]) sees packets, and has no rights left when the first one comes.
 
 mod channel;
+mod defaults;
 mod engine;
+#[cfg(test)]
+mod fixture;
+mod following;
+mod names;
 mod orders;
 mod output;
+mod own_counts;
+mod place;
 mod receipt;
 mod sandbox;
 mod session;
 
-pub use engine::run_engine;
+pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
+pub use engine::{is_hangup_ignored, run_engine};
+pub use following::{Changes, Following};
+pub use names::{ip_names, mac_names};
 pub use orders::{End, FileReport, Outcome, Output, Progress, Rotation};
-pub use receipt::{InterfaceReceipt, Receipt};
+pub use own_counts::OwnCounts;
+pub use place::{NoPoint, Place};
+pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets};
 pub use sandbox::Sandbox;
 pub use session::{ENGINE_WORD, Event, Request, Session, SessionError};

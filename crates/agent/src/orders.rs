@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use capture::{RingSize, Side};
 use pipeline::{Ledger, Limit, Limits};
-use select::Ownership;
 use serde::{Deserialize, Serialize};
 
 use crate::Sandbox;
@@ -16,21 +15,14 @@ pub(crate) enum Order {
     Start(Box<Job>),
     /// The packet socket of the job's next point comes with this message: read it from now on.
     AddSocket,
-    /// From this time on (nanoseconds since 1970) what this point shows is somebody else's.
-    Disown {
-        /// Number of the point.
-        point: u32,
-        /// The time.
-        at: u64,
-    },
-    /// From this time on (nanoseconds since 1970) this is what is the VM's at this point.
+    /// From this time on other packets of a point are the VM's.
     Own {
         /// Number of the point.
         point: u32,
+        /// Which packets.
+        ownership: select::Ownership,
         /// The time.
-        at: u64,
-        /// What is its.
-        ownership: Ownership,
+        at: wire::Timestamp,
     },
     /// Something a reader of the file must know.
     Comment(String),
@@ -135,6 +127,8 @@ pub(crate) struct PointOrder {
     pub(crate) side: Side,
     /// The ring of the socket that comes with it.
     pub(crate) ring: RingSize,
+    /// Most bytes of a packet that the kernel keeps.
+    pub(crate) kept: u32,
 }
 
 /// How a capture goes, since its beginning.
@@ -195,6 +189,13 @@ pub enum End {
     DiskReserve,
     /// The output failed; what was written before is complete.
     OutputFailed(String),
+}
+
+impl End {
+    /// Whether it ended because it could not go on.
+    pub const fn is_failure(&self) -> bool {
+        matches!(self, Self::OutputFailed(_) | Self::InterfacesGone | Self::DiskReserve)
+    }
 }
 
 impl std::fmt::Display for End {

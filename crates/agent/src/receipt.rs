@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use inventory::Machine;
+use jiff::Timestamp;
 use pipeline::Ledger;
+use plan::Interface;
+use select::Ownership;
 use serde::Serialize;
 
-use crate::orders::{End, FileReport};
+use crate::orders::{FileReport, Outcome};
 use crate::sandbox::Sandbox;
+use crate::session::Request;
 
 /// What a capture did, for people (its text) and programs (its JSON).
 #[derive(Debug, Clone, Serialize)]
@@ -70,15 +75,86 @@ pub struct InterfaceReceipt {
     pub ledger: Ledger,
 }
 
+/// All that a receipt is made of.
+#[derive(Debug)]
+pub struct Story<'a> {
+    /// What was asked for.
+    pub request: &'a Request<'a>,
+    /// The VM as it was when the capture began.
+    pub machine: &'a Machine,
+    /// The host.
+    pub host: &'a str,
+    /// When the capture began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How it went.
+    pub outcome: &'a Outcome,
+    /// Packets each interface itself has counted meanwhile; see [`crate::OwnCounts`].
+    pub interface_packets: Vec<Option<u64>>,
+    /// What happened meanwhile, one sentence each.
+    pub events: Vec<String>,
+    /// The fences around the engine.
+    pub sandbox: Sandbox,
+}
+
 impl Receipt {
+    /// Makes the receipt of a capture that has ended.
+    pub fn new(story: Story<'_>) -> Self {
+        let Story { request, machine, outcome, began, ended, .. } = story;
+        let total = outcome.ledgers.iter().fold(Ledger::default(), Ledger::plus);
+        let interfaces = request
+            .point
+            .interfaces
+            .iter()
+            .zip(&outcome.ledgers)
+            .zip(&story.interface_packets)
+            .map(|((interface, ledger), packets)| {
+                InterfaceReceipt::new(interface, *ledger, *packets)
+            })
+            .collect();
+        Self {
+            overtap: env!("CARGO_PKG_VERSION"),
+            vm: machine.name.clone(),
+            vm_id: machine.id.to_string(),
+            host: story.host.to_owned(),
+            point: request.point.kind.to_string(),
+            filter: request.filter.map(|(_, filter)| filter.to_string()),
+            snaplen: request.snaplen,
+            began: began.to_string(),
+            ended: ended.to_string(),
+            seconds: ended.duration_since(began).as_secs_f64(),
+            end: outcome.end.to_string(),
+            interfaces,
+            unaccounted: outcome.ledgers.iter().map(Ledger::unread).sum(),
+            lost: total.lost(),
+            total,
+            out_of_order: outcome.out_of_order,
+            files: outcome.files.clone(),
+            deleted_files: outcome.deleted_files,
+            events: story.events,
+            sandbox: story.sandbox,
+        }
+    }
+
     /// Whether everything that was asked for is in the file.
     pub const fn is_complete(&self) -> bool {
         self.lost == 0
     }
+}
 
-    /// Whether the capture ended because the output gave up.
-    pub const fn has_failed(end: &End) -> bool {
-        matches!(end, End::OutputFailed(_) | End::InterfacesGone | End::DiskReserve)
+impl InterfaceReceipt {
+    fn new(interface: &Interface, ledger: Ledger, interface_packets: Option<u64>) -> Self {
+        let is_filtered = matches!(interface.ownership, Ownership::Shared(_));
+        Self {
+            label: interface.label.clone(),
+            interface: interface.name.clone(),
+            interface_packets,
+            passed_over: interface_packets
+                .filter(|_| is_filtered)
+                .map(|packets| packets.saturating_sub(ledger.received)),
+            ledger,
+        }
     }
 }
 
@@ -140,15 +216,12 @@ impl Receipt {
     fn write_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for interface in &self.interfaces {
             if let Some(packets) = interface.interface_packets {
-                write!(f, "  {} itself counted {}", interface.interface, grouped(packets))?;
+                let (name, packets) = (&interface.interface, grouped(packets));
+                write!(f, "  {name} itself counted {packets}, a moment before and after included")?;
                 match interface.passed_over {
                     Some(0) | None => writeln!(f)?,
                     Some(over) => {
-                        writeln!(
-                            f,
-                            ", of which the kernel's filter passed over {}",
-                            grouped(over)
-                        )?;
+                        writeln!(f, "; the kernel's filter passed over {}", grouped(over))?;
                     }
                 }
             }
@@ -157,16 +230,15 @@ impl Receipt {
             writeln!(f, "  {event}")?;
         }
         if self.out_of_order > 0 {
-            writeln!(f, "  {} packets are out of the order of time", grouped(self.out_of_order))?;
+            writeln!(f, "  out of the order of time: {}", packets(self.out_of_order))?;
         }
         for file in &self.files {
-            writeln!(
-                f,
-                "  {}: {} packets, {} bytes",
-                file.path.display(),
-                grouped(file.packets),
-                grouped(file.bytes)
-            )?;
+            let name = match file.path.to_str() {
+                Some("-") => "standard output".into(),
+                _ => file.path.to_string_lossy(),
+            };
+            let (packets, bytes) = (packets(file.packets), grouped(file.bytes));
+            writeln!(f, "  {name}: {packets}, {bytes} bytes")?;
         }
         if self.deleted_files > 0 {
             writeln!(f, "  {} older files of the ring were deleted", self.deleted_files)?;
@@ -210,8 +282,13 @@ const ROWS: [Row; 9] = [
 const COLUMN_WIDTH: usize = 13;
 const MOST_COLUMNS: usize = 4;
 
+/// `1 packet`, `2 000 packets`.
+pub fn packets(count: u64) -> String {
+    format!("{} packet{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
 /// A number with its thousands apart.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (position, digit) in digits.chars().enumerate() {
@@ -225,13 +302,51 @@ fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use plan::PointKind;
+
     use super::*;
+    use crate::fixture::{machine, point, request};
 
     #[test]
     fn thousands_stand_apart() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1 234 567");
+    }
+
+    #[test]
+    fn only_where_the_kernel_filters_it_passes_packets_over() {
+        let machine = machine("web", "vnet3", 3);
+        let mut point = point(PointKind::Uplink, &["up0", "up1", "up2"]);
+        for interface in point.interfaces.iter_mut().skip(1) {
+            interface.ownership = Ownership::Shared(Vec::new());
+        }
+        let written = |count| Ledger { received: count, written: count, ..Ledger::default() };
+        let outcome = Outcome {
+            ledgers: vec![written(5), written(6), Ledger { kernel_dropped: 1, ..written(7) }],
+            ..Outcome::default()
+        };
+        let receipt = Receipt::new(Story {
+            request: &request(&point),
+            machine: &machine,
+            host: "hv-1",
+            began: Timestamp::UNIX_EPOCH,
+            ended: Timestamp::from_millisecond(1500).unwrap(),
+            outcome: &outcome,
+            interface_packets: vec![Some(8), Some(10), None],
+            events: Vec::new(),
+            sandbox: Sandbox::default(),
+        });
+        let passed_over: Vec<_> = receipt.interfaces.iter().map(|i| i.passed_over).collect();
+        assert_eq!(passed_over, [None, Some(4), None]);
+        assert_eq!((receipt.total.written, receipt.lost), (18, 1));
+        assert_eq!(receipt.unaccounted, -1, "one packet is counted twice in this story");
+        assert_eq!((receipt.began.as_str(), receipt.seconds), ("1970-01-01T00:00:00Z", 1.5));
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([packets(0), packets(1), packets(2)], ["0 packets", "1 packet", "2 packets"]);
     }
 
     #[test]

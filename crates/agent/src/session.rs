@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use capture::{Opening, RingSize, Side};
 use pipeline::Limits;
 use plan::{Interface, Point, PointKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::bpf::{MIN_KEPT_BYTES, Program, TagPlace, prefilter};
+use select::bpf::{MIN_KEPT_BYTES, TagPlace, prefilter};
 use select::{Filter, Ownership};
 use wire::Timestamp;
 
 use crate::channel::Channel;
+use crate::defaults::free_bytes;
 use crate::orders::{Address, Job, News, Order, Outcome, Output, PointOrder, Progress};
 use crate::sandbox::Sandbox;
 
@@ -67,6 +69,20 @@ pub enum SessionError {
         /// MiB there are.
         most_mib: u64,
     },
+    /// The disk has less free than is to stay free.
+    #[error(
+        "cannot write to {}: {free_mib} MiB are free there, and {reserve_mib} MiB are to stay so; \
+         choose another disk, or say with --min-free how much is to stay",
+        path.display()
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// MiB that are free.
+        free_mib: u64,
+        /// MiB that are to stay free.
+        reserve_mib: u64,
+    },
     /// The engine could not be started or has ended unexpectedly.
     #[error("the process that reads packets {what}: {source}")]
     Engine {
@@ -82,42 +98,10 @@ pub enum SessionError {
 pub struct Session {
     engine: Child,
     channel: Channel,
-    /// The sockets the engine reads, for another filter.
-    sockets: Vec<OwnedFd>,
-    kernel: KernelRules,
     /// Which fences stand around the engine.
     pub sandbox: Sandbox,
     /// The size of each ring.
     pub ring: RingSize,
-}
-
-/// What the kernel's filter is made of besides the ownership of an interface.
-#[derive(Debug, Clone)]
-struct KernelRules {
-    filter: Option<Filter>,
-    snaplen: u32,
-}
-
-impl KernelRules {
-    fn program(&self, ownership: &Ownership) -> Program {
-        prefilter(ownership, self.filter.as_ref(), self.snaplen, TagPlace::MetadataOrBytes)
-    }
-
-    fn opening<'a>(
-        &self,
-        interface: &'a Interface,
-        program: &'a Program,
-        ring: RingSize,
-    ) -> Opening<'a> {
-        Opening {
-            name: &interface.name,
-            ifindex: interface.ifindex,
-            namespace: interface.namespace_path.as_ref().map(Into::into),
-            filter: (!program.is_empty()).then_some(program),
-            snaplen: self.snaplen,
-            size: ring,
-        }
-    }
 }
 
 /// What happens to a running capture.
@@ -139,22 +123,16 @@ impl Session {
     pub fn start(request: &Request<'_>) -> Result<Self, SessionError> {
         let interfaces = &request.point.interfaces;
         let ring = ring_size(interfaces.len(), request.buffer_bytes)?;
-        let kernel = KernelRules {
-            filter: request.filter.map(|(_, filter)| filter.clone()),
-            snaplen: kernel_snaplen(request),
-        };
+        check_room(&request.output)?;
         // First what can fail without a trace; packets wait in the rings meanwhile.
         let sockets = interfaces
             .iter()
-            .map(|interface| {
-                kernel.opening(interface, &kernel.program(&interface.ownership), ring).open()
-            })
+            .map(|interface| open(interface, request, ring))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut session = Self::launch(job(request, ring), ring, kernel)?;
+        let session = Self::launch(job(request, ring), ring)?;
         for socket in &sockets {
             session.order(&Order::AddSocket, Some(socket.as_fd()))?;
         }
-        session.sockets = sockets;
         Ok(session)
     }
 
@@ -166,32 +144,18 @@ impl Session {
         self.order(&Order::Stop, None)
     }
 
-    /// What interface `number` shows from `at` on is somebody else's.
+    /// From `at` on, these packets of interface `number` are the VM's, and no others.
     ///
     /// # Errors
     /// When the engine is gone.
-    pub fn disown(&mut self, number: usize, at: Timestamp) -> Result<(), SessionError> {
-        let point = u32::try_from(number).unwrap_or(u32::MAX);
-        self.order(&Order::Disown { point, at: at.as_nanos() }, None)
-    }
-
-    /// From `at` on, `interface.ownership` is what is the VM's at interface `number`.
-    ///
-    /// # Errors
-    /// When the kernel refuses the filter or the engine is gone.
     pub fn own(
         &mut self,
         number: usize,
-        interface: &Interface,
+        ownership: Ownership,
         at: Timestamp,
     ) -> Result<(), SessionError> {
-        let program = self.kernel.program(&interface.ownership);
-        if let Some(socket) = self.sockets.get(number) {
-            self.kernel.opening(interface, &program, self.ring).refilter(socket.as_fd())?;
-        }
         let point = u32::try_from(number).unwrap_or(u32::MAX);
-        let ownership = interface.ownership.clone();
-        self.order(&Order::Own { point, at: at.as_nanos(), ownership }, None)
+        self.order(&Order::Own { point, ownership, at }, None)
     }
 
     /// Puts a sentence into the file.
@@ -230,7 +194,7 @@ impl Session {
     }
 
     /// Starts the engine and waits until its output is open and its fences are up.
-    fn launch(job: Job, ring: RingSize, kernel: KernelRules) -> Result<Self, SessionError> {
+    fn launch(job: Job, ring: RingSize) -> Result<Self, SessionError> {
         let failed = |source| SessionError::Engine { what: "could not be started", source };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         let stdout = if job.output.path.is_none() { Stdio::inherit() } else { Stdio::null() };
@@ -241,14 +205,7 @@ impl Session {
             .stdout(stdout)
             .spawn()
             .map_err(failed)?;
-        let mut session = Self {
-            engine,
-            channel,
-            sockets: Vec::new(),
-            kernel,
-            sandbox: Sandbox::default(),
-            ring,
-        };
+        let mut session = Self { engine, channel, sandbox: Sandbox::default(), ring };
         session.order(&Order::Start(Box::new(job)), None)?;
         match session.receive()? {
             News::Ready(sandbox) => Ok(Self { sandbox, ..session }),
@@ -280,12 +237,34 @@ fn broken(source: io::Error) -> SessionError {
     SessionError::Engine { what: "is gone", source }
 }
 
+/// Refuses an output that would be over before its first packet.
+fn check_room(output: &Output) -> Result<(), SessionError> {
+    let Some(path) = &output.path else { return Ok(()) };
+    // A pipe or a device takes no room.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Ok(());
+    }
+    match free_bytes(path) {
+        Some(free) if free < output.min_free_bytes => Err(SessionError::NoRoom {
+            path: path.clone(),
+            free_mib: free / MIB,
+            reserve_mib: output.min_free_bytes / MIB,
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn job(request: &Request<'_>, ring: RingSize) -> Job {
     let ips = request.ip_names.iter().map(|(ip, name)| (Address::Ip(*ip), name.clone()));
     let macs = request.mac_names.iter().map(|(mac, name)| (Address::Mac(mac.0), name.clone()));
     Job {
         output: request.output.clone(),
-        points: request.point.interfaces.iter().map(|i| point_order(i, ring)).collect(),
+        points: request
+            .point
+            .interfaces
+            .iter()
+            .map(|i| point_order(i, kernel_snaplen(request), ring))
+            .collect(),
         expression: request.filter.map(|(text, _)| text.to_owned()),
         is_stripped: request.is_stripped,
         limits: request.limits,
@@ -293,6 +272,25 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
         comments: request.comments.clone(),
         names: ips.chain(macs).collect(),
     }
+}
+
+fn open(
+    interface: &Interface,
+    request: &Request<'_>,
+    ring: RingSize,
+) -> Result<OwnedFd, SessionError> {
+    let filter = request.filter.map(|(_, filter)| filter);
+    let program =
+        prefilter(&interface.ownership, filter, kernel_snaplen(request), TagPlace::MetadataOrBytes);
+    let opening = Opening {
+        name: &interface.name,
+        ifindex: interface.ifindex,
+        namespace: interface.namespace_path.as_ref().map(Into::into),
+        filter: (!program.is_empty()).then_some(&program),
+        snaplen: kernel_snaplen(request),
+        size: ring,
+    };
+    Ok(opening.open()?)
 }
 
 /// How much of each packet the kernel keeps. Guard and filter need the headers, and what is
@@ -306,7 +304,7 @@ fn kernel_snaplen(request: &Request<'_>) -> u32 {
     }
 }
 
-fn point_order(interface: &Interface, ring: RingSize) -> PointOrder {
+fn point_order(interface: &Interface, kept: u32, ring: RingSize) -> PointOrder {
     PointOrder {
         label: interface.label.clone(),
         description: interface.description.clone(),
@@ -318,6 +316,7 @@ fn point_order(interface: &Interface, ring: RingSize) -> PointOrder {
             plan::Side::Shared => Side::Shared,
         },
         ring,
+        kept,
     }
 }
 
@@ -343,6 +342,19 @@ const HOST_BUDGET: u64 = 256 * MIB;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_refused_before_anything_is_made() {
+        let folder = std::env::temp_dir();
+        let mut output =
+            crate::fixture::request(&crate::fixture::point(PointKind::Port, &[])).output;
+        output.min_free_bytes = u64::MAX;
+        assert!(check_room(&output).is_ok(), "standard output takes no room");
+        output.path = Some(folder.join("overtap-no-such-file.pcapng"));
+        assert!(matches!(check_room(&output), Err(SessionError::NoRoom { .. })));
+        output.path = Some("/dev/null".into());
+        assert!(check_room(&output).is_ok());
+    }
 
     #[test]
     fn many_rings_share_one_budget() {

@@ -100,14 +100,6 @@ impl Opening<'_> {
         })
     }
 
-    /// Replaces the filter of a socket that is open, in one step: no frame is judged by neither.
-    ///
-    /// # Errors
-    /// When the kernel refuses the filter; the old one stays.
-    pub fn refilter(&self, socket: BorrowedFd<'_>) -> Result<(), OpenError> {
-        self.attach(socket)
-    }
-
     fn open_here(&self) -> Result<OwnedFd, OpenError> {
         let at = |source| OpenError::socket(self.name, source);
         let socket = sys::packet_socket().map_err(at)?;
@@ -215,6 +207,14 @@ impl Ring {
         let reject = [Instruction { code: RETURN, jt: 0, jf: 0, k: 0 }];
         sys::attach_filter(self.socket.as_fd(), &reject)?;
         self.count()
+    }
+
+    /// Lets other packets in than until now, in one step. Those in the ring passed the old program.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn refilter(&mut self, program: &Program) -> io::Result<()> {
+        sys::attach_filter(self.socket.as_fd(), program.instructions())
     }
 
     /// Reads the kernel's counters. Often enough that 32 bits do not wrap: once a minute is plenty.

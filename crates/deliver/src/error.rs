@@ -23,9 +23,18 @@ pub enum SinkError {
         path: PathBuf,
     },
     /// The path names no file.
-    #[error("cannot write to {}: it names no file", path.display())]
+    #[error(
+        "cannot write to {}: it names no file; give the name of one, like {}",
+        path.display(), path.join("capture.pcapng").display()
+    )]
     NoFile {
         /// The path.
+        path: PathBuf,
+    },
+    /// The directory is not there.
+    #[error("there is no directory {}; make it, or choose another", path.display())]
+    NoDirectory {
+        /// The directory.
         path: PathBuf,
     },
     /// The file cannot be opened, for another reason.
@@ -75,7 +84,10 @@ pub enum SinkError {
         source: io::Error,
     },
     /// A file may not even have the bytes of its headers and one packet.
-    #[error("files of {max_bytes} bytes are too small: {needed} are needed at least")]
+    #[error(
+        "files of {max_bytes} bytes are too small: their beginning and end and one long packet \
+         need {needed}; give --rotate-size more"
+    )]
     LimitTooSmall {
         /// What was asked for.
         max_bytes: u64,

@@ -210,8 +210,11 @@ fn open_directory(path: &Path) -> Result<(OwnedFd, PathBuf), SinkError> {
     let parent = path.parent().unwrap_or(Path::new(""));
     let directory = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = openat(CWD, directory, flags, Mode::empty())
-        .map_err(|errno| SinkError::opening(directory.to_owned(), errno))?;
+    let path = || directory.to_owned();
+    let fd = openat(CWD, directory, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOENT | Errno::NOTDIR => SinkError::NoDirectory { path: path() },
+        errno => SinkError::opening(path(), errno),
+    })?;
     Ok((fd, parent.to_owned()))
 }
 

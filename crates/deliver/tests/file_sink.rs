@@ -142,7 +142,7 @@ fn a_file_that_is_there_stays_unless_told_otherwise() {
 fn what_cannot_be_opened_is_named() {
     let missing = Path::new("/no such directory/web.pcapng");
     let error = FileSink::open(to_file(missing), at(0)).unwrap_err();
-    assert!(error.to_string().starts_with("cannot open /no such directory: "), "{error}");
+    assert!(error.to_string().starts_with("there is no directory /no such directory;"), "{error}");
     let directory = tempfile::tempdir().unwrap();
     for path in [Path::new("/"), directory.path()] {
         let error = FileSink::open(to_file(path), at(0)).unwrap_err();

@@ -9,15 +9,25 @@ mod site;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongUsage};
 
 /// Shows the packets of any virtual machine, wherever it runs now.
 #[derive(Parser)]
 #[command(name = "overtap", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  overtap find                               every machine of this host
+  overtap plan web                           every place where the packets of web can be seen
+  overtap capture web -w web.pcapng          at the best of them, until Ctrl-C
+  overtap decode web.pcapng                  what was captured
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -30,8 +40,11 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Prints the man page.
-    Man,
+    /// Prints the man page of overtap or of one of its commands.
+    Man {
+        /// The command: find, plan, capture, decode.
+        command: Option<String>,
+    },
     /// Reads packets for a capture; started by it, never by hand.
     #[command(name = agent::ENGINE_WORD, hide = true)]
     CaptureEngine,
@@ -53,19 +66,52 @@ fn main() -> Exit {
         Command::Capture(args) => commands::capture::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut std::io::stdout());
-            Ok(Exit::Done)
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);
+            commands::print_out(&text).map(|()| Exit::Done)
         }
-        Command::Man => man(),
+        Command::Man { command } => man(command.as_deref()),
         Command::CaptureEngine => commands::capture::run_engine(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("overtap: {error:#}");
+        eprintln!("overtap: {}", sentence(&error));
         Exit::of(&error)
     })
 }
 
-fn man() -> anyhow::Result<Exit> {
-    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
-    Ok(Exit::Done)
+/// An error with its causes, each said once: many errors say their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn man(command: Option<&str>) -> anyhow::Result<Exit> {
+    let mut page = Cli::command();
+    // Only a built command knows that it is called `overtap find`.
+    page.build();
+    if let Some(name) = command {
+        let found = page.find_subcommand(name).cloned();
+        page =
+            found.ok_or_else(|| WrongUsage(format!("there is no command {name}; see --help")))?;
+    }
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text)?;
+    commands::print_out(&text).map(|()| Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = anyhow::anyhow!("no such file");
+        let spoken = cause.context("cannot open x: no such file").context("reading");
+        assert_eq!(sentence(&spoken), "reading: cannot open x: no such file");
+    }
 }

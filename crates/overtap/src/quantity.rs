@@ -43,6 +43,18 @@ pub(crate) fn parse_bytes_or_none(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| format!("`{text}` is too much"))
 }
 
+/// Bytes for people, in binary units: `10 GiB`, `1.5 MiB`, `1 208 bytes`.
+pub(crate) fn show_bytes(bytes: u64) -> String {
+    let units = [(1_u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB")];
+    let Some((size, unit)) = units.into_iter().find(|(size, _)| bytes >= *size) else {
+        return format!("{} bytes", agent::grouped(bytes));
+    };
+    match u128::from(bytes) * 10 / u128::from(size) {
+        tenths if tenths % 10 == 0 => format!("{} {unit}", tenths / 10),
+        tenths => format!("{}.{} {unit}", tenths / 10, tenths % 10),
+    }
+}
+
 /// A time: seconds, or with units: `90s`, `5m`, `1h30m`, `500ms`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = match text.parse::<f64>() {
@@ -73,6 +85,15 @@ mod tests {
         for wrong in ["", "MB", "1 parsec", "0", "99999999999999999999", "18446744073709551615k"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn sizes_are_shown_in_the_largest_unit_that_fits() {
+        assert_eq!(show_bytes(0), "0 bytes");
+        assert_eq!(show_bytes(1208), "1 208 bytes");
+        assert_eq!(show_bytes(10 << 30), "10 GiB");
+        assert_eq!(show_bytes((3 << 20) / 2), "1.5 MiB");
+        assert_eq!(show_bytes(u64::MAX), "16777215.9 TiB");
     }
 
     #[test]

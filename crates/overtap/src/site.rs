@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inventory::facts::Report;
-use inventory::{Resolver, Site};
+use inventory::{Machine, Resolver, Site, Unfound};
 use wire::Timestamp;
 
 /// The inventory of this host: read once, kept up to date when asked.
@@ -56,11 +56,19 @@ impl LiveSite {
         &self.site
     }
 
-    /// Says on standard error what could not be read, since that may be why something failed.
+    /// The one machine that is called so.
+    pub(crate) fn one(&self, text: &str) -> anyhow::Result<&Machine> {
+        self.site.one(text).map_err(|error| anyhow::Error::msg(unfound(&error, &self.site)))
+    }
+
+    /// Says on standard error what could not be read: what is not shown may be there.
     pub(crate) fn say_problems(&self) {
         for source in &self.site.sources {
             if let Some(problem) = &source.problem {
-                eprintln!("overtap: {}: {problem}", source.source);
+                // The sentence names the namespace; its number is of no use here.
+                let name = source.source.to_string();
+                let name = name.split(':').next().unwrap_or_default();
+                eprintln!("overtap: {name}: {problem}");
             }
         }
     }
@@ -73,5 +81,15 @@ impl LiveSite {
     fn take(&mut self, report: Report) {
         self.changed_at = self.changed_at.max(report.at);
         self.resolver.apply(report);
+    }
+}
+
+/// Why a machine was not found, and where to look on if there is no better hint.
+pub(crate) fn unfound(error: &Unfound, site: &Site) -> String {
+    match error {
+        Unfound::NotFound { suggestions, .. } if suggestions.is_empty() => {
+            format!("{error} on {}; see all: overtap find", site.host.name)
+        }
+        _ => error.to_string(),
     }
 }

@@ -1,7 +1,5 @@
 //! From a source to a sink: whose packet is it, was it asked for, is there still room for it.
 
-use std::collections::VecDeque;
-
 use select::{Cleared, DropReason, Filter, Guard, Ownership};
 use wire::{Layers, Packet, Timestamp, TunnelPorts};
 
@@ -34,13 +32,13 @@ pub enum Treatment {
     Stripped,
 }
 
-/// What counts as the VM's at one observation point, now and after changes.
+/// What counts as the VM's at one observation point.
 #[derive(Debug)]
 pub struct PointRules {
-    /// Whose packets may pass; nobody's while the point has lost its owner.
-    guard: Option<Guard>,
-    /// What counts from a time on, in the order of time.
-    changes: VecDeque<(Timestamp, Option<Guard>)>,
+    /// Whose packets may pass.
+    pub guard: Guard,
+    /// Whose packets may pass from a time on, where that has changed.
+    pub later: Option<(Timestamp, Guard)>,
 }
 
 /// Decides about each packet of a capture session and keeps the accounts.
@@ -55,6 +53,8 @@ pub struct Pipeline {
     ended: Option<Limit>,
     written: u64,
     written_bytes: u64,
+    /// The headers of the packet in hand.
+    layers: Layers,
     /// Where a stripped frame is put together when bytes in its middle go.
     scratch: Vec<u8>,
 }
@@ -87,6 +87,7 @@ impl Pipeline {
             ended: None,
             written: 0,
             written_bytes: 0,
+            layers: Layers::empty(),
             scratch: Vec::new(),
         }
     }
@@ -96,18 +97,14 @@ impl Pipeline {
         self.points.push((rules, Ledger::default()));
     }
 
-    /// From `time` on, what point `number` shows is somebody else's.
-    pub fn disown(&mut self, number: usize, time: Timestamp) {
-        if let Some((rules, _)) = self.points.get_mut(number) {
-            rules.change(time, None);
-        }
-    }
-
-    /// From `time` on, this is what is the VM's at point `number`.
-    pub fn own(&mut self, number: usize, time: Timestamp, ownership: &Ownership) {
+    /// From `time` on, `ownership` says what is the VM's at point `number`.
+    pub fn own(&mut self, number: usize, ownership: &Ownership, time: Timestamp) {
         ownership.add_tunnel_ports(&mut self.ports);
         if let Some((rules, _)) = self.points.get_mut(number) {
-            rules.change(time, Some(Guard::new(ownership)));
+            if let Some((_, guard)) = rules.later.take() {
+                rules.guard = guard;
+            }
+            rules.later = Some((time, Guard::new(ownership)));
         }
     }
 
@@ -124,7 +121,8 @@ impl Pipeline {
             // A source without a point cannot be: points are added before their sources.
             return Verdict::Dropped(DropReason::OtherTenant);
         };
-        let cleared = match rules.clear(packet, self.filter.as_ref(), &self.ports) {
+        let cleared = match rules.clear(packet, self.filter.as_ref(), &self.ports, &mut self.layers)
+        {
             Ok(cleared) => cleared,
             Err(reason) => {
                 ledger.drop(reason);
@@ -200,37 +198,27 @@ impl Pipeline {
 }
 
 impl PointRules {
-    /// The rules of a point until they are changed.
-    pub const fn new(guard: Guard) -> Self {
-        Self { guard: Some(guard), changes: VecDeque::new() }
-    }
-
-    fn change(&mut self, time: Timestamp, guard: Option<Guard>) {
-        // What was said last is true: a change that was to come later is not to come any more.
-        self.changes.retain(|(earlier, _)| *earlier < time);
-        self.changes.push_back((time, guard));
-    }
-
     /// Whose packet it is first, whether it was asked for second: identity is never part of the
     /// expression (a filter that a person types cannot widen it).
     #[inline]
     fn clear<'a>(
-        &mut self,
+        &self,
         packet: Packet<'a>,
         filter: Option<&Filter>,
         ports: &TunnelPorts,
+        layers: &mut Layers,
     ) -> Result<Cleared<'a>, DropReason> {
-        while self.changes.front().is_some_and(|(time, _)| packet.time >= *time) {
-            self.guard = self.changes.pop_front().and_then(|(_, guard)| guard);
-        }
-        let Some(guard) = &self.guard else { return Err(DropReason::OtherTenant) };
+        let guard = match &self.later {
+            Some((time, guard)) if packet.time >= *time => guard,
+            _ => &self.guard,
+        };
         if filter.is_none() && guard.is_whole() {
             return guard.clear_whole(packet);
         }
-        let layers = Layers::decode(packet.link, packet.data, ports);
-        let cleared = guard.clear(packet, &layers)?;
+        layers.fill(packet.link, packet.data, ports);
+        let cleared = guard.clear(packet, layers)?;
         match filter {
-            Some(filter) if !filter.matches(cleared.packet(), &layers) => {
+            Some(filter) if !filter.matches(cleared.packet(), layers) => {
                 Err(DropReason::NotSelected)
             }
             _ => Ok(cleared),
@@ -240,71 +228,204 @@ impl PointRules {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use select::{Identity, OnWire};
     use wire::{LinkType, Mac, VlanId};
 
-    #[derive(Default)]
-    struct Times(Vec<u64>);
+    use super::*;
 
-    impl Sink for Times {
+    /// Keeps what it is given, up to a number of packets.
+    struct Shelf {
+        frames: Vec<(Vec<u8>, u32)>,
+        room: usize,
+    }
+
+    impl Sink for Shelf {
         fn take(&mut self, packet: &Cleared<'_>) -> Result<(), DropReason> {
-            self.0.push(packet.packet().time.as_nanos());
+            if self.frames.len() == self.room {
+                return Err(DropReason::QueueFull);
+            }
+            self.frames.push((packet.packet().data.to_vec(), packet.packet().wire_len));
             Ok(())
         }
     }
 
-    fn at(time: u64) -> Timestamp {
-        Timestamp::from_nanos(time)
+    const WEB: Mac = Mac([0x52, 0x54, 0, 0, 7, 10]);
+    const DB: Mac = Mac([0x52, 0x54, 0, 0, 7, 20]);
+
+    /// An ARP request of `source` in a VLAN.
+    fn frame(source: Mac, vlan: u8) -> Vec<u8> {
+        let mut bytes = [&[0xff; 6][..], &source.0, &[0x81, 0, 0, vlan, 0x08, 0x06]].concat();
+        bytes.extend([0, 1, 8, 0, 6, 4, 0, 1]); // Ethernet, IPv4, request
+        bytes.extend([&source.0[..], &[10, 0, 0, 1], &[0; 6], &[10, 0, 0, 2]].concat());
+        bytes
     }
 
-    fn pipeline(ownership: &Ownership) -> Pipeline {
-        let ports = TunnelPorts::default();
-        let mut pipeline = Pipeline::new(None, ports, Treatment::AsSeen, 65_535, Limits::default());
-        pipeline.add_point(PointRules::new(Guard::new(ownership)));
-        pipeline
+    fn shared(mac: Mac, vlan: u16) -> Ownership {
+        let network = OnWire::Vlan(VlanId::new(vlan).unwrap());
+        Ownership::Shared(vec![Identity { mac, network }])
     }
 
-    fn offer(pipeline: &mut Pipeline, sink: &mut Times, time: u64, frame: &[u8]) {
-        let len = u32::try_from(frame.len()).unwrap();
-        pipeline.offer(Packet::new(at(time), LinkType::ETHERNET, frame, len), sink);
+    struct Bench {
+        pipeline: Pipeline,
+        shelf: Shelf,
+        seen: u64,
+    }
+
+    impl Bench {
+        fn new(ownership: &Ownership, filter: &str, treatment: Treatment, limits: Limits) -> Self {
+            let filter = (!filter.is_empty()).then(|| Filter::parse(filter).unwrap());
+            let mut pipeline =
+                Pipeline::new(filter, TunnelPorts::default(), treatment, 262_144, limits);
+            let guard = Guard::new(ownership);
+            pipeline.add_point(PointRules { guard, later: None });
+            Self { pipeline, shelf: Shelf { frames: Vec::new(), room: usize::MAX }, seen: 0 }
+        }
+
+        fn offer(&mut self, bytes: &[u8]) -> Verdict {
+            let len = u32::try_from(bytes.len()).unwrap();
+            self.seen += 1;
+            let time = Timestamp::from_nanos(self.seen);
+            let packet = Packet::new(time, LinkType::ETHERNET, bytes, len);
+            self.pipeline.offer(packet, &mut self.shelf)
+        }
+
+        /// The account, which must add up.
+        fn ledger(&mut self) -> Ledger {
+            self.pipeline.count_kernel(0, self.seen, 0);
+            let ledger = *self.pipeline.ledger(0).unwrap();
+            assert_eq!(ledger.unread(), 0);
+            ledger
+        }
     }
 
     #[test]
-    fn what_a_port_shows_while_it_has_another_owner_is_not_written() {
-        let mut pipeline = pipeline(&Ownership::Whole);
-        let mut sink = Times::default();
-        pipeline.disown(0, at(20));
-        pipeline.own(0, at(40), &Ownership::Whole);
-        for time in [10, 19, 20, 39, 40, 50] {
-            offer(&mut pipeline, &mut sink, time, &[0; 60]);
-        }
-        assert_eq!(sink.0, [10, 19, 40, 50]);
-        pipeline.own(0, at(70), &Ownership::Whole);
-        pipeline.disown(0, at(60));
-        offer(&mut pipeline, &mut sink, 80, &[0; 60]);
-        assert_eq!(sink.0.len(), 4, "the last word counts");
+    fn the_same_mac_in_another_network_is_another_tenant() {
+        let mut bench = Bench::new(&shared(WEB, 100), "", Treatment::AsSeen, Limits::default());
+        bench.offer(&frame(WEB, 100));
+        bench.offer(&frame(WEB, 200));
+        bench.offer(&frame(DB, 100));
+        let expected = Ledger {
+            received: 3,
+            written: 2,
+            written_bytes: 92,
+            other_tenant: 1,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected, "a broadcast in its network is the VM's as well");
     }
 
     #[test]
-    fn a_vm_that_changes_its_network_is_followed_and_the_old_one_is_left() {
-        let vm = Mac([2, 0, 0, 0, 0, 1]);
-        let in_vlan = |id| {
-            let network = OnWire::Vlan(VlanId::new(id).unwrap());
-            Ownership::Shared(vec![Identity { mac: vm, network }])
+    fn an_expression_never_widens_what_belongs_to_the_vm() {
+        let filter = "not (vlan 100) or arp";
+        let mut bench = Bench::new(&shared(WEB, 100), filter, Treatment::AsSeen, Limits::default());
+        bench.offer(&frame(WEB, 200));
+        let expected = Ledger { received: 1, other_tenant: 1, ..Ledger::default() };
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_not_selected() {
+        let mut bench = Bench::new(
+            &Ownership::Whole,
+            "ether src 52:54:00:00:07:0a",
+            Treatment::AsSeen,
+            Limits::default(),
+        );
+        bench.offer(&frame(WEB, 100));
+        bench.offer(&frame(DB, 100));
+        let expected = Ledger {
+            received: 2,
+            written: 1,
+            written_bytes: 46,
+            not_selected: 1,
+            ..Ledger::default()
         };
-        let frame = |id: u8| {
-            let mut frame = [0; 60];
-            frame[6..12].copy_from_slice(&vm.0);
-            frame[12..16].copy_from_slice(&[0x81, 0x00, 0x00, id]);
-            frame
-        };
-        let mut pipeline = pipeline(&in_vlan(10));
-        let mut sink = Times::default();
-        pipeline.own(0, at(20), &in_vlan(30));
-        for (time, id) in [(10, 10), (11, 30), (20, 10), (21, 30)] {
-            offer(&mut pipeline, &mut sink, time, &frame(id));
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn a_limit_holds_to_the_packet_and_the_rest_has_a_name() {
+        let limits = Limits { packets: Some(2), ..Limits::default() };
+        let mut bench = Bench::new(&Ownership::Whole, "", Treatment::AsSeen, limits);
+        for _ in 0..2 {
+            assert_eq!(bench.pipeline.ended(), None);
+            bench.offer(&frame(WEB, 1));
         }
-        assert_eq!(sink.0, [10, 21]);
+        assert_eq!(bench.pipeline.ended(), Some(Limit::Packets), "known without another packet");
+        bench.offer(&frame(WEB, 1));
+        let expected = Ledger {
+            received: 3,
+            written: 2,
+            written_bytes: 92,
+            after_limit: 1,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn from_the_moment_a_port_has_another_owner_nothing_of_it_is_taken() {
+        let mut bench = Bench::new(&Ownership::Whole, "", Treatment::AsSeen, Limits::default());
+        bench.pipeline.own(0, &Ownership::Shared(Vec::new()), Timestamp::from_nanos(2));
+        bench.offer(&frame(WEB, 1));
+        bench.offer(&frame(WEB, 1));
+        let expected = Ledger {
+            received: 2,
+            written: 1,
+            written_bytes: 46,
+            other_tenant: 1,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn a_network_that_changes_is_judged_by_the_time_of_each_packet() {
+        let mut bench = Bench::new(&shared(WEB, 100), "", Treatment::AsSeen, Limits::default());
+        bench.pipeline.own(0, &shared(WEB, 200), Timestamp::from_nanos(3));
+        for vlan in [100, 200, 100, 200] {
+            bench.offer(&frame(WEB, vlan));
+        }
+        let expected = Ledger {
+            received: 4,
+            written: 2,
+            written_bytes: 92,
+            other_tenant: 2,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected);
+        assert_eq!(bench.shelf.frames[0].0[15], 100, "before the change");
+        assert_eq!(bench.shelf.frames[1].0[15], 200, "after it");
+    }
+
+    #[test]
+    fn a_sink_that_refuses_is_counted_and_asked_again() {
+        let mut bench = Bench::new(&Ownership::Whole, "", Treatment::AsSeen, Limits::default());
+        bench.shelf.room = 1;
+        bench.offer(&frame(WEB, 1));
+        assert_eq!(bench.offer(&frame(WEB, 1)), Verdict::Dropped(DropReason::QueueFull));
+        let expected = Ledger {
+            received: 2,
+            written: 1,
+            written_bytes: 46,
+            queue_full: 1,
+            ..Ledger::default()
+        };
+        assert_eq!(bench.ledger(), expected);
+    }
+
+    #[test]
+    fn stripping_comes_before_slicing_and_lengths_stay_honest() {
+        let ownership = shared(WEB, 100);
+        let mut pipeline =
+            Pipeline::new(None, TunnelPorts::default(), Treatment::Stripped, 20, Limits::default());
+        pipeline.add_point(PointRules { guard: Guard::new(&ownership), later: None });
+        let mut shelf = Shelf { frames: Vec::new(), room: 9 };
+        let bytes = frame(WEB, 100);
+        let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &bytes, 46);
+        pipeline.offer(packet, &mut shelf);
+        let untagged = [&bytes[..12], &bytes[16..]].concat();
+        assert_eq!(shelf.frames, [(untagged[..20].to_vec(), 42)]);
+        assert_eq!(pipeline.ledger(0).unwrap().sliced, 1);
     }
 }

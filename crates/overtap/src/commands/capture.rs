@@ -1,24 +1,24 @@
 //! `overtap capture`: captures a VM's packets into one pcapng file.
 
-mod following;
+mod said;
 
-use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use agent::{End, Event, InterfaceReceipt, Outcome, Progress, Receipt, Request, Rotation, Session};
+use agent::{
+    Event, Following, Outcome, OwnCounts, Place, Receipt, Request, Rotation, Session, Story,
+};
 use anyhow::Context;
-use capture::InterfaceCounters;
-use inventory::{Machine, Site};
-use jiff::{SignedDuration, Zoned};
-use pipeline::{Ledger, Limits};
-use plan::{Interface, Point, PointKind};
-use select::{Filter, Ownership};
+use inventory::Machine;
+use jiff::Zoned;
+use pipeline::Limits;
+use plan::Point;
+use select::Filter;
 
-use self::following::Following;
+use self::said::Said;
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::{parse_bytes, parse_bytes_or_none, parse_duration};
@@ -53,16 +53,16 @@ pub(crate) struct Args {
     #[arg(long)]
     strip: bool,
 
-    /// Stop after this time: 90s, 5m, 1h30m. Default: 1h.
+    /// Stop after this time: 90s, 5m, 1h30m. Default: 1h; none into a pipe.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
 
-    /// Stop after this many packets. Default: 50 million.
+    /// Stop after this many packets. Default: 50 million; none into a pipe.
     #[arg(short = 'c', long, value_name = "PACKETS",
           value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// Stop after this many bytes of packets: 500MB, 2GiB. Default: 10GiB.
+    /// Stop after this many bytes of packets: 500MB, 2GiB. Default: 10GiB; none into a pipe.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     max_bytes: Option<u64>,
 
@@ -75,7 +75,8 @@ pub(crate) struct Args {
     #[arg(long)]
     no_limits: bool,
 
-    /// Begin the next file before one gets larger than this.
+    /// Begin the next file before one gets larger than this. Files are then called
+    /// FILE_NUMBER_TIME, as tshark calls them.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     rotate_size: Option<u64>,
 
@@ -117,67 +118,59 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let expression = args.expression.join(" ");
     let filter = parse_filter(&expression)?;
-    if args.ring_files.is_some() && args.rotate_size.is_none() && args.rotate_interval.is_none() {
-        return Err(WrongUsage(
-            "--ring-files needs to know when the next file begins: add --rotate-size or \
-             --rotate-interval"
-                .into(),
-        )
-        .into());
-    }
+    check_ring(args)?;
     let mut live = LiveSite::read(READ_WITHIN)?;
     let (machine, point) = chosen(&live, args).inspect_err(|_| live.say_problems())?;
-    let output = output(args, &machine)?;
-    let limits = limits(args, output.path.is_some());
-    let said = Said { is_quiet: args.quiet, is_terminal: std::io::stderr().is_terminal() };
-    say_beginning(&said, &machine, &point, args, &output, limits);
-
-    let is_stopped = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_stopped))?;
-        signal_hook::flag::register(signal, Arc::clone(&is_stopped))?;
-    }
-    let began = Zoned::now();
-    let before = counters(&point);
+    let host = live.site().host.name.clone();
+    let output = output(args, &machine);
+    let duration = duration(args, output.path.is_some());
+    let signals = Signals::take()?;
+    let began = jiff::Timestamp::now();
     let request = Request {
         point: &point,
         filter: filter.as_ref().map(|filter| (expression.as_str(), filter)),
         is_stripped: args.strip,
         snaplen: args.snaplen,
-        limits,
+        limits: limits(args, duration, output.path.is_some()),
         output,
         buffer_bytes: args.buffer,
-        comments: vec![comment(&machine, &live.site().host.name, &point, filter.as_ref())],
-        ip_names: ip_names(live.site()),
-        mac_names: mac_names(&machine),
+        comments: vec![comment(&machine, &host, &point, filter.as_ref())],
+        ip_names: agent::ip_names(live.site()),
+        mac_names: agent::mac_names(&machine),
     };
+    let before = OwnCounts::read(&point);
     let mut session = Session::start(&request)?;
-    say_listening(&said, &point);
+    signals.keep_alive();
+    let mut said = Said::new(args.quiet, std::io::stderr().is_terminal());
+    said.beginning(&machine, &request, duration, args.no_limits);
     live.watch()?;
-    let mut follow = Following::new(&machine, &point);
-    let outcome = supervise(&mut session, &mut live, &mut follow, &is_stopped, &said)?;
-    let receipt = receipt(&Story {
-        args,
+    let mut follow =
+        Follow { following: Following::new(&machine, &point), events: Vec::new(), said: &mut said };
+    let outcome = follow.until_it_ends(&mut session, &mut live, &signals)?;
+    let receipt = Receipt::new(Story {
+        request: &request,
         machine: &machine,
-        host: &live.site().host.name,
-        point: &point,
-        filter: filter.as_ref(),
-        began: &began,
-        before: &before,
+        host: &host,
+        began,
+        ended: jiff::Timestamp::now(),
         outcome: &outcome,
-        events: follow.into_events(),
+        interface_packets: OwnCounts::read(&point).packets_since(&before),
+        events: follow.events,
         sandbox: session.sandbox,
     });
     print(&receipt, args)?;
-    Ok(exit(&receipt, &outcome.end))
+    Ok(exit(&receipt, &outcome))
 }
 
 /// Runs the engine of another capture command, on the line that is our standard input.
 pub(crate) fn run_engine() -> anyhow::Result<Exit> {
     use std::os::fd::AsFd;
     let line = std::io::stdin().as_fd().try_clone_to_owned()?;
-    agent::run_engine(line).context("the capture that started this engine is gone")?;
-    Ok(Exit::Done)
+    match agent::run_engine(line) {
+        // The capture that started us is gone, and with it whoever would listen.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Failed),
+        result => result.context("the engine of a capture").map(|()| Exit::Done),
+    }
 }
 
 fn parse_filter(expression: &str) -> anyhow::Result<Option<Filter>> {
@@ -190,67 +183,41 @@ fn parse_filter(expression: &str) -> anyhow::Result<Option<Filter>> {
     }
 }
 
+/// Refuses what cannot be a ring of files.
+fn check_ring(args: &Args) -> Result<(), WrongUsage> {
+    let is_turning = args.rotate_size.is_some() || args.rotate_interval.is_some();
+    if args.ring_files.is_some() && !is_turning {
+        return Err(WrongUsage(
+            "--ring-files needs to know when the next file begins: add --rotate-size or \
+             --rotate-interval"
+                .into(),
+        ));
+    }
+    if is_stdout(args) && is_turning {
+        return Err(WrongUsage("standard output cannot be a ring of files; give -w FILE".into()));
+    }
+    Ok(())
+}
+
+fn is_stdout(args: &Args) -> bool {
+    args.write.as_deref() == Some(Path::new("-"))
+}
+
+/// The VM and the observation point that were asked for.
 fn chosen(live: &LiveSite, args: &Args) -> anyhow::Result<(Machine, Point)> {
-    let machine = live.site().one(&args.vm).map_err(anyhow::Error::new)?;
-    Ok((machine.clone(), choose(live, machine, &args.point)?))
-}
-
-/// The observation point that was asked for, by kind or by one of its interfaces.
-fn choose(live: &LiveSite, machine: &Machine, asked: &str) -> anyhow::Result<Point> {
+    let machine = live.one(&args.vm)?;
     let plan = plan::plan(live.site(), machine);
-    let usable = |kind: PointKind| {
-        plan.points.iter().find(|point| point.kind == kind && point.refusal.is_none())
-    };
-    let refused = |kind: PointKind| plan.points.iter().find(|point| point.kind == kind);
-    let chosen = match asked {
-        "auto" => plan.points.iter().find(|point| point.refusal.is_none()),
-        "tap" | "port" => usable(PointKind::Port),
-        "uplink" => usable(PointKind::Uplink),
-        "inside" => usable(PointKind::Inside),
-        name => return choose_interface(&plan.points, machine, name),
-    };
-    if let Some(point) = chosen {
-        return Ok(point.clone());
-    }
-    let reason = match asked {
-        "tap" | "port" => refused(PointKind::Port),
-        "uplink" => refused(PointKind::Uplink),
-        "inside" => refused(PointKind::Inside),
-        _ => plan.points.first(),
-    }
-    .and_then(|point| point.refusal.clone())
-    .unwrap_or_else(|| "there is no such place on this host".into());
-    anyhow::bail!(
-        "cannot capture {} at {asked}: {reason}; see every place: overtap plan {}",
-        machine.name,
-        machine.name
-    )
+    let point = Place::parse(&args.point).choose(&plan, &machine.name)?;
+    Ok((machine.clone(), point))
 }
 
-fn choose_interface(points: &[Point], machine: &Machine, name: &str) -> anyhow::Result<Point> {
-    for point in points.iter().filter(|point| point.refusal.is_none()) {
-        let named: Vec<Interface> =
-            point.interfaces.iter().filter(|i| i.name == name).cloned().collect();
-        if !named.is_empty() {
-            return Ok(Point { interfaces: named, ..point.clone() });
-        }
-    }
-    let names: Vec<&str> =
-        points.iter().flat_map(|point| &point.interfaces).map(|i| i.name.as_str()).collect();
-    anyhow::bail!(
-        "{} cannot be seen at {name}; it can be seen at: {}",
-        machine.name,
-        if names.is_empty() { "no interface".into() } else { names.join(", ") }
-    )
-}
-
-fn output(args: &Args, machine: &Machine) -> anyhow::Result<agent::Output> {
+fn output(args: &Args, machine: &Machine) -> agent::Output {
     let path = match &args.write {
-        Some(path) if path == Path::new("-") => None,
+        _ if is_stdout(args) => None,
         Some(path) => Some(path.clone()),
         None => Some(PathBuf::from(format!(
             "{}-{}.pcapng",
-            file_name(&machine.name),
+            agent::file_name(&machine.name),
             Zoned::now().strftime("%Y%m%dT%H%M%S")
         ))),
     };
@@ -259,254 +226,131 @@ fn output(args: &Args, machine: &Machine) -> anyhow::Result<agent::Output> {
         interval_s: args.rotate_interval.map(|interval| interval.as_secs().max(1)),
         files: args.ring_files,
     };
-    if path.is_none() && rotation.is_ring() {
-        return Err(
-            WrongUsage("standard output cannot be a ring of files; give -w FILE".into()).into()
-        );
-    }
-    let min_free_bytes = match (args.min_free, &path) {
-        (Some(bytes), _) => bytes,
-        (None, Some(path)) => default_reserve(path),
-        (None, None) => 0,
-    };
-    Ok(agent::Output { path, force: args.force, rotation, min_free_bytes })
+    let default_reserve = || path.as_deref().map_or(0, agent::default_reserve);
+    let min_free_bytes = args.min_free.unwrap_or_else(default_reserve);
+    agent::Output { path, force: args.force, rotation, min_free_bytes }
 }
 
-/// A VM's name as a part of a file's name: nothing in it may be a path or an option.
-fn file_name(name: &str) -> String {
-    let safe = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    name.trim_start_matches(['-', '.']).chars().map(safe).take(100).collect()
+/// How long the capture lasts at most. Who reads a pipe stops when they like.
+fn duration(args: &Args, is_file: bool) -> Option<Duration> {
+    let is_limited = is_file && !args.no_limits;
+    args.duration.or_else(|| is_limited.then_some(agent::DEFAULT_DURATION))
 }
 
-/// 5 % of the file system, at most 2 GiB.
-fn default_reserve(path: &Path) -> u64 {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let Ok(stat) = rustix::fs::statvfs(folder) else { return 0 };
-    (stat.f_blocks.saturating_mul(stat.f_frsize) / 20).min(2 << 30)
-}
-
-fn limits(args: &Args, is_file: bool) -> Limits {
-    // A limit that somebody names is the one they want; the others then only guard the machine.
-    let or_default = |asked: Option<u64>, default| match asked {
-        Some(asked) => Some(asked),
-        None if args.no_limits || !is_file => None,
-        None => Some(default),
-    };
-    let seconds = or_default(
-        args.duration.map(|d| d.as_millis().try_into().unwrap_or(u64::MAX)),
-        DEFAULT_DURATION_MS,
-    );
+fn limits(args: &Args, duration: Option<Duration>, is_file: bool) -> Limits {
+    let is_limited = is_file && !args.no_limits;
     Limits {
-        packets: or_default(args.count, DEFAULT_PACKETS),
-        bytes: or_default(args.max_bytes, DEFAULT_BYTES),
-        until: seconds.map(|ms| {
-            let end = Zoned::now().timestamp() + Duration::from_millis(ms);
+        packets: args.count.or_else(|| is_limited.then_some(agent::DEFAULT_PACKETS)),
+        bytes: args.max_bytes.or_else(|| is_limited.then_some(agent::DEFAULT_BYTES)),
+        until: duration.map(|duration| {
+            let now = jiff::Timestamp::now();
+            let end = now.checked_add(duration).unwrap_or(jiff::Timestamp::MAX);
             u64::try_from(end.as_nanosecond()).unwrap_or(u64::MAX)
         }),
     }
 }
 
-/// What goes to standard error while it runs.
-struct Said {
-    is_quiet: bool,
-    is_terminal: bool,
+/// Ctrl-C, SIGTERM and the hang-up: they end the program before and long after the capture, and the capture
+/// in between.
+struct Signals {
+    has_come: Arc<AtomicBool>,
+    is_deadly: Arc<AtomicBool>,
 }
 
-impl Said {
-    fn line(&self, text: &str) {
-        if !self.is_quiet {
-            self.clear();
-            eprintln!("{text}");
+impl Signals {
+    /// From now on a signal is ours to judge; it still ends the program.
+    fn take() -> std::io::Result<Self> {
+        let has_come = Arc::new(AtomicBool::new(false));
+        let is_deadly = Arc::new(AtomicBool::new(true));
+        let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+        // A terminal that closes ends a capture as Ctrl-C does; nohup means that it shall go on.
+        if !agent::is_hangup_ignored() {
+            signals.push(signal_hook::consts::SIGHUP);
         }
-    }
-
-    /// Rewrites the live line.
-    fn live(&self, text: &str) {
-        if self.is_terminal && !self.is_quiet {
-            eprint!("\r\x1b[2K{text}");
-            let _ = std::io::stderr().flush();
+        for signal in signals {
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_deadly))?;
+            signal_hook::flag::register(signal, Arc::clone(&has_come))?;
         }
+        Ok(Self { has_come, is_deadly })
     }
 
-    fn clear(&self) {
-        if self.is_terminal {
-            eprint!("\r\x1b[2K");
-        }
+    /// The next signal asks for the end, and for the receipt.
+    fn keep_alive(&self) {
+        self.is_deadly.store(false, Ordering::Relaxed);
     }
-}
 
-fn say_beginning(
-    said: &Said,
-    machine: &Machine,
-    point: &Point,
-    args: &Args,
-    output: &agent::Output,
-    limits: Limits,
-) {
-    let target = output
-        .path
-        .as_ref()
-        .map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
-    said.line(&format!("{} at its {} -> {target}", machine.name, point.kind));
-    for miss in &point.misses {
-        said.line(&format!("  misses: {miss}"));
+    /// The next signal comes from somebody who waits no longer.
+    fn give_up(&self) {
+        self.is_deadly.store(true, Ordering::Relaxed);
     }
-    let mut words = Vec::new();
-    if let Some(until) = limits.until {
-        let left = SignedDuration::from_nanos(
-            i64::try_from(until).unwrap_or(i64::MAX)
-                - i64::try_from(Zoned::now().timestamp().as_nanosecond()).unwrap_or_default(),
-        );
-        words.push(format!("{:#}", left.round(jiff::Unit::Second).unwrap_or(left)));
-    }
-    words.extend(limits.packets.map(|packets| format!("{packets} packets")));
-    words.extend(limits.bytes.map(|bytes| format!("{} MiB", bytes >> 20)));
-    if output.min_free_bytes > 0 {
-        words.push(format!("{} MiB of the disk left", output.min_free_bytes >> 20));
-    }
-    if !words.is_empty() {
-        let lift = if args.no_limits { "" } else { " (see --no-limits, --min-free)" };
-        said.line(&format!("  stops at: {}{lift}", words.join(", ")));
+
+    fn have_come(&self) -> bool {
+        self.has_come.load(Ordering::Relaxed)
     }
 }
 
-fn say_listening(said: &Said, point: &Point) {
-    let names: Vec<&str> = point.interfaces.iter().map(|i| i.label.as_str()).collect();
-    said.line(&format!("  listening on {}; Ctrl-C stops", names.join(", ")));
-}
-
-/// Follows the session to its end: signals, changes of the site, the live line.
-fn supervise(
-    session: &mut Session,
-    live: &mut LiveSite,
-    follow: &mut Following,
-    is_stopped: &AtomicBool,
-    said: &Said,
-) -> anyhow::Result<Outcome> {
-    let mut is_stopping = false;
-    let mut rate = Rate::default();
-    loop {
-        if is_stopped.load(Ordering::Relaxed) && !is_stopping {
-            is_stopping = true;
-            session.stop()?;
-        }
-        match session.next(LOOK_EVERY)? {
-            Some(Event::Progress(progress)) => said.live(&rate.line(progress)),
-            Some(Event::InterfaceGone(number)) => {
-                let text = follow.interface_gone(number);
-                said.line(&text);
-            }
-            Some(Event::Ended(outcome)) => {
-                said.clear();
-                return Ok(*outcome);
-            }
-            None => {}
-        }
-        if live.update() {
-            for text in follow.compare(live, session)? {
-                said.line(&text);
-            }
-        }
-    }
-}
-
-/// Packets and bytes per second, from one report to the next.
-#[derive(Default)]
-struct Rate {
-    last: Option<(Instant, Progress)>,
-}
-
-impl Rate {
-    fn line(&mut self, progress: Progress) -> String {
-        let now = Instant::now();
-        let (packets, megabits) = self.last.map_or((0.0, 0.0), |(then, before)| {
-            let seconds = now.duration_since(then).as_secs_f64().max(0.001);
-            #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-            let per_second = |count: u64| count as f64 / seconds;
-            (
-                per_second(progress.packets - before.packets),
-                per_second(progress.bytes - before.bytes) * 8.0 / 1e6,
-            )
-        });
-        self.last = Some((now, progress));
-        format!(
-            "{} packets, {} bytes, {packets:.0} packets/s, {megabits:.1} Mbit/s, {} dropped",
-            progress.packets,
-            progress.bytes,
-            progress.kernel_dropped + progress.failed
-        )
-    }
-}
-
-fn time() -> String {
-    Zoned::now().strftime("%H:%M:%S%.3f").to_string()
-}
-
-/// All that a receipt is made of.
-struct Story<'a> {
-    args: &'a Args,
-    machine: &'a Machine,
-    host: &'a str,
-    point: &'a Point,
-    filter: Option<&'a Filter>,
-    began: &'a Zoned,
-    before: &'a [Option<InterfaceCounters>],
-    outcome: &'a Outcome,
+/// A capture while it runs: what changes is said, written into the file and kept for the receipt.
+struct Follow<'a> {
+    following: Following,
     events: Vec<String>,
-    sandbox: agent::Sandbox,
+    said: &'a mut Said,
 }
 
-fn receipt(story: &Story<'_>) -> Receipt {
-    let outcome = story.outcome;
-    let after = counters(story.point);
-    let total = outcome.ledgers.iter().fold(Ledger::default(), Ledger::plus);
-    let interfaces = story
-        .point
-        .interfaces
-        .iter()
-        .zip(&outcome.ledgers)
-        .zip(story.before.iter().zip(&after))
-        .map(|((interface, ledger), (before, after))| {
-            let packets = before
-                .zip(*after)
-                .map(|(before, after)| after.packets().saturating_sub(before.packets()));
-            let is_filtered = matches!(interface.ownership, Ownership::Shared(_));
-            InterfaceReceipt {
-                label: interface.label.clone(),
-                interface: interface.name.clone(),
-                interface_packets: packets,
-                passed_over: packets
-                    .filter(|_| is_filtered)
-                    .map(|packets| packets.saturating_sub(ledger.received)),
-                ledger: *ledger,
+impl Follow<'_> {
+    /// Waits for the end of the session: by itself, or because somebody stops it.
+    fn until_it_ends(
+        &mut self,
+        session: &mut Session,
+        live: &mut LiveSite,
+        signals: &Signals,
+    ) -> anyhow::Result<Outcome> {
+        let mut stopped_at: Option<Instant> = None;
+        loop {
+            match stopped_at {
+                None if signals.have_come() => {
+                    stopped_at = Some(Instant::now());
+                    session.stop()?;
+                }
+                // timeout(1) and some shells send the signal twice in a row.
+                Some(at) if at.elapsed() > PATIENCE => signals.give_up(),
+                _ => {}
             }
-        })
-        .collect();
-    let ended = Zoned::now();
-    Receipt {
-        overtap: env!("CARGO_PKG_VERSION"),
-        vm: story.machine.name.clone(),
-        vm_id: story.machine.id.to_string(),
-        host: story.host.to_owned(),
-        point: story.point.kind.to_string(),
-        filter: story.filter.map(ToString::to_string),
-        snaplen: story.args.snaplen,
-        seconds: ended.duration_since(story.began).as_secs_f64(),
-        began: story.began.timestamp().to_string(),
-        ended: ended.timestamp().to_string(),
-        end: outcome.end.to_string(),
-        interfaces,
-        unaccounted: outcome.ledgers.iter().map(Ledger::unread).sum(),
-        lost: total.lost(),
-        total,
-        out_of_order: outcome.out_of_order,
-        files: outcome.files.clone(),
-        deleted_files: outcome.deleted_files,
-        events: story.events.clone(),
-        sandbox: story.sandbox,
+            match session.next(LOOK_EVERY)? {
+                Some(Event::Progress(progress)) => self.said.progress(progress),
+                Some(Event::InterfaceGone(number)) => {
+                    self.tell(&self.following.interface_gone(number));
+                }
+                Some(Event::Ended(outcome)) => {
+                    self.said.clear();
+                    return Ok(*outcome);
+                }
+                None => {}
+            }
+            if live.update() {
+                self.compare(session, live)?;
+            }
+        }
+    }
+
+    /// Compares the site with what it was; tells the engine what follows from it.
+    fn compare(&mut self, session: &mut Session, live: &LiveSite) -> anyhow::Result<()> {
+        let changes = self.following.compare(live.site(), live.changed_at());
+        for (number, ownership) in changes.owned {
+            session.own(number, ownership, live.changed_at())?;
+        }
+        for sentence in &changes.sentences {
+            let text = self.tell(sentence);
+            session.comment(&text)?;
+        }
+        Ok(())
+    }
+
+    /// Says a sentence with its time, keeps it and returns it.
+    fn tell(&mut self, sentence: &str) -> String {
+        let text = format!("{}: {sentence}", Zoned::now().strftime("%H:%M:%S%.3f"));
+        self.said.line(&text);
+        self.events.push(text.clone());
+        text
     }
 }
 
@@ -517,8 +361,7 @@ fn print(receipt: &Receipt, args: &Args) -> anyhow::Result<()> {
         Output::Text if args.quiet => return Ok(()),
         Output::Text => receipt.to_string(),
     };
-    let is_stdout_taken = args.write.as_deref() == Some(Path::new("-"));
-    let result = if is_stdout_taken || args.output == Output::Text {
+    let result = if is_stdout(args) || args.output == Output::Text {
         std::io::stderr().write_all(text.as_bytes())
     } else {
         std::io::stdout().write_all(text.as_bytes())
@@ -526,8 +369,8 @@ fn print(receipt: &Receipt, args: &Args) -> anyhow::Result<()> {
     result.context("printing the receipt")
 }
 
-fn exit(receipt: &Receipt, end: &End) -> Exit {
-    if Receipt::has_failed(end) || receipt.unaccounted != 0 {
+fn exit(receipt: &Receipt, outcome: &Outcome) -> Exit {
+    if outcome.end.is_failure() || receipt.unaccounted != 0 {
         Exit::Failed
     } else if receipt.is_complete() {
         Exit::Done
@@ -536,17 +379,7 @@ fn exit(receipt: &Receipt, end: &End) -> Exit {
     }
 }
 
-fn counters(point: &Point) -> Vec<Option<InterfaceCounters>> {
-    point
-        .interfaces
-        .iter()
-        .map(|interface| {
-            let namespace = interface.namespace_path.as_ref().map(Path::new);
-            InterfaceCounters::read(&interface.name, namespace).ok()
-        })
-        .collect()
-}
-
+/// The first lines of the file: who, where, what it cannot hold.
 fn comment(machine: &Machine, host: &str, point: &Point, filter: Option<&Filter>) -> String {
     let mut text = format!(
         "overtap capture of {} ({}) on host {host} at its {}",
@@ -561,36 +394,11 @@ fn comment(machine: &Machine, host: &str, point: &Point, filter: Option<&Filter>
     text
 }
 
-fn ip_names(site: &Site) -> Vec<(std::net::IpAddr, String)> {
-    // Two tenants may use one address; a name that is right for one of them only is left out.
-    let mut names: BTreeMap<std::net::IpAddr, Option<String>> = BTreeMap::new();
-    for machine in &site.machines {
-        for known in machine.vnics.iter().flat_map(|vnic| &vnic.ips) {
-            names
-                .entry(known.ip)
-                .and_modify(|name| {
-                    if name.as_ref() != Some(&machine.name) {
-                        *name = None;
-                    }
-                })
-                .or_insert_with(|| Some(machine.name.clone()));
-        }
-    }
-    names.into_iter().filter_map(|(ip, name)| Some((ip, name?))).take(MOST_NAMES).collect()
-}
-
-fn mac_names(machine: &Machine) -> Vec<(wire::Mac, String)> {
-    machine
-        .vnics
-        .iter()
-        .filter_map(|vnic| Some((vnic.mac?, format!("{}/{}", machine.name, vnic.name))))
-        .collect()
-}
-
+/// How long one source of the inventory may take.
 const READ_WITHIN: Duration = Duration::from_secs(3);
-/// A change of owner must be known before what follows it is written.
+
+/// How long after the first signal another one means the same.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is looked for signals and for changes of the site.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-const DEFAULT_DURATION_MS: u64 = 3_600_000;
-const DEFAULT_PACKETS: u64 = 50_000_000;
-const DEFAULT_BYTES: u64 = 10 << 30;
-const MOST_NAMES: usize = 1000;

@@ -23,7 +23,9 @@ use crate::exit::Exit;
 #[command(after_help = "\
 Examples:
   overtap decode uplink.pcapng
-  overtap decode - --output json < uplink.pcap.gz | jq .levels")]
+  overtap decode - --output json < uplink.pcap.gz | jq .levels
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.")]
 pub(crate) struct Args {
     /// The capture file, pcap or pcapng, also packed by gzip; `-` is standard input.
     file: PathBuf,

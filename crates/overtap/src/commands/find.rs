@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use self::journal::Journal;
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
-use crate::site::LiveSite;
+use crate::site::{LiveSite, unfound};
 
 /// Says where a VM is: host, vSwitch, port, VLAN or VNI, tap, uplink; since when, and who says so.
 ///
@@ -34,7 +34,7 @@ use crate::site::LiveSite;
 Each look that finds something new is kept in a journal, which --at reads:
 $OVERTAP_STATE_DIR, or else /var/lib/overtap for root and $XDG_STATE_HOME/overtap for others.
 
-Exit status: 0 found, 1 nothing found, 2 wrong usage.")]
+Exit codes: 0 found, 1 nothing found, 2 wrong usage.")]
 pub(crate) struct Args {
     /// A name, UUID, MAC, IP address, tap, port or port id.
     what: Option<String>,
@@ -75,11 +75,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         other => other,
     };
-    for source in &site.sources {
-        if let Some(problem) = &source.problem {
-            eprintln!("overtap: {}: {problem}", source.source);
-        }
-    }
+    live.say_problems();
     if let Some(note) = journal.note() {
         eprintln!("overtap: {note}");
     }
@@ -144,7 +140,7 @@ impl Finder<'_> {
             Some(query) => {
                 let suggestions = site.find(query).suggestions;
                 let suggestions = suggestions.into_iter().map(str::to_owned).collect();
-                Unfound::NotFound { query: query.clone(), suggestions }.to_string()
+                unfound(&Unfound::NotFound { query: query.clone(), suggestions }, site)
             }
             None => "no machine was found on this host".to_owned(),
         }
@@ -152,8 +148,7 @@ impl Finder<'_> {
 
     fn past(&self, site: &Site, journal: &Journal, time: wire::Timestamp) -> io::Result<Exit> {
         let timeline = journal.timeline();
-        let past: Vec<Past> =
-            timeline.past(time).into_iter().filter(|p| self.is_asked(p)).collect();
+        let past = self.asked(timeline.past(time));
         let mut out = io::stdout().lock();
         match self.args.output {
             Output::Json => json::past(&mut out, site, time, &past, timeline)?,
@@ -175,7 +170,7 @@ impl Finder<'_> {
                 Some(first) if timeline.first() > Some(time) => {
                     format!("the first look at this host was at {first}; before that it is unknown")
                 }
-                _ => format!("{} at that time", self.nothing(site)),
+                _ => format!("at that time: {}", self.nothing(site)),
             };
             eprintln!("overtap: {reason}");
             return Ok(Exit::Failed);
@@ -183,17 +178,15 @@ impl Finder<'_> {
         Ok(Exit::Done)
     }
 
-    /// Whether the question is about this machine, as it was before or after.
-    fn is_asked(&self, past: &Past) -> bool {
-        let Some(query) = &self.query else { return true };
-        let states: Vec<Machine> = match past {
-            Past::Seen { machine, .. } | Past::BeforeFirstLook { machine, .. } => {
-                vec![machine.clone()]
-            }
-            Past::Changed { before, after, .. } => before.iter().chain(after).cloned().collect(),
-        };
-        let alone = Site { machines: states, ..Site::default() };
-        !alone.find(query).matches.is_empty()
+    /// The machines that the question is about, as they were before or after.
+    fn asked(&self, past: Vec<Past>) -> Vec<Past> {
+        let Some(query) = &self.query else { return past };
+        // All together: what is called so comes before what only begins so.
+        let all = Site { machines: past.iter().flat_map(states).collect(), ..Site::default() };
+        let asked: BTreeSet<&MachineId> =
+            all.find(query).matches.iter().map(|m| &m.machine.id).collect();
+        let is_asked = |known: &Past| known.machine().is_some_and(|m| asked.contains(&m.id));
+        past.into_iter().filter(is_asked).collect()
     }
 
     fn watch(&self, live: &mut LiveSite, journal: &mut Journal) -> io::Result<Exit> {
@@ -253,6 +246,14 @@ impl Finder<'_> {
                 writeln!(out, "{time}  {}", text::printable(&change.to_string()))
             }
         }
+    }
+}
+
+/// The one or two states in which a machine is known.
+fn states(past: &Past) -> Vec<Machine> {
+    match past {
+        Past::Seen { machine, .. } | Past::BeforeFirstLook { machine, .. } => vec![machine.clone()],
+        Past::Changed { before, after, .. } => before.iter().chain(after).cloned().collect(),
     }
 }
 

@@ -6,10 +6,10 @@ pub(crate) mod find;
 pub(crate) mod plan;
 
 /// Prints to standard output. A reader that has seen enough and closed the pipe is no error.
-pub(crate) fn print_out(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print_out(text: &[u8]) -> anyhow::Result<()> {
     use std::io::{ErrorKind, Write};
 
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    match std::io::stdout().lock().write_all(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -39,19 +39,15 @@ Examples:
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let live = LiveSite::read(READ_WITHIN)?;
     let site = live.site();
-    let machine =
-        site.one(&args.vm).map_err(anyhow::Error::new).inspect_err(|_| live.say_problems())?;
+    let machine = live.one(&args.vm).inspect_err(|_| live.say_problems())?;
     let plan = plan::plan(site, machine);
     let text = match args.output {
         Output::Text => text(site, machine, &plan, args.explain),
         Output::Json => json(site, machine, &plan)?,
     };
-    crate::commands::print_out(&text)?;
-    if plan.best().is_none() {
-        live.say_problems();
-        return Ok(Exit::Failed);
-    }
-    Ok(Exit::Done)
+    crate::commands::print_out(text.as_bytes())?;
+    live.say_problems();
+    Ok(if plan.best().is_some() { Exit::Done } else { Exit::Failed })
 }
 
 /// The plan as one document.
@@ -97,16 +93,22 @@ fn text(site: &Site, machine: &Machine, plan: &Plan, is_explained: bool) -> Stri
         line(&mut out, "disturbs", &point.disturbs);
         line(&mut out, "run", &command(machine, point));
         if is_explained {
+            let mut shown_at = None;
             for interface in &point.interfaces {
-                explain(&mut out, interface);
+                explain(&mut out, interface, &mut shown_at);
             }
         }
     }
     out
 }
 
-/// What a capture does at an interface, to the instruction.
-fn explain(out: &mut String, interface: &Interface) {
+/// What a capture does at an interface, to the instruction. A program that was shown for an
+/// interface of the same point is not shown again.
+fn explain<'a>(
+    out: &mut String,
+    interface: &'a Interface,
+    shown_at: &mut Option<(&'a str, Program)>,
+) {
     let program = prefilter(&interface.ownership, None, 0, TagPlace::MetadataOrBytes);
     let _ = writeln!(out, "\n   {}: {}", shown(&interface.name), shown(&interface.description));
     let place = match (&interface.namespace_path, interface.ifindex) {
@@ -126,13 +128,20 @@ fn explain(out: &mut String, interface: &Interface) {
     }
     if program.is_empty() {
         line(out, "kernel", "no program");
-    } else {
-        let size = format!("{} instructions, tells apart {}", program.len(), program.precision());
-        line(out, "kernel", &size);
-        for instruction in Program::to_string(&program).lines() {
-            let _ = writeln!(out, "             {instruction}");
-        }
+        return;
     }
+    if let Some((name, shown)) = shown_at
+        && *shown == program
+    {
+        line(out, "kernel", &format!("the same program as at {name}"));
+        return;
+    }
+    let size = format!("{} instructions, tells apart {}", program.len(), program.precision());
+    line(out, "kernel", &size);
+    for instruction in Program::to_string(&program).lines() {
+        let _ = writeln!(out, "             {instruction}");
+    }
+    *shown_at = Some((&interface.name, program));
 }
 
 fn where_it_is(interface: &Interface) -> String {

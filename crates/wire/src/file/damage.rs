@@ -151,6 +151,9 @@ pub enum DamageReason {
 impl fmt::Display for DamageReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotACapture { magic: [0, 0, 0, 0] } => {
+                f.write_str("not a capture file: it is empty or begins with zeroes")
+            }
             Self::NotACapture { magic: [a, b, c, d] } => write!(
                 f,
                 "not a capture file: it begins with {a:02x} {b:02x} {c:02x} {d:02x}, neither pcap \

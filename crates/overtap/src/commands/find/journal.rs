@@ -76,15 +76,16 @@ impl Journal {
             return Vec::new();
         }
         if let Some(source) = self.newly_unread(site) {
-            self.note
-                .get_or_insert(format!("this look is not kept in the journal: {source} failed"));
+            self.note.get_or_insert(format!(
+                "this look is not kept for --at: {source} could be read at the last one"
+            ));
             return Vec::new();
         }
         let (look, changes) = self.timeline.record(at, site);
         if let Some(path) = &self.path
             && let Err(error) = keep(path, look.as_ref(), at, self.max_bytes)
         {
-            self.note = Some(format!("journal not written: {}: {error}", path.display()));
+            self.note = Some(unwritten(path, &error));
         }
         changes
     }
@@ -99,7 +100,7 @@ impl Journal {
         if let Some(path) = &self.path
             && let Err(error) = keep(path, None, at, self.max_bytes)
         {
-            self.note = Some(format!("journal not written: {}: {error}", path.display()));
+            self.note = Some(unwritten(path, &error));
         }
     }
 
@@ -121,6 +122,14 @@ impl Journal {
     pub(super) fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> String {
+    format!(
+        "this look is not kept for --at: cannot write {}: {error}; set OVERTAP_STATE_DIR to a \
+         directory that you may write to",
+        path.display()
+    )
 }
 
 /// Appends a look, or marks that nothing new was found.
@@ -290,7 +299,12 @@ mod tests {
     fn a_journal_that_cannot_be_written_is_a_note() {
         let mut journal = journal(Path::new("/proc/overtap/looks.jsonl"));
         journal.record(at(0), &site(&["web"]));
-        assert!(journal.note().unwrap().starts_with("journal not written: /proc/overtap"));
+        assert!(
+            journal
+                .note()
+                .unwrap()
+                .starts_with("this look is not kept for --at: cannot write /proc/overtap")
+        );
         assert_eq!(journal.timeline().looks().count(), 1);
     }
 
