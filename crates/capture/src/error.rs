@@ -9,7 +9,7 @@ pub enum OpenError {
     /// The kernel does not let us have packet sockets.
     #[error(
         "cannot capture on {name}: no cap_net_raw; run as root or grant it: \
-         setcap cap_net_raw,cap_net_admin+ep $(command -v overtap)"
+         setcap cap_net_raw+ep $(command -v overtap)"
     )]
     NotPermitted {
         /// The interface.

@@ -9,7 +9,7 @@ mod site;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongUsage};
 
 /// Shows the packets of any virtual machine, wherever it runs now.
 #[derive(Parser)]
@@ -40,8 +40,11 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Prints the man page.
-    Man,
+    /// Prints the man page of overtap or of one of its commands.
+    Man {
+        /// The command: find, plan, capture, decode.
+        command: Option<String>,
+    },
     /// Reads packets for a capture; started by it, never by hand.
     #[command(name = agent::ENGINE_WORD, hide = true)]
     CaptureEngine,
@@ -67,7 +70,7 @@ fn main() -> Exit {
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);
             commands::print_out(&text).map(|()| Exit::Done)
         }
-        Command::Man => man(),
+        Command::Man { command } => man(command.as_deref()),
         Command::CaptureEngine => commands::capture::run_engine(),
     };
     result.unwrap_or_else(|error| {
@@ -87,9 +90,17 @@ fn sentence(error: &anyhow::Error) -> String {
     text
 }
 
-fn man() -> anyhow::Result<Exit> {
+fn man(command: Option<&str>) -> anyhow::Result<Exit> {
+    let mut page = Cli::command();
+    // Only a built command knows that it is called `overtap find`.
+    page.build();
+    if let Some(name) = command {
+        let found = page.find_subcommand(name).cloned();
+        page =
+            found.ok_or_else(|| WrongUsage(format!("there is no command {name}; see --help")))?;
+    }
     let mut text = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+    clap_mangen::Man::new(page).render(&mut text)?;
     commands::print_out(&text).map(|()| Exit::Done)
 }
 

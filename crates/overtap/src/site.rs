@@ -58,12 +58,7 @@ impl LiveSite {
 
     /// The one machine that is called so.
     pub(crate) fn one(&self, text: &str) -> anyhow::Result<&Machine> {
-        self.site.one(text).map_err(|unfound| match unfound {
-            Unfound::NotFound { ref suggestions, .. } if suggestions.is_empty() => {
-                anyhow::anyhow!("{unfound} on {}; see all: overtap find", self.site.host.name)
-            }
-            _ => unfound.into(),
-        })
+        self.site.one(text).map_err(|error| anyhow::Error::msg(unfound(&error, &self.site)))
     }
 
     /// Says on standard error what could not be read: what is not shown may be there.
@@ -86,5 +81,15 @@ impl LiveSite {
     fn take(&mut self, report: Report) {
         self.changed_at = self.changed_at.max(report.at);
         self.resolver.apply(report);
+    }
+}
+
+/// Why a machine was not found, and where to look on if there is no better hint.
+pub(crate) fn unfound(error: &Unfound, site: &Site) -> String {
+    match error {
+        Unfound::NotFound { suggestions, .. } if suggestions.is_empty() => {
+            format!("{error} on {}; see all: overtap find", site.host.name)
+        }
+        _ => error.to_string(),
     }
 }

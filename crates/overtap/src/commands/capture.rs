@@ -2,7 +2,7 @@
 
 mod said;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -166,8 +166,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 pub(crate) fn run_engine() -> anyhow::Result<Exit> {
     use std::os::fd::AsFd;
     let line = std::io::stdin().as_fd().try_clone_to_owned()?;
-    agent::run_engine(line).context("the capture that started this engine is gone")?;
-    Ok(Exit::Done)
+    match agent::run_engine(line) {
+        // The capture that started us is gone, and with it whoever would listen.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Failed),
+        result => result.context("the engine of a capture").map(|()| Exit::Done),
+    }
 }
 
 fn parse_filter(expression: &str) -> anyhow::Result<Option<Filter>> {

@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use self::journal::Journal;
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
-use crate::site::LiveSite;
+use crate::site::{LiveSite, unfound};
 
 /// Says where a VM is: host, vSwitch, port, VLAN or VNI, tap, uplink; since when, and who says so.
 ///
@@ -34,7 +34,7 @@ use crate::site::LiveSite;
 Each look that finds something new is kept in a journal, which --at reads:
 $OVERTAP_STATE_DIR, or else /var/lib/overtap for root and $XDG_STATE_HOME/overtap for others.
 
-Exit status: 0 found, 1 nothing found, 2 wrong usage.")]
+Exit codes: 0 found, 1 nothing found, 2 wrong usage.")]
 pub(crate) struct Args {
     /// A name, UUID, MAC, IP address, tap, port or port id.
     what: Option<String>,
@@ -140,7 +140,7 @@ impl Finder<'_> {
             Some(query) => {
                 let suggestions = site.find(query).suggestions;
                 let suggestions = suggestions.into_iter().map(str::to_owned).collect();
-                Unfound::NotFound { query: query.clone(), suggestions }.to_string()
+                unfound(&Unfound::NotFound { query: query.clone(), suggestions }, site)
             }
             None => "no machine was found on this host".to_owned(),
         }
@@ -170,7 +170,7 @@ impl Finder<'_> {
                 Some(first) if timeline.first() > Some(time) => {
                     format!("the first look at this host was at {first}; before that it is unknown")
                 }
-                _ => format!("{} at that time", self.nothing(site)),
+                _ => format!("at that time: {}", self.nothing(site)),
             };
             eprintln!("overtap: {reason}");
             return Ok(Exit::Failed);
