@@ -1,13 +1,11 @@
 //! A packet as a line of a table: the columns of the corpus the decoder is compared with, as far
 //! as they can be known from one packet.
 
+mod tunnel;
+
 use std::io::{self, Write};
 
-use wire::header::CiscoMetadata;
-use wire::header::{
-    ETag, Erspan2, Erspan3, Ethernet, FabricPath, Geneve, Gre, Gtpu, Ipv4, Ipv6, Ipv6Fragment,
-    L2tp, Mpls, Nsh, Pbb, Ports, Pppoe, Vlan, VnTag, Vxlan, VxlanGpe, ethertype,
-};
+use wire::header::{Ethernet, Ipv4, Ipv6, Ipv6Fragment, Ports, Vlan};
 use wire::{Cursor, Header, Layer};
 
 use super::View;
@@ -48,10 +46,9 @@ pub(super) fn write(out: &mut Vec<u8>, view: &View<'_>) -> io::Result<()> {
     out.push(b'\t');
     write_vlans(out, view)?;
     out.push(b'\t');
-    let mut is_first = true;
-    for index in 0..headers.len() {
-        write_tunnel_id(out, view, index, &mut is_first)?;
-    }
+    let tunnels: Vec<String> =
+        (0..headers.len()).filter_map(|index| tunnel::ids(view, index)).collect();
+    out.extend(tunnels.join(";").bytes());
     let count = |is: fn(Layer) -> bool| headers.iter().filter(|header| is(header.layer)).count();
     write!(out, "\t{}\t{}\t", count(|layer| layer == Layer::Ethernet), count(is_ip))?;
     if last_ip.is_some() {
@@ -127,153 +124,6 @@ fn write_vlans(out: &mut Vec<u8>, view: &View<'_>) -> io::Result<()> {
             }
             _ => {}
         }
-    }
-    Ok(())
-}
-
-/// What header number `index` calls the network, session or circuit it stands for.
-fn write_tunnel_id(
-    out: &mut Vec<u8>,
-    view: &View<'_>,
-    index: usize,
-    is_first: &mut bool,
-) -> io::Result<()> {
-    let Some(header) = view.layers.headers().get(index) else { return Ok(()) };
-    let mut cursor = cursor_at(view, *header);
-    let cursor = &mut cursor;
-    let start = out.len();
-    if !*is_first {
-        out.push(b';');
-    }
-    let before = out.len();
-    match header.layer {
-        Layer::Vxlan => {
-            if let Ok(vxlan) = Vxlan::decode(cursor) {
-                write!(out, "vxlan.vni={}", vxlan.vni)?;
-                if let Some(group) = vxlan.gbp {
-                    write!(out, ",gbp={group}")?;
-                }
-                write!(out, ",flags=0x{:04x}", vxlan.flags)?;
-            }
-        }
-        Layer::VxlanGpe => {
-            if let Ok(gpe) = VxlanGpe::decode(cursor) {
-                let vni = gpe.vni.map(wire::Vni::value).unwrap_or_default();
-                write!(out, "vxlan.vni={vni},flags=0x{:04x}", gpe.flags)?;
-            }
-        }
-        Layer::Geneve => {
-            if let Ok(geneve) = Geneve::decode(cursor) {
-                let options = geneve.options().count();
-                let protocol = geneve.protocol;
-                write!(out, "geneve.vni={},nopt={options},ptype=0x{protocol:04x}", geneve.vni)?;
-            }
-        }
-        Layer::Gre => {
-            if let Ok(gre) = Gre::decode(cursor) {
-                write!(out, "gre.proto=0x{:04x}", gre.protocol)?;
-                if let Some(key) = gre.key {
-                    write!(out, ",key={key}")?;
-                }
-                if let Some(nvgre) = gre.as_nvgre() {
-                    write!(out, ",nvgre.vsid={},nvgre.flowid={}", nvgre.vsid, nvgre.flow)?;
-                }
-                if let Some(sequence) = gre.sequence {
-                    write!(out, ",seq={sequence}")?;
-                }
-                if gre.protocol == ethertype::ERSPAN && gre.sequence.is_none() {
-                    out.write_all(b";erspan.id=,ver=,vlan=")?;
-                }
-            }
-        }
-        Layer::Erspan2 => {
-            if let Ok(erspan) = Erspan2::decode(cursor) {
-                write!(out, "erspan.id={},ver=1,vlan={}", erspan.session, erspan.vlan)?;
-            }
-        }
-        Layer::Erspan3 => {
-            if let Ok(erspan) = Erspan3::decode(cursor) {
-                write!(out, "erspan.id={},ver=2,vlan={}", erspan.session, erspan.vlan)?;
-            }
-        }
-        Layer::Mpls => {
-            if let Ok(mpls) = Mpls::decode(cursor) {
-                write!(out, "mpls.label={},s={}", mpls.label, u8::from(mpls.is_bottom))?;
-            }
-        }
-        Layer::Gtpu => {
-            if let Ok(gtpu) = Gtpu::decode(cursor) {
-                write!(out, "gtp.teid={}", gtpu.teid)?;
-            }
-        }
-        Layer::L2tp => {
-            if let Ok(l2tp) = L2tp::decode(cursor) {
-                write!(out, "l2tp.tunnel={},session={}", l2tp.tunnel, l2tp.session)?;
-            }
-        }
-        Layer::Pppoe => {
-            if let Ok(pppoe) = Pppoe::decode(cursor) {
-                write!(out, "pppoe.session={}", pppoe.session)?;
-            }
-        }
-        Layer::VnTag => {
-            if let Ok(tag) = VnTag::decode(cursor) {
-                write!(
-                    out,
-                    "vntag.dir={},ptr={},dst={},src={},looped={}",
-                    u8::from(tag.is_from_bridge),
-                    u8::from(tag.is_list),
-                    tag.destination,
-                    tag.source,
-                    u8::from(tag.is_looped),
-                )?;
-            }
-        }
-        Layer::ETag => {
-            if let Ok(tag) = ETag::decode(cursor) {
-                let (id, ingress) = (tag.id & 0xfff, tag.ingress & 0xfff);
-                write!(
-                    out,
-                    "etag.group={},ecid_base=0x{id:04x},iecid_base=0x{ingress:04x}",
-                    tag.group
-                )?;
-            }
-        }
-        Layer::Pbb => {
-            if let Ok(pbb) = Pbb::decode(cursor) {
-                write!(out, "pbb.isid={}", pbb.isid)?;
-            }
-        }
-        Layer::FabricPath => {
-            if let Ok(tag) = FabricPath::decode(cursor) {
-                write!(out, "cfp.ftag={}", tag.ftag)?;
-            }
-        }
-        Layer::Nsh => {
-            if let Ok(nsh) = Nsh::decode(cursor) {
-                write!(out, "nsh.spi={},si={}", nsh.path, nsh.index)?;
-            }
-        }
-        Layer::CiscoMetadata => {
-            let is_in_gre = index
-                .checked_sub(1)
-                .and_then(|before| view.layers.headers().get(before))
-                .is_some_and(|before| before.layer == Layer::Gre);
-            let metadata = if is_in_gre {
-                CiscoMetadata::decode_in_gre(cursor)
-            } else {
-                CiscoMetadata::decode(cursor)
-            };
-            if let Ok(metadata) = metadata {
-                write!(out, "cmd.sgt={}", metadata.sgt)?;
-            }
-        }
-        _ => {}
-    }
-    if out.len() == before {
-        out.truncate(start);
-    } else {
-        *is_first = false;
     }
     Ok(())
 }
