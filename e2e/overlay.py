@@ -424,8 +424,13 @@ def changes_watched():
     capture = Overtap("hv-1", "fresh", "--point", "uplink", "--buffer", "4MiB")
     watch.after("a VLAN tag changed in OVSDB", lambda: hv("ovs-vsctl", "set", "Port", "tap-fresh", "tag=200"), is_of("fresh", "way-out"))
     equal("... and find knows the new network", way("hv-1", "fresh")[2], [(200, 200)])
-    check("... and a capture at the uplink says that it does not follow", until(lambda: "still looks where it began" in capture.err(), 1), capture.err())
+    check("... and a capture at the uplink follows it and says so", until(lambda: "in GENEVE 200 now" in capture.err(), 1), capture.err())
+    shout = ("import socket\ns = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\ns.bind(('eth0', 0))\n"
+             "for _ in range(5): s.send(bytes.fromhex('ffffffffffff52540000aa0188b5') + b'after the change' * 3)")
+    hv("ip", "netns", "exec", "fresh", "python3", "-c", shout)
+    time.sleep(0.3)
     status, receipt, file = capture.finish()
+    equal("... and holds what the machine sends in the new network", len(file.holding(b"after the change")), 5)
     check("... also in its receipt and file", "VNI 200" in str(receipt["events"]) and "VNI 200" in str(file.comments), receipt["events"])
     past = find("hv-1", "--at", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(noted)) + f".{int(noted % 1 * 1000):03d}Z", "fresh")
     known = past["machines"][0]

@@ -64,6 +64,7 @@ struct Engine {
     pipeline: Pipeline,
     sink: OutputSink,
     rings: Vec<Ring>,
+    merge: Merge,
     /// For each ring, how much of a packet the kernel keeps.
     kept: Vec<u32>,
     /// For each ring, whether its interface still exists.
@@ -91,11 +92,13 @@ impl Engine {
         for point in &job.points {
             point.ownership.add_tunnel_ports(&mut ports);
         }
+        let is_shared = job.points.iter().any(|p| matches!(p.ownership, Ownership::Shared(_)));
         let now = Instant::now();
         let engine = Self {
             pipeline: Pipeline::new(filter, ports, treatment, job.snaplen, job.limits),
             sink,
             rings: Vec::new(),
+            merge: Merge { grace: GRACE, hold: if is_shared { HOLD } else { Duration::ZERO } },
             kept: Vec::new(),
             is_attached: Vec::new(),
             awaited: job.points.clone().into_iter(),
@@ -151,9 +154,10 @@ impl Engine {
             return IDLE;
         }
         let now = now();
-        let is_pressed = self.rings.len() > 1 && self.rings.iter_mut().any(Ring::is_half_full);
+        let may_wait = self.rings.len() > 1 || !self.merge.hold.is_zero();
+        let is_pressed = may_wait && self.rings.iter_mut().any(Ring::is_half_full);
         for _ in 0..BATCH {
-            match MERGE.choose(&mut self.rings, now, is_pressed) {
+            match self.merge.choose(&mut self.rings, now, is_pressed) {
                 Readiness::Source(_) if self.sink.is_crowded() => return READER_REST,
                 Readiness::Source(number) => self.take_one(number),
                 Readiness::Wait(duration) => return duration.min(IDLE),
@@ -185,7 +189,7 @@ impl Engine {
         }
         self.next_flush = instant + FLUSH_EVERY;
         if let Some(until) = self.pipeline.until()
-            && now() > until.saturating_add(MERGE.grace)
+            && now() > until.saturating_add(GRACE.max(self.merge.hold))
         {
             return Some(End::Limit(pipeline::Limit::Time));
         }
@@ -304,7 +308,7 @@ impl Engine {
         // The last packets lie in blocks that are handed over when their timer fires.
         let deadline = Instant::now() + DRAIN_AT_MOST;
         loop {
-            std::thread::sleep(MERGE.grace);
+            std::thread::sleep(GRACE);
             self.drain();
             self.count();
             if self.rings.iter().all(|ring| ring.counters().is_drained())
@@ -319,7 +323,7 @@ impl Engine {
     }
 
     fn drain(&mut self) {
-        while let Readiness::Source(number) = MERGE.choose(&mut self.rings, now(), true) {
+        while let Readiness::Source(number) = self.merge.choose(&mut self.rings, now(), true) {
             self.take_one(number);
         }
     }
@@ -365,7 +369,10 @@ fn now() -> Timestamp {
 }
 
 /// A ring shows a packet at most 40 ms late; the rest is slack for a busy machine.
-const MERGE: Merge = Merge { grace: Duration::from_millis(60) };
+const GRACE: Duration = Duration::from_millis(60);
+/// On a wire that others use, the VM's name there may become somebody else's: the news of it is
+/// here within this time.
+const HOLD: Duration = Duration::from_millis(150);
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// How long a slow reader of a pipe is given before it is looked at again.

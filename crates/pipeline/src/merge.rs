@@ -26,6 +26,8 @@ pub enum Readiness {
 pub struct Merge {
     /// How late a source may show a packet: its block timer and some slack.
     pub grace: Duration,
+    /// How long every packet waits, for news about whose it is to come before it is passed on.
+    pub hold: Duration,
 }
 
 impl Merge {
@@ -37,8 +39,16 @@ impl Merge {
         now: Timestamp,
         is_pressed: bool,
     ) -> Readiness {
+        let held = |time: Timestamp, number| {
+            let due = time.saturating_add(self.hold);
+            if is_pressed || self.hold.is_zero() || now >= due {
+                Readiness::Source(number)
+            } else {
+                Readiness::Wait(due.since(now))
+            }
+        };
         if let [only] = sources {
-            return if only.peek().is_some() { Readiness::Source(0) } else { Readiness::Empty };
+            return only.peek().map_or(Readiness::Empty, |time| held(time, 0));
         }
         let mut oldest: Option<(Timestamp, usize)> = None;
         let mut is_one_silent = false;
@@ -54,7 +64,7 @@ impl Merge {
         let Some((time, number)) = oldest else { return Readiness::Empty };
         let safe = time.saturating_add(self.grace);
         if !is_one_silent || is_pressed || now >= safe {
-            Readiness::Source(number)
+            held(time, number)
         } else {
             Readiness::Wait(safe.since(now))
         }
@@ -81,7 +91,7 @@ mod tests {
         }
     }
 
-    const MERGE: Merge = Merge { grace: Duration::from_millis(60) };
+    const MERGE: Merge = Merge { grace: Duration::from_millis(60), hold: Duration::ZERO };
 
     fn at(ms: u64) -> Timestamp {
         Timestamp::from_nanos(ms * 1_000_000)
@@ -112,5 +122,15 @@ mod tests {
     fn a_single_source_never_waits() {
         assert_eq!(MERGE.choose(&mut [Times(vec![10])], at(10), false), Readiness::Source(0));
         assert_eq!(MERGE.choose(&mut [Times(vec![])], at(10), false), Readiness::Empty);
+    }
+
+    #[test]
+    fn what_is_held_waits_even_alone_unless_room_is_needed() {
+        let merge = Merge { hold: Duration::from_millis(100), ..MERGE };
+        let wait = Readiness::Wait(Duration::from_millis(40));
+        assert_eq!(merge.choose(&mut [Times(vec![10])], at(70), false), wait);
+        assert_eq!(merge.choose(&mut [Times(vec![10]), Times(vec![20])], at(70), false), wait);
+        assert_eq!(merge.choose(&mut [Times(vec![10])], at(110), false), Readiness::Source(0));
+        assert_eq!(merge.choose(&mut [Times(vec![10])], at(70), true), Readiness::Source(0));
     }
 }

@@ -401,4 +401,4 @@ const READ_WITHIN: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often it is looked for signals and for changes of the site.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
