@@ -275,8 +275,8 @@ impl Engine {
         self.pipeline.own(number, ownership, at);
         let kept = self.kept.get(number).copied().unwrap_or_default();
         let program = prefilter(ownership, None, kept, TagPlace::MetadataOrBytes);
-        let Some(ring) = self.rings.get_mut(number).filter(|_| !program.is_empty()) else { return };
-        if let Err(error) = ring.refilter(&program) {
+        let Some(ring) = self.rings.get_mut(number) else { return };
+        if let Err(error) = ring.refilter(&program, kept) {
             self.sink.comment(&format!("the kernel kept its old filter: {error}"));
         }
     }

@@ -213,8 +213,12 @@ impl Ring {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn refilter(&mut self, program: &Program) -> io::Result<()> {
-        sys::attach_filter(self.socket.as_fd(), program.instructions())
+    pub fn refilter(&mut self, program: &Program, snaplen: u32) -> io::Result<()> {
+        // An empty program lets everything through.
+        let keep = [Instruction { code: RETURN, jt: 0, jf: 0, k: snaplen }];
+        let is_empty = program.is_empty();
+        let instructions = if is_empty { &keep[..] } else { program.instructions() };
+        sys::attach_filter(self.socket.as_fd(), instructions)
     }
 
     /// Reads the kernel's counters. Often enough that 32 bits do not wrap: once a minute is plenty.
