@@ -3,8 +3,9 @@
 //! It compares one state of the site with the next and says what it sees; it tells nobody.
 
 use std::slice::from_ref;
+use std::time::Duration;
 
-use inventory::{Attachment, Change, Machine, Site, What};
+use inventory::{Attachment, Change, Machine, MachineId, Site, What};
 use plan::{Interface, Point, PointKind};
 use select::Ownership;
 use wire::Timestamp;
@@ -16,6 +17,8 @@ pub struct Following {
     kind: PointKind,
     /// With what there was the VM's when it was looked at last.
     interfaces: Vec<Interface>,
+    /// For each interface, whose it is instead, where it is not the VM's.
+    others: Vec<Option<String>>,
 }
 
 /// What is different from the last look.
@@ -30,24 +33,40 @@ pub struct Changes {
 impl Following {
     /// Begins to follow the VM that is captured at `point`.
     pub fn new(machine: &Machine, point: &Point) -> Self {
-        Self { machine: machine.clone(), kind: point.kind, interfaces: point.interfaces.clone() }
+        Self {
+            machine: machine.clone(),
+            kind: point.kind,
+            interfaces: point.interfaces.clone(),
+            others: vec![None; point.interfaces.len()],
+        }
     }
 
     /// Compares the site, as it is at `now`, with what it was at the last call.
     pub fn compare(&mut self, site: &Site, now: Timestamp) -> Changes {
         let mut changes = Changes::default();
-        let found = site.machines.iter().find(|machine| machine.id == self.machine.id);
+        let found = same_machine(site, &self.machine);
         if let Some(machine) = found {
+            // Known by something else than its identity it is the same all the same.
+            self.machine.id = machine.id.clone();
             let all = inventory::changes(now, from_ref(&self.machine), from_ref(machine));
             changes.sentences.extend(all.iter().filter_map(|change| self.told(change)));
             self.machine = machine.clone();
         }
         match self.kind {
-            PointKind::Port => self.compare_owners(site, &mut changes),
-            PointKind::Uplink if found.is_some() => self.compare_networks(site, &mut changes),
-            PointKind::Uplink | PointKind::Inside => {}
+            PointKind::Port => self.compare_owners(site, found, &mut changes),
+            PointKind::Uplink => self.compare_networks(site, found, &mut changes),
+            PointKind::Inside => {}
         }
         changes
+    }
+
+    /// From when on what was found at `now` counts. A switch acts up to 30 ms before its report is
+    /// here; on a wire that others use, rather nothing of that time than a frame of somebody else.
+    pub fn counts_from(&self, now: Timestamp) -> Timestamp {
+        match self.kind {
+            PointKind::Uplink => now.saturating_sub(AHEAD),
+            PointKind::Port | PointKind::Inside => now,
+        }
     }
 
     /// The sentence for an interface that was removed.
@@ -70,28 +89,46 @@ impl Following {
         Some(format!("{change}{limit}"))
     }
 
-    /// A port that another machine has now is not the VM's any more, whatever it was.
-    fn compare_owners(&mut self, site: &Site, changes: &mut Changes) {
-        for (number, interface) in self.interfaces.iter_mut().enumerate() {
-            if interface.ownership == NOTHING {
+    /// A port that another machine has now is not the VM's any more, whatever it was; nor is one
+    /// that is nobody's: the next to use it is seen only after it has begun to.
+    fn compare_owners(&mut self, site: &Site, found: Option<&Machine>, changes: &mut Changes) {
+        let interfaces = self.interfaces.iter_mut().zip(&mut self.others);
+        for (number, (interface, told)) in interfaces.enumerate() {
+            let name = &interface.name;
+            let is_its = |machine: &Machine| attachments(machine).any(|at| is_at(interface, at));
+            let other = site.machines.iter().filter(|m| Some(*m) != found).find(|m| is_its(m));
+            if other.is_none() && (interface.ifindex.is_none() || found.is_some_and(is_its)) {
+                if interface.ownership != Ownership::Whole {
+                    changes
+                        .sentences
+                        .push(format!("{name} belongs to {} again", self.machine.name));
+                    changes.owned.push((number, Ownership::Whole));
+                    interface.ownership = Ownership::Whole;
+                    *told = None;
+                }
                 continue;
             }
-            if let Some(owner) = other_owner(interface, &self.machine, site) {
+            // A port that nothing speaks for is called like its device.
+            let other = other.map(|m| &m.name).filter(|owner| *owner != name);
+            let owner = other.map_or("nobody known", String::as_str);
+            if told.as_deref() != Some(owner) {
+                let sentence = format!("{name} belongs to {owner} now; nothing of it is taken");
+                changes.sentences.push(sentence);
+                *told = Some(owner.to_owned());
+            }
+            if interface.ownership != NOTHING {
                 interface.ownership = NOTHING;
                 changes.owned.push((number, NOTHING));
-                changes.sentences.push(format!(
-                    "{} belongs to {} now; nothing of it is taken",
-                    interface.name, owner.name
-                ));
             }
         }
     }
 
     /// An uplink stays shared, but what names the VM there may change: its VLAN, its overlay
     /// number, or that somebody else has its MAC in its network now.
-    fn compare_networks(&mut self, site: &Site, changes: &mut Changes) {
-        let plan = plan::plan(site, &self.machine);
-        let uplink = plan.points.iter().find(|point| point.kind == PointKind::Uplink);
+    fn compare_networks(&mut self, site: &Site, found: Option<&Machine>, changes: &mut Changes) {
+        let plan = found.map(|machine| plan::plan(site, machine));
+        let uplink =
+            plan.iter().flat_map(|plan| &plan.points).find(|point| point.kind == PointKind::Uplink);
         let refusal = uplink.and_then(|point| point.refusal.as_deref());
         for (number, interface) in self.interfaces.iter_mut().enumerate() {
             let found = uplink.into_iter().flat_map(|point| &point.interfaces).find(|other| {
@@ -115,24 +152,44 @@ impl Following {
     }
 }
 
+/// Less than packets of a shared wire are held back.
+const AHEAD: Duration = Duration::from_millis(50);
+
 /// No packet at all.
 const NOTHING: Ownership = Ownership::Shared(Vec::new());
 
-/// Who the port belongs to now, if that is not `machine`.
-fn other_owner<'a>(
-    interface: &Interface,
-    machine: &Machine,
-    site: &'a Site,
-) -> Option<&'a Machine> {
-    let is_here = |place: &Attachment| {
-        place.ifindex.is_some()
-            && place.ifindex == interface.ifindex
-            && place.namespace_path == interface.namespace_path
+/// The machine as it is now: by its identity; by its process, which may get a UUID later than it was
+/// found; or, where nothing but a process or a port names it, by the same MAC at the same place.
+fn same_machine<'a>(site: &'a Site, known: &Machine) -> Option<&'a Machine> {
+    let process = |machine: &Machine| machine.pid.map(|pid| (pid, machine.since, machine.kind));
+    let is_port = |machine: &Machine| matches!(machine.id, MachineId::Port(_));
+    let is_weak =
+        |machine: &Machine| is_port(machine) || matches!(machine.id, MachineId::Process(_));
+    let cards = |machine: &Machine| -> Vec<_> {
+        let cards = machine.vnics.iter().filter_map(|v| Some((v.mac?, v.attachment.as_ref()?)));
+        cards.filter_map(|(mac, at)| Some((mac, at.namespace, at.ifindex?))).collect()
     };
-    site.machines.iter().find(|other| {
-        other.id != machine.id
-            && other.vnics.iter().filter_map(|vnic| vnic.attachment.as_ref()).any(is_here)
-    })
+    let is_restarted_or_renamed = |now: &Machine| {
+        is_weak(now)
+            && is_weak(known)
+            && (now.name == known.name || is_port(now) && is_port(known))
+            && cards(now).iter().any(|card| cards(known).contains(card))
+    };
+    let machines = || site.machines.iter();
+    let by_id = machines().find(|now| now.id == known.id);
+    by_id
+        .or_else(|| machines().find(|now| process(now).is_some() && process(now) == process(known)))
+        .or_else(|| machines().find(|now| is_restarted_or_renamed(now)))
+}
+
+fn attachments(machine: &Machine) -> impl Iterator<Item = &Attachment> {
+    machine.vnics.iter().filter_map(|vnic| vnic.attachment.as_ref())
+}
+
+fn is_at(interface: &Interface, place: &Attachment) -> bool {
+    place.ifindex.is_some()
+        && place.ifindex == interface.ifindex
+        && place.namespace_path == interface.namespace_path
 }
 
 #[cfg(test)]
@@ -162,7 +219,9 @@ mod tests {
     fn a_port_that_another_vm_has_now_is_disowned_once() {
         let web = machine("web", "vnet3", 3);
         let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]));
-        let later = site(vec![machine("db", "vnet3", 3)]);
+        let mut db = machine("db", "vnet3", 3);
+        db.vnics[0].mac = Some(wire::Mac([2, 0, 0, 0, 0, 9]));
+        let later = site(vec![db]);
         let changes = following.compare(&later, NOW);
         assert_eq!(changes.sentences, ["vnet3 belongs to db now; nothing of it is taken"]);
         assert_eq!(changes.owned, [(0, NOTHING)]);
@@ -173,15 +232,48 @@ mod tests {
     fn a_port_of_the_same_name_with_another_index_is_another_port() {
         let web = machine("web", "vnet3", 3);
         let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]));
-        let later = site(vec![machine("db", "vnet3", 9)]);
+        let later = site(vec![web, machine("db", "vnet3", 9)]);
         assert_eq!(following.compare(&later, NOW), Changes::default());
     }
 
     #[test]
-    fn an_uplink_is_never_disowned() {
+    fn a_port_that_is_nobodys_is_not_the_vms_until_it_comes_back() {
+        let web = machine("web", "vnet3", 3);
+        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]));
+        let changes = following.compare(&site(vec![]), NOW);
+        assert_eq!(
+            changes.sentences,
+            ["vnet3 belongs to nobody known now; nothing of it is taken"]
+        );
+        assert_eq!(changes.owned, [(0, NOTHING)]);
+        let mut db = machine("db", "vnet3", 3);
+        db.vnics[0].mac = None;
+        let changes = following.compare(&site(vec![db]), NOW);
+        assert_eq!(changes.sentences, ["vnet3 belongs to db now; nothing of it is taken"]);
+        let changes = following.compare(&site(vec![web]), NOW);
+        assert_eq!(changes.sentences, ["vnet3 belongs to web again"]);
+        assert_eq!(changes.owned, [(0, Ownership::Whole)]);
+    }
+
+    #[test]
+    fn a_vm_without_uuid_that_was_restarted_on_its_port_is_the_same() {
+        let mut web = machine("web", "vnet3", 3);
+        (web.id, web.pid) = (MachineId::Process(7), Some(7));
+        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]));
+        (web.id, web.pid) = (MachineId::Process(9), Some(9));
+        assert!(following.compare(&site(vec![web.clone()]), NOW).owned.is_empty());
+        web.id = MachineId::Uuid(inventory::facts::Uuid([1; 16]));
+        assert!(following.compare(&site(vec![web.clone()]), NOW).owned.is_empty(), "by process");
+        (web.pid, web.id) = (Some(11), MachineId::Process(11));
+        web.vnics[0].mac = Some(wire::Mac([2, 0, 0, 0, 0, 9]));
+        assert_eq!(following.compare(&site(vec![web]), NOW).owned, [(0, NOTHING)]);
+    }
+
+    #[test]
+    fn nothing_of_an_uplink_is_taken_while_the_vm_is_gone() {
         let web = machine("web", "up0", 3);
         let mut following = Following::new(&web, &point(PointKind::Uplink, &["up0"]));
-        let later = site(vec![machine("db", "up0", 3)]);
-        assert_eq!(following.compare(&later, NOW), Changes::default());
+        let changes = following.compare(&site(vec![machine("db", "up0", 4)]), NOW);
+        assert_eq!(changes.owned, [(0, NOTHING)]);
     }
 }

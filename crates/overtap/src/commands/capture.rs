@@ -336,7 +336,8 @@ impl Follow<'_> {
     fn compare(&mut self, session: &mut Session, live: &LiveSite) -> anyhow::Result<()> {
         let changes = self.following.compare(live.site(), live.changed_at());
         for (number, ownership) in changes.owned {
-            session.own(number, ownership, live.changed_at())?;
+            let from = self.following.counts_from(live.changed_at());
+            session.own(number, ownership, from)?;
         }
         for sentence in &changes.sentences {
             let text = self.tell(sentence);
