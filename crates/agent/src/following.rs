@@ -3,6 +3,7 @@
 //! It compares one state of the site with the next and says what it sees; it tells nobody.
 
 use std::slice::from_ref;
+use std::time::Duration;
 
 use inventory::{Attachment, Change, Machine, Site, What};
 use plan::{Interface, Point, PointKind};
@@ -48,6 +49,15 @@ impl Following {
             PointKind::Uplink | PointKind::Inside => {}
         }
         changes
+    }
+
+    /// From when on a change holds that was told at `told`. On a shared wire the switch may have
+    /// acted before it told us: rather nothing of these milliseconds than a frame of somebody else.
+    pub fn since(&self, told: Timestamp) -> Timestamp {
+        match self.kind {
+            PointKind::Uplink => told.saturating_sub(AHEAD),
+            PointKind::Port | PointKind::Inside => told,
+        }
     }
 
     /// The sentence for an interface that was removed.
@@ -114,6 +124,9 @@ impl Following {
         }
     }
 }
+
+/// How long a switch acts before its database and our source say so, at most.
+const AHEAD: Duration = Duration::from_millis(100);
 
 /// No packet at all.
 const NOTHING: Ownership = Ownership::Shared(Vec::new());

@@ -150,6 +150,9 @@ pub struct NetworkFacts {
     pub neighbours: Vec<Neighbour>,
     /// Bridge forwarding entries that were learned, not configured.
     pub fdb: Vec<FdbEntry>,
+    /// Where forwarding entries of VXLAN devices send frames, configured ones too: index of the
+    /// device and other end.
+    pub vxlan_ends: Vec<(u32, IpAddr)>,
     /// Unicast routes of the main table, enough to say which device an underlay address leaves by.
     pub routes: Vec<Route>,
 }

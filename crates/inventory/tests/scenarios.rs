@@ -627,6 +627,25 @@ fn a_port_nobody_speaks_for_is_a_machine_with_the_name_of_its_device() {
 }
 
 #[test]
+fn a_vxlan_that_only_forwarding_entries_lead_out_of_takes_their_route() {
+    let mut bed = Bed::new();
+    bed.physical(2, "up0", None).addresses = vec![(ip("10.0.0.1"), 24)];
+    bed.bridge(3, "br-a");
+    let kind =
+        LinkKind::Vxlan { vni: Some(vni(100)), port: 4789, local: None, remote: None, lower: None };
+    bed.link(4, "vxa", kind).master = Some(3);
+    bed.tap(5, "t0", Some(3));
+    bed.qemu(700, "web", Some(1), &[(M1, "t0")]);
+    bed.network(HOST).vxlan_ends =
+        vec![(4, ip("10.0.0.2")), (4, ip("10.0.0.3")), (9, ip("10.9.9.9"))];
+    let machine = bed.machine("web");
+    let networks = &place(&machine).networks;
+    assert_eq!(networks.len(), 1);
+    assert_eq!(networks[0].remotes, [ip("10.0.0.2"), ip("10.0.0.3")]);
+    assert_eq!(devices(&networks[0]), [("up0", UplinkChoice::Only)]);
+}
+
+#[test]
 fn a_cable_is_no_machine() {
     let mut bed = Bed::new();
     bed.bridge(3, "br100");

@@ -107,7 +107,8 @@ impl<'a> Found<'a> {
             other.vnics.iter().filter(|vnic| vnic.mac == Some(mac)).any(|vnic| {
                 let networks = vnic.attachment.iter().flat_map(|place| &place.networks);
                 networks
-                    .filter_map(|network| self::on_wire(network).ok())
+                    .filter(|theirs| may_share_wire(network, theirs))
+                    .filter_map(|theirs| self::on_wire(theirs).ok())
                     .any(|theirs| is_same(on_wire, theirs))
             })
         });
@@ -217,6 +218,13 @@ fn on_wire(network: &Network) -> Result<OnWire, String> {
         ));
     };
     Ok(OnWire::Overlay { vni, tunnel, udp_port: network.tunnel_port, vlan: network.vlan })
+}
+
+/// Whether frames of both may be on one uplink. What leaves by an uplink nobody knows may be on any.
+fn may_share_wire(left: &Network, right: &Network) -> bool {
+    let wire = |uplink: &Uplink| (uplink.device.clone(), uplink.ifindex);
+    right.uplinks.is_empty()
+        || left.uplinks.iter().any(|l| right.uplinks.iter().any(|r| wire(l) == wire(r)))
 }
 
 /// Whether a MAC in one of them could be taken for the same MAC in the other.

@@ -165,6 +165,22 @@ fn vnics_on_one_uplink_share_its_interface() {
 }
 
 #[test]
+fn one_mac_on_two_wires_is_not_ambiguous() {
+    let vm = |name, device: &str, wires: Vec<Uplink>| {
+        machine(name, MachineKind::Vm, vec![vnic("net0", WEB, Some(device), vec![untagged(wires)])])
+    };
+    let on = |device: &str, index| vec![uplink(device, index, UplinkChoice::Only)];
+    let web = vm("web", "vnet3", on("eth0", 2));
+    let is_usable = |twin| {
+        let plan = plan(&site(vec![web.clone(), twin]), &web);
+        kinds(&plan) == [(PointKind::Port, true), (PointKind::Uplink, true)]
+    };
+    assert!(is_usable(vm("twin", "vnet4", on("eth1", 3))));
+    assert!(!is_usable(vm("twin", "vnet4", on("eth0", 2))));
+    assert!(!is_usable(vm("twin", "vnet4", vec![])), "it may be on any");
+}
+
+#[test]
 fn a1_an_ambiguous_identity_is_refused_and_another_network_is_not_ambiguous() {
     let web =
         machine("web", MachineKind::Vm, vec![vnic("net0", WEB, Some("vnet3"), vec![vxlan(10)])]);
@@ -200,8 +216,8 @@ fn an_uplink_without_overlay_number_or_way_out_says_why() {
     assert_eq!(
         planned(&web).points[1].refusal.as_deref(),
         Some(
-            "net0: its VXLAN number is not known (flow rules choose it), so its frames cannot be \
-             told from other tenants'; net1: internal only: no uplink leads out of virbr0"
+            "net0: its VXLAN number is not known (flow rules choose it, or it has none of \
+             24 bits), so its frames cannot be told from other tenants'; net1: internal only: no uplink leads out of virbr0"
         )
     );
 }

@@ -365,19 +365,32 @@ impl<'w, 'a> Walk<'w, 'a> {
                 None => self.note(format!("the device below {} is not known", device.link.name)),
             },
             LinkKind::Vxlan { vni, port, local, remote, lower } => {
-                let tunnel = Tunnel {
-                    kind: "vxlan".to_owned(),
-                    vni: *vni,
-                    port: Some(*port),
-                    remote: *remote,
-                };
-                let group = remote.filter(|r| !r.is_multicast());
                 let world = self.world;
-                let below = lower_of(lower)
-                    .or_else(|| group.and_then(|r| world.route_to(device.namespace, r)))
-                    .or_else(|| local.and_then(|l| world.holder_of(device.namespace, l)))
-                    .or_else(|| remote.and_then(|r| world.route_to(device.namespace, r)));
-                self.by_tunnel(&device.link.name, tunnel, on_wire, below);
+                let bound = lower_of(lower)
+                    .or_else(|| local.and_then(|l| world.holder_of(device.namespace, l)));
+                let mut ends: Vec<Option<IpAddr>> = remote.iter().copied().map(Some).collect();
+                ends.extend(world.vxlan_ends(device).filter(|e| Some(*e) != *remote).map(Some));
+                if ends.is_empty() {
+                    ends.push(None);
+                }
+                for end in ends {
+                    let tunnel = Tunnel {
+                        kind: "vxlan".to_owned(),
+                        vni: *vni,
+                        port: Some(*port),
+                        remote: end,
+                    };
+                    // As the packet goes, unless the device is bound to another; to a group only
+                    // if nothing else is known.
+                    let route = || end.and_then(|e| world.route_to(device.namespace, e));
+                    let below = match end {
+                        Some(end) if !end.is_multicast() => {
+                            lower_of(lower).or_else(route).or(bound)
+                        }
+                        _ => bound.or_else(route),
+                    };
+                    self.by_tunnel(&device.link.name, tunnel, on_wire, below);
+                }
             }
             LinkKind::Geneve { vni, port, remote } => {
                 let tunnel = Tunnel {

@@ -202,6 +202,13 @@ impl<'a> World<'a> {
         self.link(namespace, index)
     }
 
+    /// Where the forwarding entries of a VXLAN device send frames.
+    pub(super) fn vxlan_ends(&self, device: Device<'_>) -> impl Iterator<Item = IpAddr> + '_ {
+        let ends = self.networks.get(&device.namespace).map(|n| n.facts.vxlan_ends.as_slice());
+        let index = device.link.index;
+        ends.unwrap_or_default().iter().filter(move |(link, _)| *link == index).map(|(_, ip)| *ip)
+    }
+
     /// The device that has this address.
     pub(super) fn holder_of(&self, namespace: NamespaceId, local: IpAddr) -> Option<Device<'a>> {
         self.links(namespace).find(|d| d.link.addresses.iter().any(|(ip, _)| *ip == local))

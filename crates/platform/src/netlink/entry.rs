@@ -133,6 +133,15 @@ pub(super) fn decode_neighbour(message: &Message<'_>) -> Option<Neighbour> {
     Some(Neighbour { ip: ip?, mac, link })
 }
 
+/// Reads where an `RTM_NEWNEIGH` of `AF_BRIDGE` sends frames: the device and the other end of its
+/// tunnel; `None` if that is none.
+pub(super) fn decode_tunnel_end(message: &Message<'_>) -> Option<(u32, IpAddr)> {
+    let (link, ..) = neighbour_header(message)?;
+    let mut ends = message.attributes(NDMSG_LEN).filter(|(kind, _)| *kind == NDA_DST);
+    let end = ends.find_map(|(_, value)| read_ip(value)).filter(|ip| !ip.is_unspecified())?;
+    Some((link, end))
+}
+
 /// Reads `RTM_NEWNEIGH` of `AF_BRIDGE`; `None` if the entry was configured, not learned.
 pub(super) fn decode_fdb(message: &Message<'_>) -> Option<FdbEntry> {
     let (link, state, flags) = neighbour_header(message)?;
@@ -509,6 +518,19 @@ mod tests {
         assert_eq!(decode_fdb(&message(28, &body)), Some(entry));
         body[8] = 0x80;
         assert_eq!(decode_fdb(&message(28, &body)), None);
+    }
+
+    #[test]
+    fn a_flooding_entry_of_a_tunnel_names_its_other_end() {
+        let mut body = [
+            7, 0, 0, 0, 5, 0, 0, 0, 0x80, 0, 2, 0, // AF_BRIDGE, link 5, PERMANENT, self
+            10, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, // NDA_LLADDR
+            8, 0, 1, 0, 10, 0, 0, 2, // NDA_DST
+        ];
+        assert_eq!(decode_tunnel_end(&message(28, &body)), Some((5, [10, 0, 0, 2].into())));
+        assert_eq!(decode_fdb(&message(28, &body)), None);
+        body[26] = 9;
+        assert_eq!(decode_tunnel_end(&message(28, &body)), None);
     }
 
     #[test]

@@ -89,6 +89,7 @@ pub(super) struct Reader {
     addresses: Vec<(u32, IpAddr, u8)>,
     neighbours: Vec<Neighbour>,
     fdb: Vec<FdbEntry>,
+    vxlan_ends: Vec<(u32, IpAddr)>,
     routes: Vec<Route>,
 }
 
@@ -119,6 +120,7 @@ impl Reader {
             addresses: Vec::new(),
             neighbours: Vec::new(),
             fdb: Vec::new(),
+            vxlan_ends: Vec::new(),
             routes: Vec::new(),
         })
     }
@@ -204,6 +206,7 @@ impl Reader {
             links: links.collect(),
             neighbours: self.neighbours.clone(),
             fdb: self.fdb.clone(),
+            vxlan_ends: self.vxlan_ends.clone(),
             routes: self.routes.clone(),
         }
     }
@@ -226,7 +229,7 @@ impl Reader {
             self.neighbours.sort_unstable_by_key(|n| (n.link, n.ip, n.mac));
         }
         if stale.fdb {
-            self.fdb = self.read_fdb()?;
+            self.read_fdb()?;
         }
         if stale.routes {
             let routes = self
@@ -281,17 +284,26 @@ impl Reader {
             .collect()
     }
 
-    fn read_fdb(&mut self) -> io::Result<Vec<FdbEntry>> {
+    fn read_fdb(&mut self) -> io::Result<()> {
         let mut fixed = [0; 12];
         fixed[0] = AF_BRIDGE;
-        let mut fdb = match self.asking.dump(RTM_GETNEIGH, &fixed, None, entry::decode_fdb) {
+        let read = |m: &Message<'_>| match (entry::decode_fdb(m), entry::decode_tunnel_end(m)) {
+            (None, None) => None,
+            both => Some(both),
+        };
+        let entries = match self.asking.dump(RTM_GETNEIGH, &fixed, None, read) {
             // A kernel without bridges has no table of them.
             Err(error) if error.raw_os_error() == Some(EOPNOTSUPP) => Vec::new(),
             result => result?,
         };
-        fdb.sort_unstable_by_key(|e| (e.link, e.mac, e.vlan));
-        fdb.dedup();
-        Ok(fdb)
+        let (fdb, ends): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+        self.fdb = fdb.into_iter().flatten().collect();
+        self.fdb.sort_unstable_by_key(|e| (e.link, e.mac, e.vlan));
+        self.fdb.dedup();
+        self.vxlan_ends = ends.into_iter().flatten().collect();
+        self.vxlan_ends.sort_unstable();
+        self.vxlan_ends.dedup();
+        Ok(())
     }
 
     /// Asks for the number of each known namespace until every number in the links has a name.
