@@ -306,7 +306,7 @@ def sentences():
         ("unknown VM, nothing near", ("zzzzzz", "-w", target), 1, ["zzzzzz"]),
         ("garbage expression", ("box", "-w", target, "tcp prot 80"), 2, ["column 5", "\n      ^^^^", "port"]),
         ("unbalanced expression", ("box", "-w", target, "(tcp or udp"), 2, ["column", "^"]),
-        ("missing directory", ("box", "-w", f"{WORK}/no/such/x.pcapng"), 1, ["no/such", "No such file or directory"]),
+        ("missing directory", ("box", "-w", f"{WORK}/no/such/x.pcapng"), 1, ["no/such", "there is no directory", "make it"]),
         ("a directory as file", ("box", "-w", WORK), 1, ["names no file"]),
         ("no such point", ("box", "-w", target, "--point", "nothere"), 1, ["nothere", "tap-box"]),
         ("no uplink", ("box", "-w", target, "--point", "uplink"), 1, ["uplink", "overtap plan box"]),

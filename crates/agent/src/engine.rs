@@ -273,6 +273,10 @@ impl Engine {
     /// has let in before is judged here, by its time.
     fn own(&mut self, number: usize, ownership: &Ownership, at: Timestamp) {
         self.pipeline.own(number, ownership, at);
+        if *ownership == Ownership::Shared(Vec::new()) {
+            // What is nobody's business any more is refused here, where it is counted.
+            return;
+        }
         let kept = self.kept.get(number).copied().unwrap_or_default();
         let program = prefilter(ownership, None, kept, TagPlace::MetadataOrBytes);
         let Some(ring) = self.rings.get_mut(number) else { return };

@@ -60,12 +60,12 @@ impl Following {
         changes
     }
 
-    /// From when on what was found at `now` counts. A switch acts up to 30 ms before its report is
-    /// here; on a wire that others use, rather nothing of that time than a frame of somebody else.
-    pub fn counts_from(&self, now: Timestamp) -> Timestamp {
+    /// From when on a change holds that was told at `told`. On a shared wire the switch may have
+    /// acted before it told us: rather nothing of these milliseconds than a frame of somebody else.
+    pub fn since(&self, told: Timestamp) -> Timestamp {
         match self.kind {
-            PointKind::Uplink => now.saturating_sub(AHEAD),
-            PointKind::Port | PointKind::Inside => now,
+            PointKind::Uplink => told.saturating_sub(AHEAD),
+            PointKind::Port | PointKind::Inside => told,
         }
     }
 
@@ -152,8 +152,8 @@ impl Following {
     }
 }
 
-/// Less than packets of a shared wire are held back.
-const AHEAD: Duration = Duration::from_millis(50);
+/// How long a switch acts before its database and our source say so, at most.
+const AHEAD: Duration = Duration::from_millis(100);
 
 /// No packet at all.
 const NOTHING: Ownership = Ownership::Shared(Vec::new());

@@ -64,7 +64,9 @@ impl Resolver {
                 Some(Facts::Network(_)) | None => {}
             }
         }
-        let world = World::new(&networks, processes, libvirt, ovs);
+        let mut world = World::new(&networks, processes, libvirt, ovs);
+        world.is_ovs_hidden = ovs.is_none()
+            && self.held.get(&Source::Ovsdb).is_some_and(|held| held.problem.is_some());
         Site {
             host: host(&world),
             machines: machines(&world),
@@ -279,6 +281,10 @@ fn way_of(
     }
     attachment.notes.push(match world.master(device) {
         Some(master) => format!("{} belongs to {}", device.link.name, master.link.name),
+        None if world.is_ovs_hidden => format!(
+            "whether {} is a port of Open vSwitch is not known: its database cannot be read",
+            device.link.name
+        ),
         None => format!("{} is a port of no switch: the host routes for it", device.link.name),
     });
     WayOut::default()

@@ -19,6 +19,8 @@ pub(super) struct World<'a> {
     pub(super) processes: Option<&'a ProcessFacts>,
     pub(super) libvirt: Option<&'a LibvirtFacts>,
     pub(super) ovs: Option<&'a OvsFacts>,
+    /// Whether there is an Open vSwitch of which nothing could be read.
+    pub(super) is_ovs_hidden: bool,
     networks: BTreeMap<NamespaceId, Network<'a>>,
     ovs_by_interface: HashMap<&'a str, OvsPlace<'a>>,
     /// From one end of a veth pair to the other, as far as either end names it.

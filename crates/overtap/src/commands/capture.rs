@@ -336,8 +336,7 @@ impl Follow<'_> {
     fn compare(&mut self, session: &mut Session, live: &LiveSite) -> anyhow::Result<()> {
         let changes = self.following.compare(live.site(), live.changed_at());
         for (number, ownership) in changes.owned {
-            let from = self.following.counts_from(live.changed_at());
-            session.own(number, ownership, from)?;
+            session.own(number, ownership, self.following.since(live.changed_at()))?;
         }
         for sentence in &changes.sentences {
             let text = self.tell(sentence);
