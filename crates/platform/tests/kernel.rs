@@ -216,12 +216,11 @@ fn a_machine_in_another_namespace_and_both_ends_of_its_cable_are_found() {
         let own = own_id();
         let mut machine = holder(&["sleep", "1000"]).unwrap();
         let pid = machine.id();
+        // It is called after its program, which is `unshare` for its first moment.
         let found = processes(&watcher, "the machine", |facts| {
-            facts.namespaces.iter().any(|namespace| namespace.pid == Some(pid))
+            facts.namespaces.iter().any(|namespace| namespace.name == format!("sleep-{pid}"))
         });
         let id = found.namespaces.iter().find(|n| n.pid == Some(pid)).unwrap().id;
-        let name = &found.namespaces.iter().find(|n| n.pid == Some(pid)).unwrap().name;
-        assert_eq!(*name, format!("sleep-{pid}"));
         ip(&format!("link add veth0 type veth peer name eth0 netns {pid}"));
         let peer = own_network(&watcher, "our end", |facts| link(facts, "veth0").is_some());
         let LinkKind::Veth { peer, peer_namespace, is_peer_elsewhere } =
