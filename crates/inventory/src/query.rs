@@ -77,7 +77,9 @@ impl Query {
     fn is_id_of(&self, machine: &Machine) -> bool {
         match (&machine.id, self.form) {
             (MachineId::Uuid(own), Form::Uuid(uuid)) => *own == uuid,
-            (MachineId::Container(own) | MachineId::Port(own), _) => *own == self.text,
+            (MachineId::Container(own) | MachineId::Port(own) | MachineId::Written(own), _) => {
+                *own == self.text
+            }
             (id, Form::Word) => id.to_string() == self.text,
             _ => false,
         }
@@ -95,7 +97,10 @@ impl Query {
         let is_id = match &machine.id {
             MachineId::Uuid(uuid) => begins(&uuid.to_string()),
             MachineId::Container(id) => begins(id),
-            MachineId::Namespace(_) | MachineId::Process(_) | MachineId::Port(_) => false,
+            MachineId::Namespace(_)
+            | MachineId::Process(_)
+            | MachineId::Port(_)
+            | MachineId::Written(_) => false,
         };
         let port_ids = machine.vnics.iter().filter_map(|v| v.attachment.as_ref()?.port_id.as_ref());
         is_id || port_ids.into_iter().any(|id| begins(id))
