@@ -7,6 +7,7 @@ mod change;
 pub mod facts;
 mod file;
 mod history;
+mod meaning;
 mod query;
 mod resolver;
 mod site;
@@ -16,6 +17,7 @@ mod timeline;
 pub use change::{Change, What, changes};
 pub use file::FileError;
 pub use history::{Episode, History, Period};
+pub use meaning::{Card, Meaning, Unclear, Wording};
 pub use query::{Found, Match, MatchedBy, Query, Unfound};
 pub use resolver::Resolver;
 pub use site::{

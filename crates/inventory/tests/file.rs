@@ -249,7 +249,7 @@ fn a_mistake_in_json_has_its_place_too() {
         ("{\"vms\": [\n{\"name\": \"web\", \"vnic\": []}\n]}", (2, 22), "unknown field `vnic`"),
         (
             "{\"vms\": [\n{\"name\": \"web\", \"vnics\": [{\"mac\": \"x\"}]}\n]}",
-            (2, 37),
+            (2, 38),
             "`x` is not a MAC",
         ),
         (
