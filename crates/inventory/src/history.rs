@@ -85,6 +85,29 @@ impl History {
         self.hosts.insert(name);
     }
 
+    /// Makes one of neighbouring episodes of a machine in which all names are the same, its own and
+    /// those that wires have for it; what else is said is what the last of them says.
+    #[must_use]
+    pub fn condensed(mut self) -> Self {
+        self.episodes.sort_by(|a, b| (a.who(), a.during).cmp(&(b.who(), b.during)));
+        let mut condensed: Vec<Episode> = Vec::new();
+        for episode in self.episodes {
+            match condensed.last_mut() {
+                Some(last)
+                    if last.during.until.is_some_and(|until| until >= episode.during.from)
+                        && last.who() == episode.who()
+                        && last.host == episode.host
+                        && names(&last.machine) == names(&episode.machine) =>
+                {
+                    last.during.until = episode.during.until;
+                    last.machine = episode.machine;
+                }
+                _ => condensed.push(episode),
+            }
+        }
+        Self { episodes: condensed, hosts: self.hosts }
+    }
+
     /// All of it, in no order.
     pub fn episodes(&self) -> &[Episode] {
         &self.episodes
@@ -105,6 +128,18 @@ impl Extend<Episode> for History {
             self.episodes.push(episode);
         }
     }
+}
+
+/// Everything by which packets of a machine can be named.
+fn names(machine: &Machine) -> impl PartialEq + '_ {
+    let vnics = machine.vnics.iter().map(|vnic| {
+        let place = vnic.attachment.as_ref();
+        let wires = place.iter().flat_map(|place| &place.networks);
+        let wires = wires.map(|n| (n.vlan, n.vni, n.tunnel.as_deref(), n.tunnel_port));
+        let port_group = place.and_then(|place| place.port_group.as_deref());
+        (&vnic.name, vnic.mac, port_group, wires.collect::<Vec<_>>())
+    });
+    (&machine.name, &machine.aliases, &machine.tenant, vnics.collect::<Vec<_>>())
 }
 
 impl From<&Timeline> for History {

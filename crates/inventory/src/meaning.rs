@@ -163,7 +163,7 @@ impl History {
 
 impl Episode {
     /// Which machine it is: what is numbered on its host is another one on another host.
-    fn who(&self) -> (Option<&str>, &MachineId) {
+    pub(crate) fn who(&self) -> (Option<&str>, &MachineId) {
         let id = &self.machine.id;
         match id {
             MachineId::Uuid(_) | MachineId::Container(_) | MachineId::Written(_) => (None, id),

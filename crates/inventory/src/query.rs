@@ -113,7 +113,7 @@ impl Query {
         match (&machine.id, self.form) {
             (MachineId::Uuid(own), Form::Uuid(uuid)) => *own == uuid,
             (MachineId::Container(own) | MachineId::Port(own) | MachineId::Written(own), _) => {
-                *own == self.text
+                *own == self.text || machine.id.to_string() == self.text
             }
             (id, Form::Word) => id.to_string() == self.text,
             _ => false,
