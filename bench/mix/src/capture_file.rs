@@ -205,7 +205,10 @@ fn records_of_pcapng(bytes: &[u8]) -> Result<Vec<Record<'_>>, String> {
             kind = 0;
         }
         let total = word(bytes, at + 4, is_big)? as usize;
-        if total < 12 || total % 4 != 0 || word(bytes, at + total - 4, is_big)? as usize != total {
+        if total < 12
+            || !total.is_multiple_of(4)
+            || word(bytes, at + total - 4, is_big)? as usize != total
+        {
             return Err(format!("a block of {total} bytes at byte {at}"));
         }
         match kind {

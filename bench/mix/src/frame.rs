@@ -67,6 +67,10 @@ pub struct Route {
     pub from: u8,
     /// Something that is equal for all packets of a flow.
     pub hash: u16,
+    /// Virtual interface of the sending VM, 1 to 1000; 0 if the sender is none.
+    pub from_vif: u16,
+    /// Virtual interface of the receiving VM.
+    pub to_vif: u16,
 }
 
 impl Underlay {
@@ -81,13 +85,13 @@ impl Underlay {
             (Shape::Tagged, _) | (Shape::Carried, Carrier::Vlan) => {
                 frame.put_inner(inner, None, Some(vlan));
             }
-            (Shape::VnTag, _) => frame.put_inner(inner, Some(vntag(inner, route)), Some(vlan)),
+            (Shape::VnTag, _) => frame.put_inner(inner, Some(vntag(route)), Some(vlan)),
             (Shape::Carried, carrier) => self.carry(&mut frame, inner, network, carrier, route),
             (Shape::Erspan2 { is_tag_kept }, _) => {
-                self.mirror(&mut frame, 0x88be, inner, vlan, is_tag_kept, route);
+                self.mirror(&mut frame, 0x88be, inner, network, is_tag_kept, route);
             }
             (Shape::Erspan3 { is_tag_kept }, _) => {
-                self.mirror(&mut frame, 0x22eb, inner, vlan, is_tag_kept, route);
+                self.mirror(&mut frame, 0x22eb, inner, network, is_tag_kept, route);
             }
         }
         frame
@@ -145,14 +149,14 @@ impl Underlay {
         frame: &mut Frame,
         protocol: u16,
         inner: &Inner,
-        vlan: u16,
+        network: Network,
         is_tag_kept: bool,
         route: Route,
     ) {
         self.mirrored = self.mirrored.wrapping_add(1);
         let is_third = protocol == 0x22eb;
         let version: u16 = if is_third { 2 } else { 1 };
-        let session = 100 + u16::from(route.from);
+        let (vlan, session) = (network.vlan(), network.mirror_session());
         let mut tunnel = Vec::with_capacity(40);
         tunnel.extend([0x10, 0]);
         tunnel.extend(protocol.to_be_bytes());
@@ -250,10 +254,13 @@ impl Frame {
     }
 }
 
-/// D, the direction, is 0 towards the bridge; the VIF is the port of the VM.
-fn vntag(inner: &Inner, route: Route) -> u32 {
-    let vif = u32::from(inner.source[5]) + 1;
-    if route.hash & 2 == 0 { vif } else { 1 << 31 | (u32::from(inner.destination[5]) + 1) << 16 }
+/// What a fabric extender writes: where the frame comes from, or where it goes.
+fn vntag(route: Route) -> u32 {
+    if route.from_vif > 0 {
+        u32::from(route.from_vif)
+    } else {
+        1 << 31 | u32::from(route.to_vif) << 16
+    }
 }
 
 /// An IPv4 header for `len` more bytes.

@@ -1,4 +1,4 @@
-//! The inventory file: what overtap is told about the site.
+//! The inventory file: what overtap is told about the site (docs/reference/inventory-file.md).
 
 use std::fmt::Write;
 
@@ -7,25 +7,28 @@ use crate::site::{self, Carrier, Network, Vm};
 /// The whole file.
 pub fn text() -> String {
     let mut text = String::from("# The site of overtap-mix: 8 tenants with equal addresses.\n");
-    for network in (0..site::NETWORKS).map(Network) {
-        let _ = writeln!(text, "\n[[network]]\nname = \"{}\"", network.name());
-        let _ = writeln!(text, "tenant = \"{}\"", tenant_name(network.tenant()));
-        let _ = writeln!(text, "vlan = {}", network.vlan());
-        if network.carrier() != Carrier::Vlan {
-            let (word, number) = (network.carrier().word(), network.number());
-            let _ = writeln!(text, "tunnel = \"{word}\"\nvni = {number}");
-        }
-    }
     for vm in (0..site::VMS).map(Vm) {
-        let address = vm.address();
-        let _ = writeln!(text, "\n[[vm]]\nname = \"{}\"", vm.name());
-        let _ = writeln!(text, "tenant = \"{}\"", tenant_name(vm.tenant()));
-        let _ = writeln!(text, "host = \"{}\"", ["hv-a", "hv-b"][usize::from(vm.host())]);
-        let _ = writeln!(
+        let (network, address) = (vm.network(), vm.address());
+        let _ = write!(
             text,
-            "nics = [{{ mac = \"{}\", network = \"{}\", ips = [\"10.0.0.{address}\", \"fd00::{address:x}\"] }}]",
+            "
+[[vms]]
+name = \"{}\"
+tenant = \"{}\"
+host = \"{}\"
+
+[[vms.vnics]]
+mac = \"{}\"
+ips = [\"10.0.0.{address}\", \"fd00::{address:x}\"]
+port_group = \"{}\"
+networks = [{}]
+",
+            vm.name(),
+            tenant_name(vm.tenant()),
+            ["hv-a", "hv-b"][usize::from(vm.host())],
             site::mac_text(vm.mac()),
-            vm.network().name(),
+            network.name(),
+            names_on_wire(network),
         );
     }
     text
@@ -33,4 +36,15 @@ pub fn text() -> String {
 
 pub fn tenant_name(tenant: u16) -> String {
     format!("tenant-{tenant}")
+}
+
+/// In its tunnel, with its tag on a vSwitch, and in its mirror with that tag or, where the switch
+/// has moved it to the ERSPAN header, without.
+fn names_on_wire(network: Network) -> String {
+    let (vlan, session) = (network.vlan(), network.mirror_session());
+    let plain = format!("{{ vlan = {vlan} }}, {{ erspan = {session}, vlan = {vlan} }}");
+    match network.carrier() {
+        Carrier::Vlan => plain,
+        carrier => format!("{{ {} = {} }}, {plain}", carrier.word(), network.number()),
+    }
 }

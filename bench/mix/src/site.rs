@@ -69,6 +69,11 @@ impl Network {
         100 + u16::from(self.0)
     }
 
+    /// The ERSPAN session that mirrors the network.
+    pub fn mirror_session(self) -> u16 {
+        200 + u16::from(self.0)
+    }
+
     /// Whether the tunnel's own packets are IPv6.
     pub fn is_over_ipv6(self) -> bool {
         self.tenant() == 7

@@ -163,12 +163,14 @@ impl Traffic {
     /// Puts the sightings of one packet into the time to come.
     fn schedule(&mut self, flow: &Flow, is_back: bool, inner: &Inner, at_us: u64, kind: Kind) {
         let (from, to) = flow.ends(is_back);
-        let stops = self.stops(flow, from, to);
+        let host = host(from, to);
+        let stops = self.stops(flow, host);
         let copies = stops.iter().filter(|stop| matches!(stop.what, What::Packet | What::Routed));
         let sightings = copies.count() as u8;
         self.order += 1;
         let instance = Some(Instance { id: self.order, sightings }).filter(|_| sightings > 1);
-        let route = Route { from: host(from, to), hash: flow.hash };
+        let vif = |end| if let End::Vm(vm) = end { vm.0 + 1 } else { 0 };
+        let route = Route { from: host, hash: flow.hash, from_vif: vif(from), to_vif: vif(to) };
         let mut carried: Option<Frame> = None;
         for Stop { after_us, point, shape, what } in stops {
             let is_group = inner.destination[0] & 1 == 1;
@@ -231,8 +233,7 @@ impl Traffic {
     }
 
     /// Where the packets of a flow come by, in the order they do.
-    fn stops(&mut self, flow: &Flow, from: End, to: End) -> Vec<Stop> {
-        let host = host(from, to);
+    fn stops(&mut self, flow: &Flow, host: u8) -> Vec<Stop> {
         let (near, far) = (Point::uplink(host), Point::uplink(host + 1));
         let (near_tap, far_tap) = (Point::span(host), Point::span(host + 1));
         let mut after_us = 0;
