@@ -34,6 +34,19 @@ networks = [{}]
     text
 }
 
+/// The networks for the floors: carrier, number and tenant in a line. Each is a VLAN as well.
+pub fn networks() -> String {
+    let mut text = String::new();
+    for network in (0..site::NETWORKS).map(Network) {
+        let tenant = network.tenant();
+        let _ = writeln!(text, "vlan {} {tenant}", network.vlan());
+        if network.carrier() != Carrier::Vlan {
+            let _ = writeln!(text, "{} {} {tenant}", network.carrier().word(), network.number());
+        }
+    }
+    text
+}
+
 pub fn tenant_name(tenant: u16) -> String {
     format!("tenant-{tenant}")
 }

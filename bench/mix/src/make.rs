@@ -30,6 +30,7 @@ pub fn run(words: &[&str]) -> Result<(), String> {
     let path = |extension: &str| folder.join(format!("{name}.{extension}"));
     make(form, size, seed, &path(extension), &path("truth"), &path("json"))
         .and_then(|()| fs::write(path("inventory.toml"), inventory::text()))
+        .and_then(|()| fs::write(path("networks"), inventory::networks()))
         .map_err(|error| format!("{}: {error}", folder.display()))
 }
 

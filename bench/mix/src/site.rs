@@ -9,8 +9,6 @@ pub const TENANTS: u16 = 8;
 pub const VMS_OF_TENANT: u16 = 125;
 /// How many VMs there are.
 pub const VMS: u16 = TENANTS * VMS_OF_TENANT;
-/// How many networks there are: each tenant has one of each [`Carrier`].
-pub const NETWORKS: u8 = 8 * 5;
 
 /// What carries a network between hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +32,10 @@ impl Carrier {
     }
 }
 
-/// A tenant's network, 0 to 39.
+/// How many networks there are.
+pub const NETWORKS: u8 = 8 * 5;
+
+/// A tenant's network, 0 to 39: each tenant has one of each [`Carrier`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(pub u8);
 
