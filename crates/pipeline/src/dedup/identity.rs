@@ -144,9 +144,9 @@ impl Part {
             let fields = u64::from_be_bytes([4, protocol, l0, l1, i0, i1, f0, f1]);
             let after = if total == 0 { None } else { Some(total.checked_sub(20)?) };
             let ip_header_len = usize::from(header[0] & 0x0f) * 4;
-            let pseudo = Sum::default().add(&addresses).plus(
-                u64::from(protocol) + total.saturating_sub(ip_header_len) as u64,
-            );
+            let pseudo = Sum::default()
+                .add(&addresses)
+                .plus(u64::from(protocol) + total.saturating_sub(ip_header_len) as u64);
             (fold(fields, u64::from_be_bytes(addresses)), ttl, 20, after, pseudo)
         } else {
             let header = bytes.first_chunk::<40>()?;
@@ -180,7 +180,8 @@ impl Part {
     fn of_frame(packet: &Packet<'_>, layers: &Layers, own: &[Header]) -> Option<Self> {
         let data = packet.data;
         let first = own.first()?;
-        let is_tag = |layer| matches!(layer, Layer::Vlan | Layer::VnTag | Layer::ETag | Layer::Ttag);
+        let is_tag =
+            |layer| matches!(layer, Layer::Vlan | Layer::VnTag | Layer::ETag | Layer::Ttag);
         let (seed, start) = match own.split_first() {
             Some((ethernet, rest)) if ethernet.layer == Layer::Ethernet => {
                 let offset = ethernet.offset as usize;
@@ -206,8 +207,11 @@ impl Part {
     #[inline]
     fn identity(&self, data: &[u8]) -> Identity {
         let bytes = data.get(self.start..self.end).unwrap_or_default();
-        let mut identity =
-            Identity { captured: to_u32(bytes.len()), len: to_u32(self.len), ..Identity::default() };
+        let mut identity = Identity {
+            captured: to_u32(bytes.len()),
+            len: to_u32(self.len),
+            ..Identity::default()
+        };
         // The first bytes are copied, so that the checksum can be taken out of them.
         let mut head = [0; HEAD];
         let head_len = bytes.len().min(HEAD);
@@ -215,7 +219,8 @@ impl Part {
             to.copy_from_slice(from);
         }
         if let Some((at, len)) = self.checksum
-            && let Some(field) = at.checked_sub(self.start).and_then(|at| head.get_mut(at..at + len))
+            && let Some(field) =
+                at.checked_sub(self.start).and_then(|at| head.get_mut(at..at + len))
         {
             if let [high, low] = *field {
                 let value = u16::from_be_bytes([high, low]);

@@ -27,8 +27,8 @@ use std::time::Duration;
 use wire::{Layers, Packet, PointId};
 
 use identity::{Carriage, Identity, fold};
-pub use network::{Mirror, Network, Overlay, OverlayKind};
 use network::Relation;
+pub use network::{Mirror, Network, Overlay, OverlayKind};
 use report::Accounts;
 pub use report::{Delay, KeptApart, Pair, SeenAt};
 use table::{Entry, Place, Table};
@@ -118,7 +118,7 @@ impl Dedup {
             let delay_ns = self.note(kept, &carriage, moment);
             return Sighting::Copy { of: KeptId(kept), delay_ns };
         }
-        Sighting::First(Some(KeptId(self.table.insert(key, identity, carriage, moment))))
+        Sighting::First(Some(KeptId(self.table.insert(key, identity, &carriage, moment))))
     }
 
     /// Where else the packet `kept` was seen, and how many nanoseconds later; the newest first.
@@ -178,17 +178,17 @@ impl Dedup {
                 return false;
             }
             let relation = tenants.relation(
-                (&entry.carriage.around.network, places.tenant(entry.point)),
+                (&entry.network, places.tenant(entry.point)),
                 (&carriage.around.network, places.tenant(point)),
             );
             match relation {
                 Relation::Same => true,
                 Relation::Different => {
-                    apart = Some(entry.carriage.around.network);
+                    apart = Some(entry.network);
                     false
                 }
                 Relation::Unsaid => {
-                    let network = entry.carriage.around.network;
+                    let network = entry.network;
                     // Two networks hold this packet: nobody knows whose this one is.
                     is_ambiguous |= unsaid.is_some_and(|other| other != network);
                     unsaid = Some(network);
@@ -214,8 +214,8 @@ impl Dedup {
         let delay = i128::from(time) - i128::from(entry.time);
         let delay = i64::try_from(delay).unwrap_or_default();
         // Now it is known whose the packet is.
-        if entry.carriage.around.network.is_unnamed() {
-            entry.carriage.around.network = carriage.around.network;
+        if entry.network.is_unnamed() {
+            entry.network = carriage.around.network;
         }
         let first = self.places.seen_at(entry.point);
         if let (Some(first), Some(second)) = (first, self.places.seen_at(place.point)) {
@@ -228,17 +228,18 @@ impl Dedup {
 /// Whether one point may show a packet and a copy of it that looks like this: carried in another
 /// way, or behind a router.
 fn is_another_place(entry: &Entry, carriage: &Carriage) -> bool {
-    let (one, other) = (&entry.carriage, carriage);
-    one.around.shape != other.around.shape
-        || one.around.network != other.around.network
-        || one.ttl > other.ttl && one.macs != other.macs
+    entry.shape != carriage.around.shape
+        || entry.network != carriage.around.network
+        || entry.ttl > carriage.ttl && entry.macs != carriage.macs
 }
 
 /// Whether a frame that names no network may be the other one before or behind a bridge, which
 /// leaves MACs and TTL alone, or behind a router, which takes one from the TTL.
 fn is_on_its_way(entry: &Entry, carriage: &Carriage) -> bool {
-    let (one, other) = (&entry.carriage, carriage);
-    one.ttl != other.ttl || one.macs == other.macs || one.macs == 0 || other.macs == 0
+    entry.ttl != carriage.ttl
+        || entry.macs == carriage.macs
+        || entry.macs == 0
+        || carriage.macs == 0
 }
 
 /// The places where packets were seen, numbered in the order they came up.
@@ -246,8 +247,8 @@ fn is_on_its_way(entry: &Entry, carriage: &Carriage) -> bool {
 struct Places {
     list: Vec<SeenAt>,
     /// Numbers of interfaces without a mirror, one more than they are, 0 for none yet.
-    plain: Vec<u32>,
-    mirrored: BTreeMap<SeenAt, u32>,
+    plain: Vec<u16>,
+    mirrored: BTreeMap<SeenAt, u16>,
     /// Whose the packets of an interface are, where a map says so.
     tenants: BTreeMap<PointId, u32>,
 }
@@ -261,17 +262,19 @@ impl Places {
             _ => self.number(SeenAt { point, mirror })?,
         };
         let network = carriage.around.network;
-        let overlay = network.overlay.map_or(0, |name| name.number ^ (name.kind as u64 + 1) << 56);
+        let overlay = network.overlay;
+        let overlay = overlay.map_or(0, |name| u64::from(name.number) << 8 | name.kind as u64 + 1);
         let way = u64::from(carriage.around.shape) << 32 | u64::from(network.vlans);
         let here = u64::from(number) << 8 | u64::from(carriage.ttl);
-        Some(Place { point: number, vantage: fold(fold(here, way), overlay) })
+        let vantage = (fold(fold(here, way), overlay) >> 32) as u32;
+        Some(Place { point: number, vantage })
     }
 
-    fn seen_at(&self, number: u32) -> Option<SeenAt> {
-        self.list.get(number as usize).copied()
+    fn seen_at(&self, number: u16) -> Option<SeenAt> {
+        self.list.get(usize::from(number)).copied()
     }
 
-    fn tenant(&self, number: u32) -> Option<u32> {
+    fn tenant(&self, number: u16) -> Option<u32> {
         if self.tenants.is_empty() {
             return None;
         }
@@ -280,14 +283,14 @@ impl Places {
     }
 
     #[cold]
-    fn number(&mut self, seen_at: SeenAt) -> Option<u32> {
+    fn number(&mut self, seen_at: SeenAt) -> Option<u16> {
         if let Some(&number) = self.mirrored.get(&seen_at) {
             return Some(number);
         }
         if self.list.len() >= MAX_PLACES {
             return None;
         }
-        let number = u32::try_from(self.list.len()).ok()?;
+        let number = u16::try_from(self.list.len()).ok()?;
         self.list.push(seen_at);
         self.mirrored.insert(seen_at, number);
         if seen_at.mirror.is_none() && (seen_at.point.0 as usize) < MAX_PLACES {
@@ -304,4 +307,4 @@ impl Places {
 }
 
 /// Places told apart; packets seen at further ones are kept.
-const MAX_PLACES: usize = 65_536;
+const MAX_PLACES: usize = 65_535;

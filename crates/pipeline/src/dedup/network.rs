@@ -27,7 +27,7 @@ pub struct Overlay {
     /// Numbers of different kinds never mean the same network by themselves.
     pub kind: OverlayKind,
     /// The number as the packet has it. Of tunnels in tunnels, one made of all their numbers.
-    pub number: u64,
+    pub number: u32,
 }
 
 /// The kinds of numbers overlays are named by.
@@ -116,7 +116,7 @@ impl fmt::Display for Overlay {
             OverlayKind::Pbb => write!(f, "PBB {number}"),
             OverlayKind::Gtpu => write!(f, "GTP-U {number:#x}"),
             OverlayKind::Lisp => write!(f, "LISP {number}"),
-            OverlayKind::L2tp => write!(f, "L2TP {}/{}", number >> 32, number & 0xffff_ffff),
+            OverlayKind::L2tp => write!(f, "L2TP {}/{}", number >> 16, number & 0xffff),
             OverlayKind::Nested => write!(f, "tunnels in tunnels {number:#x}"),
         }
     }
@@ -211,17 +211,17 @@ impl Around {
         let mut cursor = Cursor::at(data, header.offset as usize);
         let cursor = &mut cursor;
         let name = match header.layer {
-            Layer::Vxlan => Vxlan::decode(cursor).ok().map(|h| (OverlayKind::Vxlan, number(h.vni))),
+            Layer::Vxlan => Vxlan::decode(cursor).ok().map(|h| (OverlayKind::Vxlan, h.vni.value())),
             Layer::VxlanGpe => {
                 let vni = VxlanGpe::decode(cursor).ok().and_then(|header| header.vni);
-                vni.map(|vni| (OverlayKind::Vxlan, number(vni)))
+                vni.map(|vni| (OverlayKind::Vxlan, vni.value()))
             }
             Layer::Geneve => {
-                Geneve::decode(cursor).ok().map(|h| (OverlayKind::Geneve, number(h.vni)))
+                Geneve::decode(cursor).ok().map(|h| (OverlayKind::Geneve, h.vni.value()))
             }
             Layer::Gre => self.enter_gre(cursor),
             Layer::Mpls => {
-                let label = Mpls::decode(cursor).ok().map(|header| u64::from(header.label));
+                let label = Mpls::decode(cursor).ok().map(|header| header.label);
                 // Of a stack the label next to the frame is the service, the others the way there.
                 if let Some(Overlay { kind: OverlayKind::Mpls, number }) = &mut self.network.overlay
                 {
@@ -230,19 +230,15 @@ impl Around {
                 }
                 label.map(|label| (OverlayKind::Mpls, label))
             }
-            Layer::Pbb => {
-                Pbb::decode(cursor).ok().map(|h| (OverlayKind::Pbb, u64::from(h.isid)))
-            }
-            Layer::Gtpu => {
-                Gtpu::decode(cursor).ok().map(|h| (OverlayKind::Gtpu, u64::from(h.teid)))
-            }
+            Layer::Pbb => Pbb::decode(cursor).ok().map(|h| (OverlayKind::Pbb, h.isid)),
+            Layer::Gtpu => Gtpu::decode(cursor).ok().map(|h| (OverlayKind::Gtpu, h.teid)),
             Layer::Lisp => {
                 let instance = Lisp::decode(cursor).ok().and_then(|header| header.instance);
-                instance.map(|instance| (OverlayKind::Lisp, u64::from(instance)))
+                instance.map(|instance| (OverlayKind::Lisp, instance))
             }
-            Layer::L2tp => L2tp::decode(cursor).ok().map(|header| {
-                (OverlayKind::L2tp, u64::from(header.tunnel) << 32 | u64::from(header.session))
-            }),
+            Layer::L2tp => L2tp::decode(cursor)
+                .ok()
+                .map(|header| (OverlayKind::L2tp, header.tunnel.rotate_left(16) ^ header.session)),
             Layer::Erspan2 => {
                 if let Ok(Erspan2 { session, vlan, .. }) = Erspan2::decode(cursor) {
                     self.enter_mirror(Mirror::Erspan { session, is_egress: None }, vlan);
@@ -268,8 +264,8 @@ impl Around {
                 None => Overlay { kind, number },
                 Some(outer) => Overlay {
                     kind: OverlayKind::Nested,
-                    number: (outer.number.rotate_left(24) ^ ((outer.kind as u64) << 8) ^ number)
-                        .wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                    number: (outer.number.rotate_left(13) ^ ((outer.kind as u32) << 28) ^ number)
+                        .wrapping_mul(0x9e37_79b1),
                 },
             });
         }
@@ -282,7 +278,7 @@ impl Around {
         self.mirrored_vlan = u32::from(vlan.value());
     }
 
-    fn enter_gre(&mut self, cursor: &mut Cursor<'_>) -> Option<(OverlayKind, u64)> {
+    fn enter_gre(&mut self, cursor: &mut Cursor<'_>) -> Option<(OverlayKind, u32)> {
         let gre = Gre::decode(cursor).ok()?;
         match (gre.protocol, gre.key) {
             (ethertype::ERSPAN, _) if gre.sequence.is_none() => {
@@ -295,13 +291,9 @@ impl Around {
                 None
             }
             (ethertype::ERSPAN | ethertype::ERSPAN3, _) => None,
-            (_, key) => key.map(|key| (OverlayKind::Gre, u64::from(key))),
+            (_, key) => key.map(|key| (OverlayKind::Gre, key)),
         }
     }
-}
-
-fn number(vni: wire::Vni) -> u64 {
-    u64::from(vni.value())
 }
 
 const VMWARE_FROM_VM: u32 = 0x0200_0000;

@@ -5,6 +5,7 @@
 //! is behind the oldest position of interest ends a chain, so nothing has to be cleaned up.
 
 use super::identity::{Carriage, Depth, Identity, fold};
+use super::network::Network;
 
 /// A packet that was kept, and may yet be seen again.
 #[derive(Debug, Clone, Copy)]
@@ -12,13 +13,14 @@ pub(super) struct Entry {
     pub(super) identity: Identity,
     /// Nanoseconds since 1970.
     pub(super) time: u64,
-    /// What it is found by at the present depth.
-    key: u64,
-    pub(super) carriage: Carriage,
+    pub(super) network: Network,
+    pub(super) shape: u32,
+    pub(super) macs: u32,
+    pub(super) ttl: u8,
     /// Number of its observation point.
-    pub(super) point: u32,
+    pub(super) point: u16,
     /// The same for all packets that one place shows in one way; see [`Place`].
-    vantage: u64,
+    vantage: u32,
     /// The one before in the bucket, and the next one with the same key.
     before: u32,
     next: u32,
@@ -31,8 +33,8 @@ pub(super) struct Entry {
 pub(super) struct Sighted {
     /// Of which packet.
     kept: u32,
-    pub(super) point: u32,
-    vantage: u64,
+    pub(super) point: u16,
+    vantage: u32,
     /// Nanoseconds after the kept one, negative if its time is earlier.
     pub(super) delay: i64,
     before: u32,
@@ -41,8 +43,8 @@ pub(super) struct Sighted {
 /// Where a packet was seen: the point, and all that tells two places apart which the point shows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
-    pub(super) point: u32,
-    pub(super) vantage: u64,
+    pub(super) point: u16,
+    pub(super) vantage: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -142,7 +144,7 @@ impl Table {
                 let newest = self.newest_of(key);
                 let before = self.bucket(key);
                 if let Some(entry) = self.entry_mut(position) {
-                    (entry.key, entry.before, entry.next) = (key, before, 0);
+                    (entry.before, entry.next) = (before, 0);
                 }
                 self.link(key, newest, position);
             }
@@ -184,7 +186,7 @@ impl Table {
         let mut position = newest;
         for _ in 0..MAX_STEPS {
             let Some(entry) = self.entry(position) else { break };
-            if entry.key == key && fits(position, entry) {
+            if self.has_key(entry, key) && fits(position, entry) {
                 found = Some(position);
             }
             position = entry.before;
@@ -198,7 +200,7 @@ impl Table {
         &mut self,
         key: u64,
         identity: Identity,
-        carriage: Carriage,
+        carriage: &Carriage,
         (time, place, series): (u64, Place, u64),
     ) -> u32 {
         let position = self.next;
@@ -206,8 +208,10 @@ impl Table {
         let entry = Entry {
             identity,
             time,
-            key,
-            carriage,
+            network: carriage.around.network,
+            shape: carriage.around.shape,
+            macs: carriage.macs,
+            ttl: carriage.ttl,
             point: place.point,
             vantage: place.vantage,
             before: self.bucket(key),
@@ -255,8 +259,8 @@ impl Table {
     /// The packet at a position, unless it is forgotten.
     #[inline]
     pub(super) fn entry(&self, position: u32) -> Option<&Entry> {
-        let is_held = self.next.wrapping_sub(position).wrapping_sub(1)
-            < self.next.wrapping_sub(self.floor);
+        let is_held =
+            self.next.wrapping_sub(position).wrapping_sub(1) < self.next.wrapping_sub(self.floor);
         self.entries.get((position % ENTRIES) as usize).filter(|_| is_held)
     }
 
@@ -304,12 +308,17 @@ impl Table {
         let mut position = self.bucket(key);
         for _ in 0..MAX_STEPS {
             let entry = self.entry(position)?;
-            if entry.key == key {
+            if self.has_key(entry, key) {
                 return Some(position);
             }
             position = entry.before;
         }
         None
+    }
+
+    #[inline]
+    fn has_key(&self, entry: &Entry, key: u64) -> bool {
+        entry.identity.key(self.depth) == Some(key)
     }
 
     #[inline]
@@ -339,7 +348,7 @@ impl Table {
 impl Place {
     /// What is the same for equal packets that are seen the same way at this place.
     pub(super) const fn series(self, identity: &Identity) -> u64 {
-        fold(identity.whole(), self.vantage)
+        fold(identity.whole(), self.vantage as u64)
     }
 }
 

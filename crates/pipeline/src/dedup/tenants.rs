@@ -74,20 +74,19 @@ impl TenantMap {
     fn of_network(&self, network: &Network) -> Option<u32> {
         let find = |name| self.networks.get(&name).copied();
         match network.overlay {
-            Some(Overlay { kind, number }) => {
-                let number = u32::try_from(number).ok()?;
-                match kind {
-                    OverlayKind::Vxlan => find(NetworkName::Vxlan(number)),
-                    OverlayKind::Geneve => find(NetworkName::Geneve(number)),
-                    OverlayKind::Gre => find(NetworkName::Gre(number))
-                        .or_else(|| find(NetworkName::Nvgre(number >> 8))),
-                    OverlayKind::Mpls => find(NetworkName::Mpls(number)),
-                    _ => None,
+            Some(Overlay { kind, number }) => match kind {
+                OverlayKind::Vxlan => find(NetworkName::Vxlan(number)),
+                OverlayKind::Geneve => find(NetworkName::Geneve(number)),
+                OverlayKind::Gre => {
+                    find(NetworkName::Gre(number)).or_else(|| find(NetworkName::Nvgre(number >> 8)))
                 }
-            }
+                OverlayKind::Mpls => find(NetworkName::Mpls(number)),
+                _ => None,
+            },
             None if network.vlans == 0 => None,
             None => {
-                let outer = if network.vlans >> 12 == 0 { network.vlans } else { network.vlans >> 12 };
+                let outer =
+                    if network.vlans >> 12 == 0 { network.vlans } else { network.vlans >> 12 };
                 find(NetworkName::Vlan(u16::try_from(outer).ok()?))
             }
         }
@@ -161,8 +160,9 @@ impl TenantMap {
         if kind == "point" && !name.is_empty() {
             return self.add_point(tenant, name).map_err(|error| error.to_string());
         }
-        let number =
-            || name.parse::<u32>().map_err(|_| format!("`{words}`: expected a number after {kind}"));
+        let number = || {
+            name.parse::<u32>().map_err(|_| format!("`{words}`: expected a number after {kind}"))
+        };
         let below = |limit: u32| {
             let number = number()?;
             if number < limit { Ok(number) } else { Err(format!("{kind} {number} is too large")) }
@@ -249,7 +249,7 @@ impl Tenants {
 mod tests {
     use super::*;
 
-    fn overlay(kind: OverlayKind, number: u64) -> Network {
+    fn overlay(kind: OverlayKind, number: u32) -> Network {
         Network { overlay: Some(Overlay { kind, number }), vlans: 0 }
     }
 
@@ -288,7 +288,11 @@ mod tests {
         let vni = overlay(OverlayKind::Geneve, 5001);
         assert_eq!(relation(vni, vlan(100)), Relation::Same);
         assert_eq!(relation(vni, vlan(200)), Relation::Different);
-        assert_eq!(relation(vlan(100), vlan(100 << 12 | 5)), Relation::Same, "the outer tag counts");
+        assert_eq!(
+            relation(vlan(100), vlan(100 << 12 | 5)),
+            Relation::Same,
+            "the outer tag counts"
+        );
         assert_eq!(relation(overlay(OverlayKind::Gre, 9 << 8 | 77), vni), Relation::Same);
         assert_eq!(relation(overlay(OverlayKind::Gre, 7001), vlan(200)), Relation::Same);
         assert_eq!(relation(vni, vlan(300)), Relation::Different, "not in the map: by the names");

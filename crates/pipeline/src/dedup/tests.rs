@@ -48,7 +48,8 @@ impl Inner {
         body[at..at + 2].copy_from_slice(&self.checksum.to_be_bytes());
         let mut bytes = if self.is_v6 {
             let len = u16::try_from(body.len()).unwrap().to_be_bytes();
-            let mut header = vec![0x60, self.tos >> 4, 0, 0, len[0], len[1], self.protocol, self.ttl];
+            let mut header =
+                vec![0x60, self.tos >> 4, 0, 0, len[0], len[1], self.protocol, self.ttl];
             header.extend([0xfd; 32]);
             header
         } else {
@@ -72,7 +73,6 @@ impl Inner {
 /// What is around a frame at one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrap {
-    Plain,
     Vlan(u16),
     Vxlan(u32),
     Geneve(u32),
@@ -85,7 +85,6 @@ enum Wrap {
 impl Wrap {
     fn around(self, frame: &[u8]) -> Vec<u8> {
         match self {
-            Self::Plain => frame.to_vec(),
             Self::Vlan(vlan) => {
                 let [high, low] = vlan.to_be_bytes();
                 [&frame[..12], &[0x81, 0, high, low], &frame[12..]].concat()
@@ -122,7 +121,9 @@ fn in_udp(port: u16, payload: &[u8]) -> Vec<u8> {
 fn in_ip(protocol: u8, payload: &[u8]) -> Vec<u8> {
     let len = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![6, 0, 0, 0, 0, 1, 6, 0, 0, 0, 0, 2, 8, 0];
-    bytes.extend([0x45, 0, len[0], len[1], 0, 9, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    bytes.extend([
+        0x45, 0, len[0], len[1], 0, 9, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
+    ]);
     bytes.extend(payload);
     bytes
 }
@@ -237,11 +238,14 @@ fn two_tenants_never_share_a_packet() {
         Wrap::Vlan(101),
         Wrap::Erspan2(1, 102),
     ];
-    let packets: Vec<_> = (0..).zip(all).map(|(n, wrap)| (n, n as u32, wrap.around(&frame))).collect();
+    let packets: Vec<_> =
+        (0..).zip(all).map(|(n, wrap)| (n, n as u32, wrap.around(&frame))).collect();
     assert_eq!(copies("", &packets), [false; 7], "no map says that any two of them are one");
-    let map = "a: vxlan 5001, vlan 100\nb: vxlan 5002, geneve 5001, vlan 102\nc: gre 5001, vlan 101";
+    let map =
+        "a: vxlan 5001, vlan 100\nb: vxlan 5002, geneve 5001, vlan 102\nc: gre 5001, vlan 101";
     assert_eq!(copies(map, &packets), [false, false, true, false, true, true, true]);
-    let mut bench = Bench { dedup: Dedup::new(Dedup::WINDOW, Tenants::One), layers: Layers::empty() };
+    let mut bench =
+        Bench { dedup: Dedup::new(Dedup::WINDOW, Tenants::One), layers: Layers::empty() };
     assert_eq!(bench.copies(&packets), [false, true, true, true, true, true, true]);
 }
 
@@ -356,8 +360,7 @@ fn a_checksum_that_was_left_to_the_card_is_no_difference() {
     }
     let mut packet_bytes = filled.frame();
     packet_bytes.truncate(45);
-    let mut packet =
-        Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &packet_bytes, 49);
+    let mut packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &packet_bytes, 49);
     packet.checksum = Checksum::NotReady;
     let layers = Layers::decode(packet.link, packet.data, &TunnelPorts::default());
     let mut bench = Bench::new("");
@@ -410,8 +413,7 @@ fn the_kept_packet_knows_where_else_it_was_seen() {
     let Sighting::First(Some(kept)) = bench.offer(0, 4, &frame) else { unreachable!() };
     assert_eq!(bench.offer(30, 5, &frame), Sighting::Copy { of: kept, delay_ns: 30_000 });
     bench.offer(50, 6, &frame);
-    let seen: Vec<_> =
-        bench.dedup.sightings(kept).map(|(at, delay)| (at.point.0, delay)).collect();
+    let seen: Vec<_> = bench.dedup.sightings(kept).map(|(at, delay)| (at.point.0, delay)).collect();
     assert_eq!(seen, [(6, 50_000), (5, 30_000)]);
     let pairs: Vec<_> = bench.dedup.pairs().collect();
     assert_eq!(pairs.len(), 2);
@@ -421,7 +423,8 @@ fn the_kept_packet_knows_where_else_it_was_seen() {
 
 #[test]
 fn too_many_packets_for_the_window_are_counted_and_kept() {
-    let mut bench = Bench { dedup: Dedup::new(Duration::from_secs(60), Tenants::One), layers: Layers::empty() };
+    let mut bench =
+        Bench { dedup: Dedup::new(Duration::from_secs(60), Tenants::One), layers: Layers::empty() };
     let mut frame = Inner::tcp(0, b"x").frame();
     let mut offer = |bench: &mut Bench, number: u32, point| {
         frame[38..42].copy_from_slice(&number.to_be_bytes());
@@ -485,10 +488,15 @@ fn wraps(tenant: usize) -> impl Strategy<Value = Wrap> {
 /// A flow of a tenant; few different packets, so that tenants often send equal ones at a time.
 fn flow() -> impl Strategy<Value = Flow> {
     (0..3_usize).prop_flat_map(|tenant| {
-        let inner = (any::<bool>(), any::<bool>(), 0..3_u8, prop_oneof![Just(0), Just(4), Just(700)]);
+        let inner =
+            (any::<bool>(), any::<bool>(), 0..3_u8, prop_oneof![Just(0), Just(4), Just(700)]);
         let inner = inner.prop_map(|(is_v6, is_tcp, number, len)| {
             let payload = vec![number; len];
-            let inner = if is_tcp { Inner::tcp(u32::from(number), &payload) } else { Inner::udp(0, &payload) };
+            let inner = if is_tcp {
+                Inner::tcp(u32::from(number), &payload)
+            } else {
+                Inner::udp(0, &payload)
+            };
             Inner { is_v6, ..inner }
         });
         let snaplen = prop_oneof![4 => Just(usize::MAX), 1 => Just(200), 1 => Just(128)];
@@ -496,10 +504,13 @@ fn flow() -> impl Strategy<Value = Flow> {
         let stop = (wraps(tenant), any::<bool>(), 0..1500_u64, snaplen);
         let stops = prop::collection::vec(stop, 1..5).prop_map(|stops| {
             let mut after_us = 0;
-            (0..).zip(stops).map(|(point, (wrap, is_behind, delay, snaplen))| {
-                after_us += delay;
-                Stop { point, wrap, is_behind, after_us, snaplen }
-            }).collect::<Vec<_>>()
+            (0..)
+                .zip(stops)
+                .map(|(point, (wrap, is_behind, delay, snaplen))| {
+                    after_us += delay;
+                    Stop { point, wrap, is_behind, after_us, snaplen }
+                })
+                .collect::<Vec<_>>()
         });
         let times = prop::collection::vec(0..200_000_u64, 1..6);
         (inner, stops, times).prop_map(|(inner, stops, times_us)| Flow { inner, stops, times_us })
