@@ -4,6 +4,7 @@
 
 mod commands;
 mod exit;
+mod names;
 mod quantity;
 mod site;
 
