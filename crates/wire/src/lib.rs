@@ -14,6 +14,7 @@ mod level;
 mod packet;
 mod ports;
 mod stop;
+mod strip;
 mod time;
 
 pub use address::{Mac, VlanId, Vni};
@@ -24,4 +25,5 @@ pub use level::{Fragment, Ip, Level, Macs, Transport, Tunnel, VlanTag};
 pub use packet::{Checksum, Direction, LinkType, Packet, PointId};
 pub use ports::{TunnelPorts, UdpTunnel};
 pub use stop::{Stop, StopReason};
+pub use strip::{Strip, Strippable, Stripped, UnknownHeader};
 pub use time::Timestamp;

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::{Mac, VlanId, Vni};
 
 use super::names::{self, ETHER_TYPES};
+use super::resolver::Name;
 
 /// An expression. `All` and `Any` never directly hold one of their own kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) enum Scope {
 }
 
 /// One question about a level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Primitive {
     /// The EtherType of what the frame carries.
     EtherType(u16),
@@ -84,6 +85,11 @@ pub(super) enum Primitive {
     },
     Erspan {
         session: Option<u16>,
+    },
+    /// A vNIC that the inventory knows by this name.
+    Named {
+        direction: Direction,
+        name: Name,
     },
 }
 
@@ -169,6 +175,7 @@ impl fmt::Display for Expression {
 impl fmt::Display for Primitive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::Named { direction, ref name } => write!(f, "{direction}{name}"),
             Self::EtherType(number @ (0x0800 | 0x0806 | 0x8035 | 0x86dd)) => {
                 f.write_str(names::name(ETHER_TYPES, &number).unwrap_or_default())
             }

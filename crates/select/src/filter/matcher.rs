@@ -1,23 +1,36 @@
 //! An expression asked of a packet whose headers were found.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wire::{Layer, Layers, Level, Mac, Packet, Tunnel};
 
 use super::expression::{Direction, Expression, IpFamily, Primitive, Scope, Transport, V4Family};
+use super::members::Members;
 use super::parser::ipv6_mask;
+use super::resolver::Name;
 
 /// Whether `expression` is true of the packet.
-pub(super) fn matches(expression: &Expression, packet: &Packet<'_>, layers: &Layers) -> bool {
+pub(super) fn matches(
+    expression: &Expression,
+    members: &BTreeMap<Name, Members>,
+    packet: &Packet<'_>,
+    layers: &Layers,
+) -> bool {
+    let mut levels = layers.levels(packet.data);
     let level = layers.innermost(packet.data);
-    View { packet, layers, level, is_scoped: false }.satisfies(expression)
+    let outer = levels.nth_back(1);
+    View { packet, members, layers, level, outer, is_scoped: false }.satisfies(expression)
 }
 
 /// A packet, seen at one of its levels.
 struct View<'a> {
     packet: &'a Packet<'a>,
+    members: &'a BTreeMap<Name, Members>,
     layers: &'a Layers,
     level: Level<'a>,
+    /// The level around it.
+    outer: Option<Level<'a>>,
     /// Whether the expression said where to look. If not, words for tunnels look at every level.
     is_scoped: bool,
 }
@@ -38,8 +51,12 @@ impl<'a> View<'a> {
 
     /// The packet at each of its levels, outermost first.
     fn levels(&self) -> impl Iterator<Item = View<'a>> + use<'a> {
-        let (packet, layers) = (self.packet, self.layers);
-        layers.levels(packet.data).map(move |level| View { packet, layers, level, is_scoped: true })
+        let Self { packet, members, layers, .. } = *self;
+        let mut around = None;
+        layers.levels(packet.data).map(move |level| {
+            let outer = around.replace(level);
+            View { packet, members, layers, level, outer, is_scoped: true }
+        })
     }
 
     fn is(&self, primitive: &Primitive) -> bool {
@@ -118,6 +135,14 @@ impl<'a> View<'a> {
                 Some(Tunnel::Erspan { session, .. }) => wanted.is_none() || session == wanted,
                 _ => false,
             },
+            Primitive::Named { direction, ref name } => {
+                let Some(members) = self.members.get(name) else { return false };
+                let is_member =
+                    |mac| members.has(mac, self.packet.time, level, self.outer.as_ref());
+                level
+                    .macs()
+                    .is_some_and(|macs| direction.holds(macs.source, macs.destination, is_member))
+            }
             _ => false,
         }
     }

@@ -3,24 +3,32 @@
 //! An expression without tunnels means what it means to tcpdump. With tunnels, each primitive
 //! looks at the innermost frame, the packet as the VM sent it; `outer (...)` looks at the
 //! underlay, `any (...)` is true if some one level satisfies all of it, and no word changes where
-//! another one looks. Not here yet: byte access and arithmetic, names of the inventory.
+//! another one looks. Names of the inventory are explained by a [`Resolver`] before a matcher is
+//! made. Not here yet: byte access and arithmetic.
 
 mod error;
 mod expression;
 mod matcher;
+mod members;
 mod names;
+#[cfg(test)]
+mod names_tests;
 mod parser;
+mod resolver;
 #[cfg(test)]
 mod tests;
 mod token;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 pub use self::error::ParseError;
+pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
 use wire::{Layers, Packet};
 
 use self::expression::Expression;
+use self::members::Members;
 
 /// An expression that says which packets are wanted, ready to be asked.
 ///
@@ -28,17 +36,36 @@ use self::expression::Expression;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     expression: Expression,
+    members: BTreeMap<Name, Members>,
 }
 
 impl Filter {
     /// Understands `text`, or says where not and what was expected. Empty text wants every packet.
+    /// Names of the inventory are refused; [`parse_with`](Self::parse_with) takes them.
+    ///
+    /// # Errors
+    /// The place, what was expected, and what was probably meant.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        Ok(Self { expression: parser::parse(text)? })
+        Self::parse_with(text, &NoNames)
+    }
+
+    /// Understands `text`, with the names of the inventory as `resolver` explains them.
+    ///
+    /// # Errors
+    /// The place, what was expected, and what was probably meant.
+    pub fn parse_with(text: &str, resolver: &dyn Resolver) -> Result<Self, ParseError> {
+        let parsed = parser::parse(text, resolver)?;
+        Ok(Self { expression: parsed.expression, members: parsed.members })
+    }
+
+    /// The names of the inventory in it, each once, in the order of the alphabet.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.members.keys()
     }
 
     /// Whether the packet is wanted. `layers` must come from the same bytes.
     pub fn matches(&self, packet: &Packet<'_>, layers: &Layers) -> bool {
-        matcher::matches(&self.expression, packet, layers)
+        matcher::matches(&self.expression, &self.members, packet, layers)
     }
 }
 

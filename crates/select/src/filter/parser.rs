@@ -3,33 +3,50 @@
 //! `not` binds strongest; `and` and `or` bind equally, left to right. A value without a keyword
 //! takes the qualifiers of the value before it: `port 80 or 443`.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use wire::{Mac, VlanId, Vni};
 
 use super::error::ParseError;
 use super::expression::{Direction, Expression, IpFamily, Primitive, Scope, Transport, V4Family};
+use super::members::Members;
 use super::names::{self, ETHER_TYPES, IP_PROTOCOLS, SERVICES};
+use super::resolver::{Name, NameKind, Resolver, UnknownName};
 use super::token::{self, Kind, Token};
 
 /// Understands a whole expression.
-pub(super) fn parse(text: &str) -> Result<Expression, ParseError> {
-    let mut parser = Parser { text, tokens: token::tokens(text), at: 0, nesting: 0, last: None };
+pub(super) fn parse(text: &str, resolver: &dyn Resolver) -> Result<Understood, ParseError> {
+    let mut parser = Parser {
+        text,
+        tokens: token::tokens(text),
+        at: 0,
+        nesting: 0,
+        last: None,
+        resolver,
+        members: BTreeMap::new(),
+    };
     if text.chars().count() > LONGEST_EXPRESSION {
         let place = Place { start: LONGEST_EXPRESSION, width: 1 };
         let message = format!("more than {LONGEST_EXPRESSION} characters");
         return Err(parser.error(place, message, None));
     }
     if parser.tokens.is_empty() {
-        return Ok(Expression::EVERYTHING);
+        return Ok(Understood { expression: Expression::EVERYTHING, members: BTreeMap::new() });
     }
-    let parsed = parser.expression()?;
+    let Parsed { expression, .. } = parser.expression()?;
     match parser.peek() {
-        None => Ok(parsed.expression),
+        None => Ok(Understood { expression, members: parser.members }),
         Some(Kind::Close) => Err(parser.wrong("this parenthesis closes nothing", None)),
         Some(Kind::Strange(_)) => Err(parser.unknown()),
         Some(_) => Err(parser.wrong("expected `and` or `or` here", None)),
     }
+}
+
+/// A whole expression, and what its names mean.
+pub(super) struct Understood {
+    pub(super) expression: Expression,
+    pub(super) members: BTreeMap<Name, Members>,
 }
 
 struct Parser<'a> {
@@ -40,6 +57,9 @@ struct Parser<'a> {
     nesting: usize,
     /// What a value without a keyword is.
     last: Option<Qualifiers>,
+    resolver: &'a dyn Resolver,
+    /// The names explained so far.
+    members: BTreeMap<Name, Members>,
 }
 
 /// A part of the tree and how many levels it has.
@@ -64,6 +84,7 @@ enum What {
     Port,
     PortRange,
     Proto,
+    Named(NameKind),
 }
 
 /// A word that names a protocol and may stand alone or before a value.
@@ -76,7 +97,7 @@ enum Protocol {
     Rarp,
     Transport(Transport),
     /// May only stand alone.
-    Other(Primitive),
+    Other(IpFamily, u8),
 }
 
 /// Some characters of the expression.
@@ -142,6 +163,13 @@ impl<'a> Parser<'a> {
                 Ok(inside.wrap(|part| Expression::Within(scope, Box::new(part))))
             }
             Some(Kind::Word(word)) => self.primitive(word),
+            Some(Kind::Quoted(_)) if self.is_name_next() => {
+                let Some(last) = self.last else { return Err(self.unknown()) };
+                self.value(last)
+            }
+            Some(Kind::Quoted(_)) => {
+                Err(self.wrong("a name needs a word before it, as `vm`", None))
+            }
             Some(Kind::Close) => Err(self.wrong("expected an expression before `)`", None)),
             Some(Kind::And | Kind::Or) => Err(self.wrong("expected an expression before it", None)),
             Some(Kind::Strange(_)) => Err(self.unknown()),
@@ -195,6 +223,10 @@ impl<'a> Parser<'a> {
         };
         self.last = None;
         Ok(Parsed::is(primitive))
+    }
+
+    fn is_name_next(&self) -> bool {
+        self.last.is_some_and(|last| matches!(last.what, What::Named(_)))
     }
 
     /// A value without a keyword of its own.
@@ -323,7 +355,10 @@ impl<'a> Parser<'a> {
     }
 
     fn value(&mut self, qualifiers: Qualifiers) -> Result<Parsed, ParseError> {
-        let expected = qualifiers.what.expected(qualifiers.protocol);
+        if let What::Named(kind) = qualifiers.what {
+            return self.named(kind, qualifiers.direction);
+        }
+        let expected = qualifiers.what.expected(qualifiers.protocol.as_ref());
         let word = match self.peek() {
             Some(Kind::Word(word)) => word,
             _ => return Err(self.wrong(format!("expected {expected}"), None)),
@@ -334,15 +369,36 @@ impl<'a> Parser<'a> {
         let primitive = match qualifiers.what {
             What::Host | What::Net => self.address(qualifiers, word),
             What::Port | What::PortRange => self.ports(qualifiers, word),
-            What::Proto => self.protocol_number(qualifiers, word),
+            _ => self.protocol_number(qualifiers, word),
         }?;
         self.at += 1;
         Ok(Parsed::is(primitive))
     }
 
+    /// A name of the inventory, and what it means.
+    fn named(&mut self, kind: NameKind, direction: Direction) -> Result<Parsed, ParseError> {
+        let text = match self.peek() {
+            Some(Kind::Word(text)) => text.strip_prefix('\\').unwrap_or(text),
+            Some(Kind::Quoted(text)) => text,
+            _ => return Err(self.wrong(format!("expected a name behind `{kind}`"), None)),
+        };
+        let name = Name { kind, text: text.to_owned() };
+        if !self.members.contains_key(&name) {
+            match self.resolver.members(&name) {
+                Ok(members) => self.members.insert(name.clone(), Members::new(&members)),
+                Err(UnknownName { reason, nearest }) => {
+                    let message = reason.unwrap_or_else(|| format!("no {kind} of this name"));
+                    return Err(self.wrong(message, nearest.into_iter().next()));
+                }
+            };
+        }
+        self.at += 1;
+        Ok(Parsed::is(Primitive::Named { direction, name }))
+    }
+
     fn address(&mut self, qualifiers: Qualifiers, word: &str) -> Result<Primitive, ParseError> {
         let Qualifiers { protocol, direction, what } = qualifiers;
-        if let Some(Protocol::Transport(_) | Protocol::Other(_)) = protocol {
+        if let Some(Protocol::Transport(_) | Protocol::Other(..)) = protocol {
             let name = protocol.map(Protocol::name).unwrap_or_default();
             let suggestion = Some(format!("{name} and host {word}"));
             return Err(self.wrong(format!("`{name}` has ports, not addresses"), suggestion));
@@ -684,25 +740,30 @@ impl What {
             "port" => Self::Port,
             "portrange" => Self::PortRange,
             "proto" => Self::Proto,
+            "vm" => Self::Named(NameKind::Vm),
+            "tenant" => Self::Named(NameKind::Tenant),
+            "host-of" => Self::Named(NameKind::HostOf),
+            "portgroup" => Self::Named(NameKind::PortGroup),
             _ => return None,
         })
     }
 
-    fn expected(self, protocol: Option<Protocol>) -> &'static str {
+    fn expected(self, protocol: Option<&Protocol>) -> &'static str {
         match self {
-            Self::Host if protocol == Some(Protocol::Ether) => "a MAC address",
+            Self::Host if protocol == Some(&Protocol::Ether) => "a MAC address",
             Self::Host => "an address",
             Self::Net => "a network, as 10.1.0.0/16",
             Self::Port => "a port",
             Self::PortRange => "two ports, as 6000-6008",
             Self::Proto => "a protocol",
+            Self::Named(_) => "a name of the inventory",
         }
     }
 }
 
 impl Protocol {
     fn named(word: &str) -> Option<Self> {
-        let ip = |family, number| Self::Other(Primitive::IpProtocol { family, number });
+        let ip = |family, number| Self::Other(family, number);
         Some(match word {
             "ether" | "link" => Self::Ether,
             "ip" => Self::Ip,
@@ -742,7 +803,7 @@ impl Protocol {
             Self::Transport(transport) => {
                 Primitive::IpProtocol { family: IpFamily::Any, number: transport.number() }
             }
-            Self::Other(primitive) => primitive,
+            Self::Other(family, number) => Primitive::IpProtocol { family, number },
         }
     }
 }
@@ -768,7 +829,7 @@ fn printable(text: String) -> String {
     if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
 }
 
-fn is_keyword(word: &str) -> bool {
+pub(super) fn is_keyword(word: &str) -> bool {
     KEYWORDS.contains(&word)
 }
 
@@ -858,6 +919,7 @@ const KEYWORDS: &[&str] = &[
     "gre",
     "greater",
     "host",
+    "host-of",
     "icmp",
     "icmp6",
     "igmp",
@@ -872,14 +934,17 @@ const KEYWORDS: &[&str] = &[
     "outer",
     "pim",
     "port",
+    "portgroup",
     "portrange",
     "proto",
     "rarp",
     "sctp",
     "src",
     "tcp",
+    "tenant",
     "udp",
     "vlan",
+    "vm",
     "vni",
     "vrrp",
     "vxlan",
@@ -893,7 +958,6 @@ const NOT_YET: &[&str] = &[
     "etag",
     "gateway",
     "gtpu",
-    "host-of",
     "ifindex",
     "ifname",
     "inbound",
@@ -904,14 +968,11 @@ const NOT_YET: &[&str] = &[
     "netbeui",
     "nvgre",
     "outbound",
-    "portgroup",
     "pppoed",
     "pppoes",
     "protochain",
     "qinq",
     "stp",
-    "tenant",
-    "vm",
     "vntag",
     "wlan",
 ];

@@ -155,6 +155,8 @@ fn errors_say_what_was_expected() {
         ("outer tcp", 7, "expected a parenthesis behind `outer`", None),
         ("arp multicast", 5, "only `ether`, `ip` and, for multicast, `ip6` have multicast", None),
         ("src proto 6", 5, "a protocol has no direction", None),
+        ("vm web-01", 4, "`vm` needs an inventory, and there is none here", None),
+        ("vm", 3, "expected a name behind `vm`", None),
         ("llc", 1, "`llc` is not understood yet", None),
         ("tcp and \u{1b}[2J", 9, "not understood", None),
     ] {

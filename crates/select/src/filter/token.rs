@@ -18,6 +18,8 @@ pub(super) enum Kind<'a> {
     And,
     Or,
     Not,
+    /// A name in quotes, without them.
+    Quoted(&'a str),
     /// A character that the language does not have, or not yet.
     Strange(char),
 }
@@ -37,6 +39,10 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
             '(' => (Kind::Open, 1),
             ')' => (Kind::Close, 1),
             '!' => (Kind::Not, 1),
+            '"' => match rest.split('"').nth(1).filter(|name| name.len() + 1 < rest.len()) {
+                Some(name) => (Kind::Quoted(name), name.len() + 2),
+                None => (Kind::Strange('"'), 1),
+            },
             '&' if rest.starts_with("&&") => (Kind::And, 2),
             '|' if rest.starts_with("||") => (Kind::Or, 2),
             c if is_in_word(c) => {

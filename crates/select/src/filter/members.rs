@@ -1,0 +1,116 @@
+//! The vNICs that a name means, found by MAC: one look-up, however many there are.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use wire::{Layer, Level, Mac, Timestamp, Tunnel};
+
+use super::resolver::Member;
+use crate::{Encapsulation, OnWire};
+
+/// A set of vNICs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Members {
+    by_mac: HashMap<u64, Vec<Stay>, BuildHasherDefault<MacHasher>>,
+}
+
+/// Where and when a MAC means the vNIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stay {
+    network: Option<OnWire>,
+    from: Timestamp,
+    until: Option<Timestamp>,
+}
+
+impl Members {
+    pub(super) fn new(members: &[Member]) -> Self {
+        let mut set = Self::default();
+        for &Member { mac, network, from, until } in members {
+            let stays = set.by_mac.entry(key(mac)).or_default();
+            let stay = Stay { network, from, until };
+            if !stays.contains(&stay) {
+                stays.push(stay);
+            }
+        }
+        set
+    }
+
+    /// Whether `mac` means one of them at `time` in the level `level` inside of `outer`.
+    #[inline]
+    pub(super) fn has(
+        &self,
+        mac: Mac,
+        time: Timestamp,
+        level: &Level<'_>,
+        outer: Option<&Level<'_>>,
+    ) -> bool {
+        self.by_mac.get(&key(mac)).is_some_and(|stays| {
+            stays.iter().any(|stay| {
+                stay.from <= time
+                    && stay.until.is_none_or(|until| time < until)
+                    && stay.network.is_none_or(|network| is_in(network, level, outer))
+            })
+        })
+    }
+}
+
+/// Whether the frame at `level` is in `network`, as the guard reads it.
+fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool {
+    let mut vlans = level.vlans().map(|tag| tag.id).filter(|id| id.value() != 0);
+    let (first, second) = (vlans.next(), vlans.next());
+    match network {
+        OnWire::Untagged => outer.is_none() && first.is_none(),
+        OnWire::Vlan(vlan) => outer.is_none() && first == Some(vlan) && second.is_none(),
+        OnWire::Overlay { vni, tunnel, vlan, .. } => {
+            let to_port = || outer?.transport().filter(|t| t.layer == Layer::Udp)?.ports;
+            let is_tunnel = match level.tunnel() {
+                Some(Tunnel::Vxlan { vni: found, .. }) => {
+                    tunnel == Encapsulation::Vxlan && found == vni
+                }
+                Some(Tunnel::Geneve { vni: found }) => {
+                    tunnel == Encapsulation::Geneve && found == vni
+                }
+                Some(Tunnel::Gre { protocol: TRANSPARENT_ETHERNET, key: Some(key), .. }) => {
+                    return tunnel == Encapsulation::Gre && key == vni.value();
+                }
+                _ => false,
+            };
+            is_tunnel
+                && to_port().map(|ports| ports.destination) == network.udp_port()
+                && vlan
+                    .is_none_or(|vlan| first.is_none_or(|first| first == vlan) && second.is_none())
+        }
+    }
+}
+
+const fn key(mac: Mac) -> u64 {
+    let [a, b, c, d, e, f] = mac.0;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+/// Spreads MACs, which mostly differ in their last octets, over a table. The table's keys come from
+/// the inventory; whatever a packet holds is only looked up.
+#[derive(Default)]
+struct MacHasher(u64);
+
+impl Hasher for MacHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // 2^64 divided by the golden ratio; the high half is folded down because the table takes
+        // its bits from both ends.
+        let spread = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+}
+
+/// The protocol type of an Ethernet frame in GRE (RFC 7637, section 3.2).
+const TRANSPARENT_ETHERNET: u16 = 0x6558;
