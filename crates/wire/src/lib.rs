@@ -15,6 +15,7 @@ mod packet;
 mod ports;
 mod stop;
 mod time;
+mod walk;
 
 pub use address::{Mac, VlanId, Vni};
 pub use cursor::Cursor;
