@@ -21,7 +21,7 @@ pub use address::{Mac, VlanId, Vni};
 pub use cursor::Cursor;
 pub use layer::Layer;
 pub use layers::{Header, Layers, Levels};
-pub use level::{Fragment, Ip, Level, Macs, Transport, Tunnel, VlanTag};
+pub use level::{Fragment, Ip, Key, Level, Macs, Transport, Tunnel, VlanTag};
 pub use packet::{Checksum, Direction, LinkType, Packet, PointId};
 pub use ports::{TunnelPorts, UdpTunnel};
 pub use stop::{Stop, StopReason};

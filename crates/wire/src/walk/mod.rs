@@ -18,6 +18,7 @@ mod ip;
 mod label;
 mod link;
 mod udp;
+mod usual;
 
 use crate::header::{Ethernet, Geneve, Icmp, Ipv4, Ipv6, Ports, Tcp, Udp, Vlan, Vxlan};
 use crate::header::{ethertype, protocol};
@@ -123,56 +124,51 @@ impl<'a, 'h> Walk<'a, 'h> {
 
     /// Walks to the payload, or to what cannot be understood.
     #[inline(always)]
-    pub(crate) fn run(self, link: LinkType) -> (Self, Option<Stop>) {
-        let mut walk = self;
-        let mut next = if link == LinkType::ETHERNET { Next::Ethernet } else { Next::Link(link) };
+    pub(crate) fn run(mut self, link: LinkType) -> (Self, Option<Stop>) {
+        let mut next = match link {
+            LinkType::ETHERNET => self.usual(),
+            other => Next::Link(other),
+        };
         loop {
-            let result = match next {
-                Next::Payload => return (walk, None),
-                Next::Ethernet => walk.usual(),
-                rare => {
-                    let (back, result) = walk.rare(rare);
-                    walk = back;
-                    result
-                }
-            };
+            if let Next::Payload = next {
+                return (self, None);
+            }
+            let (walk, result) = self.careful(next);
+            self = walk;
             match result {
-                Ok(following) => next = following,
-                Err(stop) => return (walk, Some(stop)),
+                Ok(()) => next = self.usual(),
+                Err(stop) => return (self, stop),
             }
         }
     }
 
-    /// What most frames are, level by level: Ethernet, tags, IP, transport, an overlay's header.
-    /// Ends before the first header that is something else.
-    #[inline(always)]
-    fn usual(&mut self) -> Result<Next, Stop> {
-        let mut next = self.ethernet()?;
-        while let Next::Vlan = next {
-            next = self.vlan()?;
-        }
-        next = match next {
-            Next::Ipv4 => self.ipv4()?,
-            Next::Ipv6 => self.ipv6()?,
-            other => return Ok(other),
-        };
-        next = match next {
-            Next::Tcp => return self.tcp(),
-            Next::Udp => self.udp()?,
-            Next::Icmp(layer) => return self.icmp(layer),
-            other => return Ok(other),
-        };
-        match next {
-            Next::Vxlan => self.vxlan(),
-            Next::Geneve => self.geneve(),
-            other => Ok(other),
+    /// One header of any kind, and those behind it, up to Ethernet or the end; `Err` is the end.
+    #[inline(never)]
+    fn careful(mut self, next: Next) -> (Self, Result<(), Option<Stop>>) {
+        let mut next = next;
+        loop {
+            next = match self.step(next) {
+                Ok(Next::Ethernet) => return (self, Ok(())),
+                Ok(Next::Payload) => return (self, Err(None)),
+                Ok(next) => next,
+                Err(stop) => return (self, Err(Some(stop))),
+            }
         }
     }
 
     /// One header of any kind.
-    #[inline(never)]
-    fn rare(mut self, next: Next) -> (Self, Result<Next, Stop>) {
-        let result = match next {
+    fn step(&mut self, next: Next) -> Result<Next, Stop> {
+        match next {
+            Next::Payload => Ok(Next::Payload),
+            Next::Ethernet => self.ethernet(),
+            Next::Vlan => self.vlan(),
+            Next::Ipv4 => self.ipv4(),
+            Next::Ipv6 => self.ipv6(),
+            Next::Tcp => self.tcp(),
+            Next::Udp => self.udp(),
+            Next::Vxlan => self.vxlan(),
+            Next::Geneve => self.geneve(),
+            Next::Icmp(layer) => self.icmp(layer),
             Next::Link(link) => self.link(link),
             Next::TypeOrLength(value) => self.type_or_length(value),
             Next::EtherType(value) => self.ether_type(value),
@@ -186,21 +182,9 @@ impl<'a, 'h> Walk<'a, 'h> {
             Next::Ppp => self.ppp(),
             Next::Nsh => self.nsh(),
             Next::Wlan => self.wlan(),
-            Next::Ipv4 => self.ipv4(),
-            Next::Ipv6 => self.ipv6(),
-            Next::Vlan => self.vlan(),
-            Next::Tcp => self.tcp(),
-            Next::Udp => self.udp(),
-            Next::Vxlan => self.vxlan(),
-            Next::Geneve => self.geneve(),
-            Next::Icmp(layer) => self.icmp(layer),
-            Next::Ethernet => self.ethernet(),
-            Next::Payload => Ok(Next::Payload),
-        };
-        (self, result)
+        }
     }
 
-    #[inline(always)]
     fn ethernet(&mut self) -> Result<Next, Stop> {
         // An Ethernet header within a level is the frame of somebody else.
         if !self.is_fresh() {
@@ -212,7 +196,6 @@ impl<'a, 'h> Walk<'a, 'h> {
         Ok(Next::of_type_or_length(ethernet.type_or_length))
     }
 
-    #[inline(always)]
     fn vlan(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         let tag = Vlan::decode(&mut self.cursor)?;
@@ -220,7 +203,6 @@ impl<'a, 'h> Walk<'a, 'h> {
         Ok(Next::of_type_or_length(tag.type_or_length))
     }
 
-    #[inline(always)]
     fn ipv4(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         let ip = Ipv4::decode(&mut self.cursor)?;
@@ -241,7 +223,6 @@ impl<'a, 'h> Walk<'a, 'h> {
         Ok(Next::of_protocol(ip.protocol))
     }
 
-    #[inline(always)]
     fn ipv6(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         let ip = Ipv6::decode(&mut self.cursor)?;
@@ -253,7 +234,6 @@ impl<'a, 'h> Walk<'a, 'h> {
         Ok(Next::of_protocol(ip.next_header))
     }
 
-    #[inline(always)]
     fn icmp(&mut self, layer: Layer) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         Icmp::decode(&mut self.cursor, layer)?;
@@ -262,12 +242,10 @@ impl<'a, 'h> Walk<'a, 'h> {
         Ok(Next::Payload)
     }
 
-    #[inline(always)]
     fn tcp(&mut self) -> Result<Next, Stop> {
         self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop))
     }
 
-    #[inline(always)]
     fn udp(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         let udp = match Udp::decode(&mut self.cursor) {
@@ -303,7 +281,6 @@ impl<'a, 'h> Walk<'a, 'h> {
         }
     }
 
-    #[inline(always)]
     fn vxlan(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         Vxlan::decode(&mut self.cursor)?;
@@ -312,7 +289,6 @@ impl<'a, 'h> Walk<'a, 'h> {
         Ok(Next::Ethernet)
     }
 
-    #[inline(always)]
     fn geneve(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         let geneve = Geneve::decode(&mut self.cursor)?;
@@ -323,7 +299,6 @@ impl<'a, 'h> Walk<'a, 'h> {
 
     /// A header that begins with ports. They are enough for it to be listed: a cut one is known by
     /// them.
-    #[inline(always)]
     fn transport(
         &mut self,
         layer: Layer,
@@ -363,12 +338,17 @@ impl<'a, 'h> Walk<'a, 'h> {
     /// Notes that what follows is the frame of somebody else.
     #[inline(always)]
     fn enter_tunnel(&mut self, layer: Layer) -> Result<(), Stop> {
-        self.starts |= 1 << self.len;
-        self.tunnels += 1;
+        self.begin_level();
         if self.tunnels > Layers::MAX_TUNNELS {
             return Err(self.cursor.stop(layer, StopReason::TooManyTunnels));
         }
         Ok(())
+    }
+
+    #[inline(always)]
+    const fn begin_level(&mut self) {
+        self.starts |= 1 << self.len;
+        self.tunnels = self.tunnels.saturating_add(1);
     }
 
     /// Whether the next header begins a level, if it does not carry one.
