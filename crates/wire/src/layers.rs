@@ -4,7 +4,7 @@
 //! when somebody asks, through a [`Level`]. The pass itself is in `walk`.
 
 use crate::walk::Walk;
-use crate::{Layer, Level, LinkType, Stop, StopReason, TunnelPorts};
+use crate::{Key, Layer, Level, LinkType, Stop, StopReason, TunnelPorts};
 
 /// One header found in a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +115,19 @@ impl Layers {
     #[inline]
     pub fn innermost<'a>(&'a self, data: &'a [u8]) -> Level<'a> {
         self.level(data, self.starts.checked_ilog2().unwrap_or_default())
+    }
+
+    /// Who talks to whom in the innermost level, read at once.
+    #[inline]
+    pub fn key(&self, data: &[u8]) -> Key {
+        Key::new(self, data)
+    }
+
+    /// The headers before the innermost level, and those from its first header on.
+    #[inline]
+    pub(crate) fn around_innermost(&self) -> (&[Header], &[Header]) {
+        let start = self.starts.checked_ilog2().unwrap_or_default() as usize;
+        self.headers().split_at_checked(start).unwrap_or_default()
     }
 
     /// Whether there is or may be a frame within the innermost level that could not be reached:

@@ -176,74 +176,6 @@ impl<'a> Level<'a> {
             .or_else(|| self.read(Layer::Icmpv6, |cursor| Icmp::decode(cursor, Layer::Icmpv6)))
     }
 
-    /// Who talks to whom in this level, in one pass over its headers: for tables that look up
-    /// every packet. What is said in detail the other questions answer.
-    #[inline]
-    pub fn key(&self) -> Key {
-        let mut own = self.own.iter().copied().peekable();
-        let mut next_if = |is: fn(Layer) -> bool| own.next_if(|header| is(header.layer));
-        let macs = next_if(|layer| layer == Layer::Ethernet);
-        let vlan = next_if(|layer| layer == Layer::Vlan);
-        while next_if(|layer| !is_ip(layer)).is_some() {}
-        let ip = next_if(is_ip);
-        while next_if(Layer::is_ip_extension).is_some() {}
-        let transport = next_if(|_| true);
-        Key {
-            network: self.before.last().and_then(|carrier| self.network_of(*carrier)),
-            macs: macs.and_then(|header| self.macs_of(header)),
-            vlan: vlan.and_then(|header| Some(Vlan::decode(&mut self.at(header)).ok()?.id)),
-            addresses: ip.and_then(|header| self.addresses_of(header)),
-            transport: transport.map(|header| header.layer),
-            ports: transport.and_then(|header| self.ports_of(header)),
-        }
-    }
-
-    #[inline]
-    fn at(&self, header: Header) -> Cursor<'a> {
-        Cursor::at(self.data, header.offset as usize)
-    }
-
-    #[inline]
-    fn macs_of(&self, header: Header) -> Option<Macs> {
-        let Ethernet { source, destination, .. } = Ethernet::decode(&mut self.at(header)).ok()?;
-        Some(Macs { source, destination })
-    }
-
-    #[inline]
-    fn addresses_of(&self, header: Header) -> Option<(IpAddr, IpAddr)> {
-        let bytes = self.data.get(header.offset as usize..)?;
-        if header.layer == Layer::Ipv4 {
-            let [_, _, _, _, _, _, _, _, _, _, _, _, s @ .., d0, d1, d2, d3] =
-                *bytes.first_chunk::<20>()?;
-            Some((IpAddr::from(s), IpAddr::from([d0, d1, d2, d3])))
-        } else {
-            let addresses = bytes.get(8..40)?;
-            let source = *addresses.first_chunk::<16>()?;
-            Some((IpAddr::from(source), IpAddr::from(*addresses.last_chunk::<16>()?)))
-        }
-    }
-
-    #[inline]
-    fn ports_of(&self, header: Header) -> Option<Ports> {
-        let has_ports = matches!(
-            header.layer,
-            Layer::Tcp | Layer::Udp | Layer::UdpLite | Layer::Sctp | Layer::Dccp
-        );
-        if has_ports { Ports::decode(&mut self.at(header), header.layer).ok() } else { None }
-    }
-
-    /// The overlay network that one header names.
-    #[inline]
-    fn network_of(&self, header: Header) -> Option<Vni> {
-        let cursor = &mut Cursor::at(self.data, header.offset as usize);
-        match header.layer {
-            Layer::Vxlan => Some(Vxlan::decode(cursor).ok()?.vni),
-            Layer::Geneve => Some(Geneve::decode(cursor).ok()?.vni),
-            Layer::VxlanGpe => VxlanGpe::decode(cursor).ok()?.vni,
-            _ => None,
-        }
-    }
-
     /// Whether this level has a header of kind `layer`.
     #[inline]
     pub fn has(&self, layer: Layer) -> bool {
@@ -362,23 +294,6 @@ impl<'a> Level<'a> {
             _ => return None,
         })
     }
-}
-
-/// Who talks to whom in a level: what a table of conversations is indexed by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Key {
-    /// The overlay network, if VXLAN, VXLAN-GPE or GENEVE carries this level.
-    pub network: Option<Vni>,
-    /// The addresses of the Ethernet header.
-    pub macs: Option<Macs>,
-    /// The VLAN of the outermost tag.
-    pub vlan: Option<VlanId>,
-    /// Source and destination of the IP header.
-    pub addresses: Option<(IpAddr, IpAddr)>,
-    /// The header behind IP and its extensions; `None` in later fragments.
-    pub transport: Option<Layer>,
-    /// The ports, where the transport has them.
-    pub ports: Option<Ports>,
 }
 
 /// What carries a level, and what it calls it.
