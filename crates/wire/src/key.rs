@@ -33,29 +33,29 @@ impl Key {
         let (before, own) = layers.around_innermost();
         let mut key = Self::default();
         if let [.., carrier] = before {
-            key.network = network(data, *carrier);
+            key.network = network(data, carrier);
         }
         let mut rest = own;
         if let [first, behind @ ..] = rest
             && first.layer == Layer::Ethernet
         {
-            key.macs = macs(data, *first);
+            key.macs = macs(data, first);
             rest = behind;
         }
         if let [first, ..] = rest
             && first.layer == Layer::Vlan
         {
-            key.vlan = vlan(data, *first);
+            key.vlan = vlan(data, first);
         }
         while let [first, behind @ ..] = rest {
             rest = behind;
             match first.layer {
                 Layer::Ipv4 => {
-                    key.addresses = ipv4(data, *first);
+                    key.addresses = ipv4(data, first);
                     break;
                 }
                 Layer::Ipv6 => {
-                    key.addresses = ipv6(data, *first);
+                    key.addresses = ipv6(data, first);
                     break;
                 }
                 _ => {}
@@ -66,7 +66,7 @@ impl Key {
             match first.layer {
                 Layer::Tcp | Layer::Udp | Layer::UdpLite | Layer::Sctp | Layer::Dccp => {
                     key.transport = Some(first.layer);
-                    key.ports = Ports::decode(&mut at(data, *first), first.layer).ok();
+                    key.ports = Ports::decode(&mut at(data, first), first.layer).ok();
                     break;
                 }
                 layer if layer.is_ip_extension() => {}
@@ -81,12 +81,12 @@ impl Key {
 }
 
 #[inline]
-fn at(data: &[u8], header: Header) -> Cursor<'_> {
+fn at<'a>(data: &'a [u8], header: &Header) -> Cursor<'a> {
     Cursor::at(data, header.offset as usize)
 }
 
 #[inline]
-fn macs(data: &[u8], header: Header) -> Option<Macs> {
+fn macs(data: &[u8], header: &Header) -> Option<Macs> {
     let bytes = at(data, header).pass::<12>()?;
     let [destination @ .., _, _, _, _, _, _] = *bytes;
     let [_, _, _, _, _, _, source @ ..] = *bytes;
@@ -94,12 +94,12 @@ fn macs(data: &[u8], header: Header) -> Option<Macs> {
 }
 
 #[inline]
-fn vlan(data: &[u8], header: Header) -> Option<VlanId> {
+fn vlan(data: &[u8], header: &Header) -> Option<VlanId> {
     Some(VlanId::from_tci(u16::from_be_bytes(*at(data, header).pass::<2>()?)))
 }
 
 #[inline]
-fn ipv4(data: &[u8], header: Header) -> Option<(IpAddr, IpAddr)> {
+fn ipv4(data: &[u8], header: &Header) -> Option<(IpAddr, IpAddr)> {
     let mut cursor = at(data, header);
     cursor.pass::<12>()?;
     let bytes = *cursor.pass::<8>()?;
@@ -109,7 +109,7 @@ fn ipv4(data: &[u8], header: Header) -> Option<(IpAddr, IpAddr)> {
 }
 
 #[inline]
-fn ipv6(data: &[u8], header: Header) -> Option<(IpAddr, IpAddr)> {
+fn ipv6(data: &[u8], header: &Header) -> Option<(IpAddr, IpAddr)> {
     let mut cursor = at(data, header);
     cursor.pass::<8>()?;
     Some((IpAddr::from(*cursor.pass::<16>()?), IpAddr::from(*cursor.pass::<16>()?)))
@@ -117,7 +117,7 @@ fn ipv6(data: &[u8], header: Header) -> Option<(IpAddr, IpAddr)> {
 
 /// The overlay network that the header of a tunnel names.
 #[inline]
-fn network(data: &[u8], header: Header) -> Option<Vni> {
+fn network(data: &[u8], header: &Header) -> Option<Vni> {
     let cursor = &mut at(data, header);
     match header.layer {
         // What has passed the walk names its network (RFC 7348, section 5).

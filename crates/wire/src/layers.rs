@@ -13,14 +13,12 @@ pub struct Header {
     pub layer: Layer,
     /// Its first byte, counted from the start of the frame.
     pub offset: u32,
-    /// Named, so that an array of headers is cleared as one piece.
-    padding: [u8; 3],
 }
 
 impl Header {
     #[inline]
     pub(crate) const fn new(layer: Layer, offset: u32) -> Self {
-        Self { layer, offset, padding: [0; 3] }
+        Self { layer, offset }
     }
 }
 
@@ -56,8 +54,14 @@ impl Layers {
             payload: 0,
             payload_end: 0,
             stop: None,
-            headers: [Header::new(Layer::Raw, 0); Self::MAX_HEADERS],
+            headers: Self::room(),
         }
+    }
+
+    /// Room for the headers of a frame.
+    #[inline]
+    pub(crate) const fn room() -> [Header; Self::MAX_HEADERS] {
+        [Header::new(Layer::Raw, 0); Self::MAX_HEADERS]
     }
 
     /// Finds the headers of `data`, a frame that begins as `link` says.

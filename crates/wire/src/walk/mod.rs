@@ -156,6 +156,16 @@ impl<'a, 'h> Walk<'a, 'h> {
         }
     }
 
+    /// All headers without the usual path, for comparison.
+    #[cfg(test)]
+    fn careful_to_the_end(mut self, next: Next) -> (Self, Result<(), Option<Stop>>) {
+        let mut result = Ok(());
+        while result.is_ok() {
+            (self, result) = self.careful(next);
+        }
+        (self, result)
+    }
+
     /// One header of any kind.
     fn step(&mut self, next: Next) -> Result<Next, Stop> {
         match next {

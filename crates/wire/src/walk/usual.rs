@@ -171,3 +171,67 @@ impl<'a> Walk<'a, '_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may fail this way")]
+mod tests {
+    use super::*;
+    use crate::{LinkType, Stop, TunnelPorts};
+
+    /// What a walk finds: headers, beginnings of levels, where it ended and why.
+    type Found = (Vec<Header>, u64, usize, usize, Option<Stop>);
+
+    fn found(data: &[u8], is_careful: bool) -> Found {
+        let (mut headers, ports) = (Layers::room(), TunnelPorts::default());
+        let walk = Walk::new(&mut headers, data, &ports);
+        let (walk, stop) = if is_careful {
+            match walk.careful_to_the_end(Next::Ethernet) {
+                (walk, Err(stop)) => (walk, stop),
+                (walk, Ok(())) => (walk, None),
+            }
+        } else {
+            walk.run(LinkType::ETHERNET)
+        };
+        let (starts, offset, ahead) =
+            (walk.starts, walk.cursor.offset(), walk.cursor.ahead().len());
+        let len = walk.len;
+        (headers[..len].to_vec(), starts, offset, ahead, stop)
+    }
+
+    /// Ethernet with a tag, IP, UDP, a tunnel, and in it Ethernet, IPv6 and TCP.
+    fn frame(port: u16, tunnel: &[u8]) -> Vec<u8> {
+        let mut inner = vec![2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4, 0x86, 0xdd];
+        inner.extend([0x60, 0, 0, 0, 0, 20, 6, 64]);
+        inner.extend([0xfd; 32]);
+        inner.extend([0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 1, 0, 0, 0, 0, 0]);
+        let len = u8::try_from(8 + tunnel.len() + inner.len()).unwrap_or_default();
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 7, 8, 0];
+        frame.extend([0x45, 0, 0, len + 20, 0, 1, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        let [high, low] = port.to_be_bytes();
+        frame.extend([0xc0, 1, high, low, 0, len, 0, 0]);
+        frame.extend(tunnel);
+        frame.extend(inner);
+        frame.extend([0; 3]);
+        frame
+    }
+
+    #[test]
+    fn the_usual_path_finds_what_careful_steps_find() {
+        let vxlan = frame(4789, &[8, 0, 0, 0, 0, 0, 42, 0]);
+        let geneve = frame(6081, &[1, 0, 0x65, 0x58, 0, 0, 42, 0, 1, 2, 3, 0]);
+        for frame in [vxlan, geneve] {
+            assert_eq!(found(&frame, false).0.len(), 8);
+            for cut in 0..=frame.len() {
+                assert_eq!(found(&frame[..cut], false), found(&frame[..cut], true), "cut to {cut}");
+            }
+            for index in 0..frame.len() {
+                for value in 0..=255 {
+                    let mut wrong = frame.clone();
+                    wrong[index] = value;
+                    let name = format!("byte {index} is {value}");
+                    assert_eq!(found(&wrong, false), found(&wrong, true), "{name}");
+                }
+            }
+        }
+    }
+}
