@@ -47,14 +47,15 @@ impl Guard {
     /// `layers` must come from the same bytes, decoded with at least the UDP ports of
     /// [`Ownership::add_tunnel_ports`]. On a shared wire the direction is set: what carries the
     /// VM's MAC as its source is from the VM.
-    pub fn clear<'a>(
+    #[inline]
+    pub fn clear<'p, 'a>(
         &self,
-        mut packet: Packet<'a>,
+        packet: &'p mut Packet<'a>,
         layers: &Layers,
-    ) -> Result<Cleared<'a>, DropReason> {
+    ) -> Result<Cleared<'p, 'a>, DropReason> {
         let mut frame = OwnFrame::default();
         if let Rights::Shared(networks) = &self.rights {
-            let (direction, found) = networks.judge(&packet, layers)?;
+            let (direction, found) = networks.judge(packet, layers)?;
             packet.direction = Some(direction);
             frame = found;
         }
@@ -63,7 +64,11 @@ impl Guard {
 
     /// Clears a packet of a point that is the VM's own. At any other nothing can be known without
     /// the headers.
-    pub fn clear_whole<'a>(&self, packet: Packet<'a>) -> Result<Cleared<'a>, DropReason> {
+    #[inline]
+    pub fn clear_whole<'p, 'a>(
+        &self,
+        packet: &'p mut Packet<'a>,
+    ) -> Result<Cleared<'p, 'a>, DropReason> {
         if self.is_whole() {
             Ok(Cleared { packet, frame: OwnFrame::default() })
         } else {
@@ -74,33 +79,30 @@ impl Guard {
 
 /// A packet whose owner was compared with what may be seen.
 ///
-/// Only a [`Guard`] makes one, so a sink cannot be handed anything else.
-#[derive(Debug, Clone, Copy)]
-pub struct Cleared<'a> {
-    packet: Packet<'a>,
+/// Only a [`Guard`] makes one, so a sink cannot be handed anything else. It holds the packet where
+/// it is, and alone: what was cleared cannot be changed behind its back, and nothing is moved.
+#[derive(Debug)]
+pub struct Cleared<'p, 'a> {
+    packet: &'p mut Packet<'a>,
     frame: OwnFrame,
 }
 
-impl<'a> Cleared<'a> {
+impl<'a> Cleared<'_, 'a> {
     /// The packet.
     pub const fn packet(&self) -> &Packet<'a> {
-        &self.packet
+        self.packet
     }
 
-    /// The frame as it is at the VM's own port: without the tunnel or the tag that names its
+    /// Leaves the frame as it is at the VM's own port: without the tunnel or the tag that names its
     /// network on a shared wire. What the VM itself has put around its packets stays.
     ///
     /// A tag in the middle of the bytes can only go by copying the rest, into `scratch`.
-    #[must_use]
-    pub fn stripped<'b>(self, scratch: &'b mut Vec<u8>) -> Cleared<'b>
-    where
-        'a: 'b,
-    {
-        let OwnFrame { start, has_tag } = self.frame;
+    pub fn strip(&mut self, scratch: &'a mut Vec<u8>) {
+        let OwnFrame { start, has_tag } = std::mem::take(&mut self.frame);
         if start == 0 && !has_tag {
-            return self;
+            return;
         }
-        let mut packet = self.packet;
+        let packet = &mut *self.packet;
         packet.data = packet.data.get(start as usize..).unwrap_or_default();
         packet.wire_len = packet.wire_len.saturating_sub(start);
         if start > 0 && packet.checksum == Checksum::Valid {
@@ -116,14 +118,12 @@ impl<'a> Cleared<'a> {
             packet.data = scratch;
             packet.wire_len = packet.wire_len.saturating_sub(u32::from(TAG_LEN));
         }
-        Cleared { packet, frame: OwnFrame::default() }
     }
 
     /// At most the first `snaplen` bytes; how long the packet was stays known.
-    #[must_use]
-    pub fn sliced(mut self, snaplen: usize) -> Self {
+    #[inline]
+    pub fn slice(&mut self, snaplen: usize) {
         self.packet.data = self.packet.data.get(..snaplen).unwrap_or(self.packet.data);
-        self
     }
 }
 
@@ -387,9 +387,9 @@ mod tests {
         let mut ports = TunnelPorts::default();
         ownership.add_tunnel_ports(&mut ports);
         let len = u32::try_from(bytes.len()).unwrap();
-        let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
+        let mut packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
         let layers = Layers::decode(packet.link, packet.data, &ports);
-        Guard::new(&ownership).clear(packet, &layers).map(|cleared| cleared.packet().direction)
+        Guard::new(&ownership).clear(&mut packet, &layers).map(|cleared| cleared.packet().direction)
     }
 
     fn vxlan(vni: u32, inner: Inner) -> Frame {
@@ -540,10 +540,10 @@ mod tests {
 
     #[test]
     fn a_shared_wire_is_never_cleared_unseen() {
-        let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &[], 0);
+        let mut packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &[], 0);
         let guard = Guard::new(&Ownership::Shared(vec![]));
-        assert_eq!(guard.clear_whole(packet).map(|_| ()), Err(DropReason::Undecidable));
-        assert!(Guard::new(&Ownership::Whole).clear_whole(packet).is_ok());
+        assert_eq!(guard.clear_whole(&mut packet).map(|_| ()), Err(DropReason::Undecidable));
+        assert!(Guard::new(&Ownership::Whole).clear_whole(&mut packet).is_ok());
     }
 
     proptest! {
@@ -586,13 +586,13 @@ mod tests {
     fn stripped(bytes: &[u8], identity: Identity) -> Vec<u8> {
         let ownership = Ownership::Shared(vec![identity]);
         let len = u32::try_from(bytes.len()).unwrap();
-        let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
-        let layers = Layers::decode(packet.link, packet.data, &TunnelPorts::default());
-        let cleared = Guard::new(&ownership).clear(packet, &layers).unwrap();
         let mut scratch = Vec::new();
-        let frame = cleared.stripped(&mut scratch);
-        assert_eq!(frame.packet().wire_len as usize, frame.packet().data.len());
-        frame.packet().data.to_vec()
+        let mut packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
+        let layers = Layers::decode(packet.link, packet.data, &TunnelPorts::default());
+        let mut cleared = Guard::new(&ownership).clear(&mut packet, &layers).unwrap();
+        cleared.strip(&mut scratch);
+        assert_eq!(cleared.packet().wire_len as usize, cleared.packet().data.len());
+        cleared.packet().data.to_vec()
     }
 
     /// MACs, VLAN tag 100, and something that no decoder knows.
