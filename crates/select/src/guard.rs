@@ -11,6 +11,7 @@ use wire::{
     UdpTunnel, VlanId, Vni,
 };
 
+use crate::filter::has_vif;
 use crate::{DropReason, Encapsulation, Identity, OnWire, Ownership};
 
 /// Decides whether a packet is the VM's. The only way to a [`Cleared`].
@@ -145,7 +146,10 @@ impl Ownership {
             let udp_tunnel = match tunnel {
                 Encapsulation::Vxlan => UdpTunnel::Vxlan,
                 Encapsulation::Geneve => UdpTunnel::Geneve,
-                Encapsulation::Gre => continue,
+                Encapsulation::Gre
+                | Encapsulation::Nvgre
+                | Encapsulation::Erspan
+                | Encapsulation::VnTag => continue,
             };
             if let Some(port) = network.udp_port()
                 && ports.at(port) != Some(udp_tunnel)
@@ -162,6 +166,7 @@ struct Networks {
     members: BTreeMap<Network, Vec<Member>>,
     has_udp_tunnel: bool,
     has_gre_tunnel: bool,
+    has_vntag: bool,
     has_plain: bool,
 }
 
@@ -190,8 +195,10 @@ impl Networks {
             let key = match *network {
                 OnWire::Overlay { vni, tunnel, vlan, .. } => {
                     inner_vlan = vlan;
-                    networks.has_gre_tunnel |= tunnel == Encapsulation::Gre;
-                    networks.has_udp_tunnel |= tunnel != Encapsulation::Gre;
+                    networks.has_udp_tunnel |= tunnel.is_in_udp();
+                    networks.has_vntag |= tunnel == Encapsulation::VnTag;
+                    networks.has_gre_tunnel |=
+                        !tunnel.is_in_udp() && tunnel != Encapsulation::VnTag;
                     Network::Overlay(tunnel, network.udp_port(), vni)
                 }
                 OnWire::Vlan(vlan) => Network::Plain(Some(vlan)),
@@ -221,6 +228,9 @@ impl Networks {
         let plain = self.in_plain_network(&outer).filter(|_| inner.is_some() || !is_tag_cut);
         if let Some(direction) = plain {
             return Ok((direction, OwnFrame { start: 0, has_tag: is_tagged(&outer) }));
+        }
+        if let Some((direction, _)) = self.at_vif(&outer, is_tag_cut) {
+            return Ok((direction, OwnFrame::default()));
         }
         if let Some(inner) = &inner
             && let Some((direction, member)) = self.in_overlay(&outer, inner, is_tag_cut)
@@ -260,21 +270,36 @@ impl Networks {
         inner: &Level<'_>,
         is_tag_cut: bool,
     ) -> Option<(Direction, &Member)> {
-        let members = self.members.get(&overlay(outer, inner)?)?;
-        direction(members, inner.macs()?, |member| {
-            let mut named = inner.vlans().map(|tag| tag.id).filter(|id| !is_priority_only(*id));
-            member.inner_vlan.is_none_or(|vlan| {
-                !is_tag_cut
-                    && named.next().is_none_or(|first| first == vlan)
-                    && named.next().is_none()
+        let macs = inner.macs()?;
+        // The switch of a mirror may have moved the tag into its own header.
+        let moved = match inner.tunnel() {
+            Some(Tunnel::Erspan { vlan, .. }) => vlan.filter(|id| !is_priority_only(*id)),
+            _ => None,
+        };
+        overlays(outer, inner).find_map(|network| {
+            direction(self.members.get(&network)?, macs, |member| {
+                is_in_vlan(member, inner, moved, is_tag_cut)
             })
+        })
+    }
+
+    /// A frame of a vNIC that a VN-Tag names.
+    fn at_vif(&self, outer: &Level<'_>, is_tag_cut: bool) -> Option<(Direction, &Member)> {
+        if !self.has_vntag {
+            return None;
+        }
+        let (tag, macs) = (outer.vntag()?, outer.macs()?);
+        [tag.source, tag.destination].into_iter().find_map(|vif| {
+            let vif = Vni::new(vif.into()).filter(|vif| has_vif(&tag, *vif))?;
+            let members = self.members.get(&Network::Overlay(Encapsulation::VnTag, None, vif))?;
+            direction(members, macs, |member| is_in_vlan(member, outer, None, is_tag_cut))
         })
     }
 
     /// Whether the frame may be the VM's but does not show enough to tell.
     fn is_hidden(&self, layers: &Layers, outer: &Level<'_>, inner: Option<&Level<'_>>) -> bool {
         if let Some(inner) = inner {
-            let is_wanted = overlay(outer, inner).is_some_and(|n| self.members.contains_key(&n));
+            let is_wanted = overlays(outer, inner).any(|n| self.members.contains_key(&n));
             let is_cut = layers.stop().is_some_and(|stop| is_cut(stop.reason));
             return is_wanted && is_cut && (is_tag_cut(layers) || inner.headers().is_empty());
         }
@@ -299,21 +324,44 @@ impl Networks {
     }
 }
 
-/// The network that `inner` is in, if `outer` carries it as a host's vSwitch would.
-fn overlay(outer: &Level<'_>, inner: &Level<'_>) -> Option<Network> {
-    let udp_port = || outer.transport().filter(|t| t.layer == Layer::Udp)?.ports;
-    Some(match inner.tunnel()? {
-        Tunnel::Vxlan { vni, .. } => {
-            Network::Overlay(Encapsulation::Vxlan, Some(udp_port()?.destination), vni)
+/// The networks that `inner` may be in, if `outer` carries it as a host's vSwitch would: a GRE key
+/// may be all a network's number or NVGRE's.
+fn overlays(outer: &Level<'_>, inner: &Level<'_>) -> impl Iterator<Item = Network> {
+    let udp_port = || {
+        let ports = outer.transport().filter(|t| t.layer == Layer::Udp)?.ports?;
+        Some(ports.destination)
+    };
+    let is_gre = || outer.ip().is_some_and(|ip| ip.protocol == GRE);
+    let of_gre = |tunnel, number| {
+        Some(Network::Overlay(tunnel, None, Vni::new(number)?)).filter(|_| is_gre())
+    };
+    let networks = match inner.tunnel() {
+        Some(Tunnel::Vxlan { vni, .. }) => {
+            [udp_port().map(|port| Network::Overlay(Encapsulation::Vxlan, Some(port), vni)), None]
         }
-        Tunnel::Geneve { vni } => {
-            Network::Overlay(Encapsulation::Geneve, Some(udp_port()?.destination), vni)
+        Some(Tunnel::Geneve { vni }) => {
+            [udp_port().map(|port| Network::Overlay(Encapsulation::Geneve, Some(port), vni)), None]
         }
-        Tunnel::Gre { protocol: TRANSPARENT_ETHERNET, key: Some(key), .. } => {
-            outer.ip().filter(|ip| ip.protocol == GRE)?;
-            Network::Overlay(Encapsulation::Gre, None, Vni::new(key)?)
+        Some(tunnel @ Tunnel::Gre { protocol: TRANSPARENT_ETHERNET, key: Some(key), .. }) => [
+            of_gre(Encapsulation::Gre, key),
+            tunnel.nvgre_vsid().and_then(|vsid| of_gre(Encapsulation::Nvgre, vsid)),
+        ],
+        Some(Tunnel::Erspan { session: Some(session), .. }) => {
+            [of_gre(Encapsulation::Erspan, session.into()), None]
         }
-        _ => return None,
+        _ => [None, None],
+    };
+    networks.into_iter().flatten()
+}
+
+/// Whether the tags of a frame are those that a member's frames have in its network. `moved` is a
+/// tag that was taken off it and is told elsewhere.
+fn is_in_vlan(member: &Member, frame: &Level<'_>, moved: Option<VlanId>, is_tag_cut: bool) -> bool {
+    let mut named = frame.vlans().map(|tag| tag.id).filter(|id| !is_priority_only(*id));
+    member.inner_vlan.is_none_or(|vlan| {
+        !is_tag_cut
+            && named.next().or(moved).is_none_or(|first| first == vlan)
+            && named.next().is_none()
     })
 }
 
