@@ -3,12 +3,13 @@
 //! Packets are compared one by one, in order: time, length on the wire, every byte. What differs is
 //! said with the number of the packet in the mix, counted from 1 as Wireshark does.
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use crate::capture_file::{Capture, Record};
 use crate::site::{self, Vm};
-use crate::truth::{Kind, SHAPES, Truth};
+use crate::truth::{Groups, Kind, SHAPES, Truth};
 
 /// What a record of the output should be.
 struct Expected<'a> {
@@ -29,29 +30,52 @@ pub fn run(words: &[&str]) -> Result<(), String> {
     if records.len() != truths.len() {
         return Err(format!("{} packets but {} truths", records.len(), truths.len()));
     }
+    let Some((output, names)) = rest.split_last() else {
+        return Err("judge: which output?".into());
+    };
+    if job == "stat" {
+        return stat(&records, &truths, Path::new(output));
+    }
+    let read =
+        |path: &str| Capture::read(Path::new(path)).map_err(|error| format!("{path}: {error}"));
     let mix = || records.iter().zip(&truths).enumerate();
-    let expected: Vec<Expected<'_>> = match (job, rest) {
-        ("vms", [folder]) => return vms(&records, &truths, Path::new(folder)),
-        ("vm", [name, _]) => {
+    let of_truth = |is_wanted: &dyn Fn(&Truth) -> bool| {
+        mix().filter(|(_, (_, truth))| is_wanted(truth)).map(unchanged).collect::<Vec<_>>()
+    };
+    let expected: Vec<Expected<'_>> = match (job, names) {
+        ("vms", []) => return vms(&records, &truths, Path::new(output)),
+        ("vm", [name]) => {
             let vm = vm_named(name)?;
-            mix().filter(|(_, (_, truth))| truth.is_of(vm)).map(unchanged).collect()
+            let output = read(output)?;
+            let output = output.records()?;
+            let verdict =
+                |groups| compare(&of_truth(&|truth| truth.is_of(vm, groups)), &output, &truths);
+            return match (verdict(Groups::OfAll), verdict(Groups::OfSender)) {
+                (None, _) => said_right(job, output.len(), records.len(), ""),
+                (_, None) => said_right(job, output.len(), records.len(), WITHOUT_GROUPS),
+                (Some(verdict), _) => Err(format!("{job}: WRONG: {verdict}")),
+            };
         }
-        ("dedup", [_]) => mix().filter(|(_, (_, t))| t.kept.is_none()).map(unchanged).collect(),
-        ("copy", [_]) => mix().map(unchanged).collect(),
-        ("strip", [_]) => mix().map(stripped).collect(),
+        ("tenant", [number]) => {
+            let number = number.parse().map_err(|_| format!("{number} is no tenant's number"))?;
+            of_truth(&|truth| truth.network.is_some_and(|network| network.tenant() == number))
+        }
+        ("dedup", []) => of_truth(&|truth| truth.kept.is_none()),
+        ("copy", []) => of_truth(&|_| true),
+        ("strip", []) => mix().map(stripped).collect(),
         _ => return Err(format!("judge: no job {job} with {} more words", rest.len())),
     };
-    let output = Capture::read(Path::new(rest[rest.len() - 1]))
-        .map_err(|error| format!("{}: {error}", rest[rest.len() - 1]))?;
+    let output = read(output)?;
     let output = output.records()?;
-    let verdict = compare(&expected, &output, &truths);
-    match verdict {
-        None => {
-            println!("{job}: right, {} packets of {}", output.len(), records.len());
-            Ok(())
-        }
+    match compare(&expected, &output, &truths) {
+        None => said_right(job, output.len(), records.len(), ""),
         Some(verdict) => Err(format!("{job}: WRONG: {verdict}")),
     }
+}
+
+fn said_right(job: &str, packets: usize, of: usize, note: &str) -> Result<(), String> {
+    println!("{job}: right, {packets} packets of {of}{note}");
+    Ok(())
 }
 
 /// Prints the truth, of all packets or of one VM's.
@@ -68,7 +92,7 @@ pub fn list(words: &[&str]) -> Result<(), String> {
     let head = "number\ttime_ns\tlen\tpoint\tshape\tnetwork\tfrom\tto\tkind\tcopy_of";
     writeln!(out, "{head}").map_err(ended)?;
     for (number, (record, truth)) in capture.records()?.iter().zip(&truths).enumerate() {
-        if vm.is_some_and(|vm| !truth.is_of(vm)) {
+        if vm.is_some_and(|vm| !truth.is_of(vm, Groups::OfAll)) {
             continue;
         }
         let to = if truth.is_group { "group".into() } else { name(truth.destination) };
@@ -90,39 +114,94 @@ pub fn list(words: &[&str]) -> Result<(), String> {
     out.flush().map_err(ended)
 }
 
-/// Every VM's output, each against its own truth.
+/// Every VM's output, each against its own truth; frames to groups are judged alike for all.
 fn vms(records: &[Record<'_>], truths: &[Truth], folder: &Path) -> Result<(), String> {
+    let with_groups = vms_with(records, truths, folder, Groups::OfAll)?;
+    let (wrong, packets) = match with_groups {
+        (wrong, packets) if wrong.is_empty() => {
+            println!("vms: right, {packets} packets of {} VMs", site::VMS);
+            return Ok(());
+        }
+        with_groups => match vms_with(records, truths, folder, Groups::OfSender)? {
+            (wrong, packets) if wrong.is_empty() => {
+                println!("vms: right, {packets} packets of {} VMs{WITHOUT_GROUPS}", site::VMS);
+                return Ok(());
+            }
+            without if without.0.len() < with_groups.0.len() => without,
+            _ => with_groups,
+        },
+    };
+    let some = wrong.iter().take(3).map(|line| format!("\n  {line}")).collect::<String>();
+    Err(format!("vms: WRONG: {} of {} VMs, of {packets} packets{some}", wrong.len(), site::VMS))
+}
+
+/// What is wrong with each output, and how many packets there should be.
+fn vms_with(
+    records: &[Record<'_>],
+    truths: &[Truth],
+    folder: &Path,
+    groups: Groups,
+) -> Result<(Vec<String>, usize), String> {
     let mut of_vm: Vec<Vec<usize>> = vec![Vec::new(); usize::from(site::VMS)];
     for (number, truth) in truths.iter().enumerate() {
-        for vm in truth.vms() {
+        for vm in truth.vms(groups) {
             of_vm[usize::from(vm.0)].push(number);
         }
     }
-    let (mut wrong, mut missing, mut packets) = (Vec::new(), 0, 0);
+    let (mut wrong, mut packets) = (Vec::new(), 0);
     for (vm, numbers) in (0..site::VMS).map(Vm).zip(of_vm) {
         let paths = ["pcapng", "pcap"].map(|form| folder.join(format!("{}.{form}", vm.name())));
-        let Some(path) = paths.iter().find(|path| path.exists()) else {
-            missing += 1;
-            continue;
-        };
-        let output = Capture::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let expected: Vec<_> =
-            numbers.iter().map(|n| unchanged((*n, (&records[*n], &truths[*n])))).collect();
-        packets += expected.len();
-        let verdict = match output.records() {
-            Ok(output) => compare(&expected, &output, truths),
-            Err(error) => Some(error),
+        packets += numbers.len();
+        let verdict = match paths.iter().find(|path| path.exists()) {
+            None => Some("no file".into()),
+            Some(path) => {
+                let output =
+                    Capture::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let unchanged =
+                    |number: usize| unchanged((number, (&records[number], &truths[number])));
+                let expected: Vec<_> = numbers.into_iter().map(unchanged).collect();
+                match output.records() {
+                    Ok(output) => compare(&expected, &output, truths),
+                    Err(error) => Some(error),
+                }
+            }
         };
         if let Some(verdict) = verdict {
             wrong.push(format!("{}: {verdict}", vm.name()));
         }
     }
-    if wrong.is_empty() && missing == 0 {
-        println!("vms: right, {packets} packets of {} VMs", site::VMS);
-        return Ok(());
+    Ok((wrong, packets))
+}
+
+/// Lines of carrier, number, packets and bytes, in any order; others are passed over.
+fn stat(records: &[Record<'_>], truths: &[Truth], output: &Path) -> Result<(), String> {
+    let mut expected: BTreeMap<(String, u32), (u64, u64)> = BTreeMap::new();
+    for (record, truth) in records.iter().zip(truths) {
+        let (carrier, number) = truth.named_network();
+        let counts = expected.entry((carrier.into(), number)).or_default();
+        *counts = (counts.0 + 1, counts.1 + u64::from(record.wire_len));
     }
-    let some = wrong.iter().take(3).map(|line| format!("\n  {line}")).collect::<String>();
-    Err(format!("vms: WRONG: {} of {} VMs, {missing} without a file{some}", wrong.len(), site::VMS))
+    let text = std::fs::read_to_string(output)
+        .map_err(|error| format!("{}: {error}", output.display()))?;
+    let mut found = BTreeMap::new();
+    for line in text.lines() {
+        if let [carrier, number, packets, bytes] = line.split(' ').collect::<Vec<_>>()[..]
+            && let (Ok(number), Ok(packets), Ok(bytes)) =
+                (number.parse(), packets.parse(), bytes.parse())
+        {
+            // Which GRE key is an NVGRE subnet is not in the packets.
+            let is_subnet = carrier == "gre" && number > 9000;
+            let carrier = if is_subnet { "nvgre" } else { carrier };
+            found.insert((carrier.to_owned(), number), (packets, bytes));
+        }
+    }
+    if found == expected {
+        return said_right("stat", records.len(), records.len(), "");
+    }
+    let wrong = expected.iter().find(|(network, counts)| found.get(network) != Some(counts));
+    let wrong = wrong.or_else(|| found.iter().find(|(network, _)| !expected.contains_key(network)));
+    let Some((network, counts)) = wrong else { return Ok(()) };
+    Err(format!("stat: WRONG: {network:?} has {counts:?}, found {:?}", found.get(network)))
 }
 
 fn read(capture: &Path, truth: &Path) -> Result<(Capture, Vec<Truth>), String> {
@@ -222,3 +301,5 @@ fn missing_shapes(
 fn vm_named(name: &str) -> Result<Vm, String> {
     (0..site::VMS).map(Vm).find(|vm| vm.name() == name).ok_or_else(|| format!("no VM {name}"))
 }
+
+const WITHOUT_GROUPS: &str = ", frames to groups being their sender's only";

@@ -19,14 +19,11 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: overtap-mix make FOLDER [--size BYTES] [--form FORM] [--seed N] [--name NAME]
        overtap-mix list CAPTURE TRUTH [--vm VM]
-       overtap-mix judge vm CAPTURE TRUTH VM OUTPUT
-       overtap-mix judge vms CAPTURE TRUTH FOLDER
-       overtap-mix judge strip CAPTURE TRUTH OUTPUT
-       overtap-mix judge dedup CAPTURE TRUTH OUTPUT
-       overtap-mix judge copy CAPTURE TRUTH OUTPUT
+       overtap-mix judge JOB CAPTURE TRUTH [WORD] OUTPUT
 
-FORM: pcap, pcap-nano, pcap-big, pcap-nano-big, pcapng, pcapng-big. FOLDER of `judge vms` holds
-VM.pcapng or VM.pcap for each VM. Exits 1 and says what differs if an output is not the truth.";
+JOB: vm VM, tenant NUMBER, vms (OUTPUT is a folder with VM.pcapng or VM.pcap for each VM), strip,
+dedup, copy, stat (lines of carrier, number, packets, bytes).
+FORM: pcap, pcap-nano, pcap-big, pcap-nano-big, pcapng, pcapng-big. Exits 1 and says what differs if an output is not the truth.";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

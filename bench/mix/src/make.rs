@@ -9,7 +9,7 @@ use crate::capture_file::{Form, Writer};
 use crate::inventory;
 use crate::site::{self, Vm};
 use crate::traffic::Traffic;
-use crate::truth::{Kind, SHAPES, Truth};
+use crate::truth::{Groups, Kind, SHAPES, Truth};
 
 pub fn run(words: &[&str]) -> Result<(), String> {
     let (folder, mut words) = words.split_first().ok_or("make: a folder is missing")?;
@@ -90,7 +90,7 @@ impl Counts {
         self.copies += u64::from(truth.kept.is_some());
         self.kinds[truth.kind as usize] += 1;
         self.shapes[usize::from(truth.shape)] += 1;
-        for vm in truth.vms() {
+        for vm in truth.vms(Groups::OfAll) {
             self.vms[usize::from(vm.0)] += 1;
         }
     }

@@ -53,9 +53,21 @@ impl Kind {
     pub const WORDS: [&'static str; 4] = ["first", "again", "late", "twin"];
 }
 
+/// Whose a frame is that goes to everyone in a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// Of every VM in it: what a port delivers to the VM is the VM's.
+    OfAll,
+    /// Of its sender only: it has the MAC of no other.
+    OfSender,
+}
+
 /// How a frame looks, by `Truth::shape`.
 pub const SHAPES: [&str; 9] =
     ["vxlan", "geneve", "gre", "nvgre", "vlan", "vntag", "erspan2", "erspan3", "plain"];
+
+/// From here on it is the VLAN that names the network.
+const SHAPE_VLAN: u8 = 4;
 
 impl Truth {
     pub const LEN: usize = 16;
@@ -80,19 +92,31 @@ impl Truth {
         }
     }
 
-    /// Whether the packet is the VM's: it sends it, or gets it, alone or with its whole network.
-    pub fn is_of(&self, vm: Vm) -> bool {
+    /// Whether the packet is the VM's: it sends it or gets it.
+    pub fn is_of(&self, vm: Vm, groups: Groups) -> bool {
+        let is_for_all = self.is_group && groups == Groups::OfAll;
         self.source == Some(vm)
             || self.destination == Some(vm)
-            || (self.is_group && self.network == Some(vm.network()))
+            || (is_for_all && self.network == Some(vm.network()))
     }
 
     /// All VMs that the packet is of.
-    pub fn vms(&self) -> impl Iterator<Item = Vm> {
-        let network = self.network.filter(|_| self.is_group);
+    pub fn vms(&self, groups: Groups) -> impl Iterator<Item = Vm> {
+        let network = self.network.filter(|_| self.is_group && groups == Groups::OfAll);
         let receivers = network.into_iter().flat_map(Network::vms);
         let receivers = receivers.filter(move |vm| self.source != Some(*vm));
         self.source.into_iter().chain(self.destination).chain(receivers)
+    }
+
+    /// The network as a frame of this shape names it: its tunnel and number, or its VLAN.
+    pub fn named_network(&self) -> (&'static str, u32) {
+        match self.network {
+            None => ("none", 0),
+            Some(network) if self.shape < SHAPE_VLAN => {
+                (SHAPES[usize::from(self.shape)], network.number())
+            }
+            Some(network) => (SHAPES[usize::from(SHAPE_VLAN)], u32::from(network.vlan())),
+        }
     }
 
     pub fn to_bytes(self) -> [u8; Self::LEN] {

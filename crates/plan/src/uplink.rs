@@ -209,6 +209,9 @@ pub(crate) fn on_wire(network: &Network) -> Result<OnWire, String> {
         Some("vxlan") => Encapsulation::Vxlan,
         Some("geneve") => Encapsulation::Geneve,
         Some("gre") => Encapsulation::Gre,
+        Some("nvgre") => Encapsulation::Nvgre,
+        Some("erspan") => Encapsulation::Erspan,
+        Some("vntag") => Encapsulation::VnTag,
         Some(other) => return Err(format!("{other} tunnels cannot be told apart by tenant")),
     };
     let Some(vni) = network.vni else {

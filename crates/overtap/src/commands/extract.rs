@@ -1,6 +1,7 @@
 //! `overtap extract`: selected packets of capture files into another one.
 
 mod said;
+mod whose;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use files::{Ended, FileFormat, OpenInputs, Receipt, Request, Selection, Slice, S
 use wire::file::{PcapTime, SectionHeader};
 use wire::{Strip, Timestamp, TunnelPorts};
 
+use self::whose::Inventory;
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::{parse_bytes, parse_duration};
@@ -32,6 +34,16 @@ pub(crate) struct Args {
     /// Where to write; `-` is standard output.
     #[arg(short, long, value_name = "OUT")]
     write: PathBuf,
+
+    /// Only packets of this VM, by its MAC within its networks at the time of each packet. May be
+    /// given several times.
+    #[arg(long, value_name = "NAME")]
+    vm: Vec<String>,
+
+    /// Where VMs are looked up: an inventory file; may be given several times. Default: what
+    /// `overtap find` remembers or sees on this host.
+    #[arg(long, value_name = "FILE")]
+    inventory: Vec<PathBuf>,
 
     /// Remove headers: `all`, or some of outer (every tunnel), vxlan, geneve, gre, erspan, gtpu,
     /// ipip, mpls, pbb, fabricpath, vlan, vntag, etag, pppoe, cmd, ttag.
@@ -97,6 +109,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
+  overtap extract uplink.pcapng --vm web-01 --strip -w web.pcapng
   overtap extract uplink.pcapng 'vni 5001 and tcp port 443' -w web.pcapng
   overtap extract hv-1.pcapng hv-2.pcap.gz -w both.pcapng       merged by time
   overtap extract uplink.pcapng 'host 10.0.7.12' --strip -w - | tshark -r -
@@ -140,6 +153,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Result<Request> {
     let is_stdout = is_stdout(&args.write);
+    let inventory = Inventory::new(&args.inventory);
+    let vms = inventory.filter_of(&args.vm)?;
+    let filter = words::parse_filter(expression, &inventory)?;
+    inventory.say_notes();
     if is_stdout && args.split_by.is_some() {
         return Err(
             WrongUsage("standard output cannot be several files; give -w FILE".into()).into()
@@ -148,8 +165,8 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     let bytes = |bytes: Option<u32>| bytes.map(|bytes| bytes as usize);
     Ok(Request {
         selection: Selection {
-            vms: None,
-            filter: words::parse_filter(expression)?,
+            vms,
+            filter,
             from: args.from,
             to: args.to,
             ports: TunnelPorts::default(),

@@ -29,6 +29,7 @@ use wire::{Layers, Packet};
 
 use self::expression::Expression;
 use self::members::Members;
+pub(crate) use self::members::has_vif;
 
 /// An expression that says which packets are wanted, ready to be asked.
 ///

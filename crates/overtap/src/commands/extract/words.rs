@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use select::Filter;
+use select::{Filter, Resolver};
 use wire::Timestamp;
 
 use crate::exit::WrongUsage;
@@ -33,11 +33,14 @@ pub(super) fn split(words: &[String]) -> Result<(Vec<PathBuf>, String), WrongUsa
 }
 
 /// The expression as a filter; none if it is empty.
-pub(super) fn parse_filter(expression: &str) -> Result<Option<Filter>, WrongUsage> {
+pub(super) fn parse_filter(
+    expression: &str,
+    names: &dyn Resolver,
+) -> Result<Option<Filter>, WrongUsage> {
     if expression.trim().is_empty() {
         return Ok(None);
     }
-    Filter::parse(expression).map(Some).map_err(|error| {
+    Filter::parse_with(expression, names).map(Some).map_err(|error| {
         WrongUsage(format!("no such file, and cannot understand it as a filter\n{error}"))
     })
 }
