@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use wire::{Layer, Level, Mac, Timestamp, Tunnel};
 
 use super::resolver::Member;
+use super::test::mac_bits;
 use crate::{Encapsulation, OnWire};
 
 /// A set of vNICs.
@@ -26,7 +27,7 @@ impl Members {
     pub(super) fn new(members: &[Member]) -> Self {
         let mut set = Self::default();
         for &Member { mac, network, from, until } in members {
-            let stays = set.by_mac.entry(key(mac)).or_default();
+            let stays = set.by_mac.entry(mac_bits(mac)).or_default();
             let stay = Stay { network, from, until };
             if !stays.contains(&stay) {
                 stays.push(stay);
@@ -35,27 +36,32 @@ impl Members {
         set
     }
 
-    /// Whether `mac` means one of them at `time` in the level `level` inside of `outer`.
+    /// Whether `mac` means one of them at `time`; `is_in` is asked whether the frame is in a network.
     #[inline]
-    pub(super) fn has(
-        &self,
-        mac: Mac,
-        time: Timestamp,
-        level: &Level<'_>,
-        outer: Option<&Level<'_>>,
-    ) -> bool {
-        self.by_mac.get(&key(mac)).is_some_and(|stays| {
+    pub(super) fn has(&self, mac: Mac, time: Timestamp, is_in: impl Fn(OnWire) -> bool) -> bool {
+        self.by_mac.get(&mac_bits(mac)).is_some_and(|stays| {
             stays.iter().any(|stay| {
                 stay.from <= time
                     && stay.until.is_none_or(|until| time < until)
-                    && stay.network.is_none_or(|network| is_in(network, level, outer))
+                    && stay.network.is_none_or(&is_in)
             })
         })
+    }
+
+    /// Every MAC, ascending.
+    pub(super) fn macs(&self) -> Vec<Mac> {
+        let mut keys: Vec<u64> = self.by_mac.keys().copied().collect();
+        keys.sort_unstable();
+        let mac = |key: u64| {
+            let [_, _, octets @ ..] = key.to_be_bytes();
+            Mac(octets)
+        };
+        keys.into_iter().map(mac).collect()
     }
 }
 
 /// Whether the frame at `level` is in `network`, as the guard reads it.
-fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool {
+pub(super) fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool {
     let mut vlans = level.vlans().map(|tag| tag.id).filter(|id| id.value() != 0);
     let (first, second) = (vlans.next(), vlans.next());
     match network {
@@ -81,11 +87,6 @@ fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool 
                     .is_none_or(|vlan| first.is_none_or(|first| first == vlan) && second.is_none())
         }
     }
-}
-
-const fn key(mac: Mac) -> u64 {
-    let [a, b, c, d, e, f] = mac.0;
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 /// Spreads MACs, which mostly differ in their last octets, over a table. The table's keys come from
