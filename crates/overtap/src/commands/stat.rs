@@ -34,9 +34,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_delimiter = ',')]
     by: Vec<By>,
 
-    /// How many rows of each table to print, those with most bytes first; 0 is all.
-    #[arg(long, value_name = "ROWS", default_value_t = 20)]
-    top: usize,
+    /// How many rows of each table to print, those with most bytes first; 0 is all. Unless told,
+    /// 20, and all as JSON.
+    #[arg(long, value_name = "ROWS")]
+    top: Option<usize>,
 
     /// Count copies too: packets that were seen before at another point, at most this long ago
     /// (10ms unless told).
@@ -81,7 +82,7 @@ enum By {
 const EXAMPLES: &str = "\
 Examples:
   overtap stat uplink.pcapng
-  overtap stat uplink.pcapng --by vni --top 0
+  overtap stat uplink.pcapng --by vni --top 100
   overtap stat tap.pcapng uplink.pcapng --dedup --tenant-map one
   overtap stat big.pcapng.gz --inventory site.toml --by vm --output json | jq '.vms[0]'
 
@@ -114,8 +115,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Failed);
     }
     let document = match args.output {
-        Output::Text => text::of(&report, &args.by, args.top)?,
-        Output::Json => serde_json::to_string_pretty(&json::of(&report, args.top))? + "\n",
+        Output::Text => text::of(&report, &args.by, args.top.unwrap_or(20))?,
+        Output::Json => serde_json::to_string_pretty(&json::of(&report, args.top.unwrap_or(0)))? + "\n",
     };
     super::print_out(document.as_bytes())?;
     Ok(if report.is_whole() { Exit::Done } else { Exit::Lost })
