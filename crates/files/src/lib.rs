@@ -13,6 +13,7 @@ mod receipt;
 mod selection;
 mod slice;
 mod sources;
+mod stat;
 
 pub use copies::{CopiesReport, PairReport};
 pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};
@@ -22,3 +23,7 @@ pub use receipt::{DamageSeen, InputAccount, OutputAccount, Receipt};
 pub use selection::Selection;
 pub use slice::Slice;
 pub use sources::{OpenInputs, Progress};
+pub use stat::{
+    Counts, InterfaceReport, Quality, Rows, StatReport, StatRequest, TunnelKey, VmMember, VmOnWire,
+    stat,
+};

@@ -1,8 +1,8 @@
 //! `overtap extract`: selected packets of capture files into another one.
 
-mod said;
+pub(crate) mod said;
 mod whose;
-mod words;
+pub(crate) mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -173,7 +173,7 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
         },
         strip: args.strip.unwrap_or(Strip::NOTHING),
         slice: Slice { bytes: bytes(args.slice), after_headers: bytes(args.slice_after_headers) },
-        dedup: dedup(args)?,
+        dedup: dedup(args, &inventory)?,
         count: args.count,
         target: Target {
             path: (!is_stdout).then(|| args.write.clone()),
@@ -189,14 +189,14 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     })
 }
 
-fn dedup(args: &Args) -> anyhow::Result<Option<files::DedupRequest>> {
+fn dedup(args: &Args, inventory: &Inventory) -> anyhow::Result<Option<files::DedupRequest>> {
     let Some(window) = args.dedup else { return Ok(None) };
     let tenants = match &args.tenant_map {
         Some(word) => crate::tenants::named(word)?,
         None if args.inventory.is_empty() => pipeline::Tenants::default(),
         None => {
-            let history = crate::names::history(&args.inventory)?;
-            pipeline::Tenants::Mapped(crate::tenants::of_history(&history))
+            let history = inventory.history().map_err(|error| anyhow::anyhow!(error.to_owned()))?;
+            pipeline::Tenants::Mapped(crate::tenants::of_history(history))
         }
     };
     Ok(Some(files::DedupRequest { window, tenants }))

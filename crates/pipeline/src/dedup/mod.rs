@@ -14,7 +14,6 @@
 //! compared as they are), the segments of a super-frame.
 
 mod identity;
-mod network;
 mod report;
 mod table;
 mod tenants;
@@ -26,9 +25,10 @@ use std::time::Duration;
 
 use wire::{Layers, Packet, PointId};
 
+use crate::Network;
+use crate::network::Relation;
+
 use identity::{Carriage, Identity, fold};
-use network::Relation;
-pub use network::{Mirror, Network, Overlay, OverlayKind};
 use report::Accounts;
 pub use report::{Delay, KeptApart, Pair, SeenAt};
 use table::{Entry, Place, Table};
@@ -183,6 +183,7 @@ impl Dedup {
             );
             match relation {
                 Relation::Same => true,
+                Relation::OtherTenant => false,
                 Relation::Different => {
                     apart = Some(entry.network);
                     false

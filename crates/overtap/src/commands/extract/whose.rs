@@ -56,7 +56,8 @@ impl Inventory {
         }
     }
 
-    fn history(&self) -> Result<&History, &str> {
+    /// What is known of VMs, or why nothing is.
+    pub(super) fn history(&self) -> Result<&History, &str> {
         let read = || names::history(&self.files).map_err(|error| format!("{error:#}"));
         self.history.get_or_init(read).as_ref().map_err(String::as_str)
     }
