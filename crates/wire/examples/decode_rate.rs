@@ -1,6 +1,9 @@
-//! How long it takes to find and read the innermost key of a frame: addresses, protocol, ports.
+//! How long it takes to find and read the innermost key of a frame: network, addresses, protocol,
+//! ports.
 //!
-//! `cargo run --release -p wire --example decode_rate`
+//! `bench/decode` runs this and counts instructions and allocations as well. By hand:
+//! `cargo run --release -p wire --example decode_rate`; with `--rounds N WHAT FRAME` one job is
+//! done N times and nothing is measured, for a profiler.
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
@@ -9,46 +12,80 @@ use std::time::Instant;
 use wire::{Layers, LinkType, TunnelPorts};
 
 fn main() {
-    let ports = TunnelPorts::default();
-    for (name, frame) in [("plain TCP", plain()), ("VXLAN", vxlan()), ("GENEVE", geneve())] {
-        let mut layers = Layers::empty();
-        let key = best_of(|| {
-            let frame = black_box(frame.as_slice());
-            layers.fill(LinkType::ETHERNET, frame, &ports);
-            let level = layers.innermost(frame);
-            black_box((level.macs(), level.ip(), level.transport()));
-        });
-        let walk = best_of(|| {
-            let frame = black_box(frame.as_slice());
-            layers.fill(LinkType::ETHERNET, frame, &ports);
-            black_box(&layers);
-        });
-        let new = best_of(|| {
-            let frame = black_box(frame.as_slice());
-            black_box(&Layers::decode(LinkType::ETHERNET, frame, &ports));
-        });
-        println!(
-            "{name}: {key:.1} ns to the innermost key, {walk:.1} ns for the walk alone, {new:.1} ns for the walk into new room"
-        );
+    let frames = [("plain", plain()), ("vxlan", vxlan()), ("geneve", geneve())];
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [option, rounds, what, name] = args.as_slice()
+        && option == "--rounds"
+    {
+        let frame = frames.iter().find(|(known, _)| known == name).map(|(_, frame)| frame);
+        let job = JOBS.iter().find(|(known, _)| known == what).map(|&(_, job)| job);
+        let (Some(frame), Some(job), Ok(rounds)) = (frame, job, rounds.parse()) else {
+            println!("usage: decode_rate [--rounds N key|level|walk|new plain|vxlan|geneve]");
+            return;
+        };
+        Job { layers: Layers::empty(), ports: TunnelPorts::default(), frame }.run(job, rounds);
+        return;
+    }
+    for (name, frame) in &frames {
+        for (what, job) in JOBS {
+            let mut work = Job { layers: Layers::empty(), ports: TunnelPorts::default(), frame };
+            println!("{name}\t{what}\t{:.1}", work.best_ns(*job));
+        }
     }
 }
 
-/// Nanoseconds for one round, in the best of many short batches: other work on the machine makes
-/// batches slower, never faster.
-fn best_of(mut round: impl FnMut()) -> f64 {
-    let mut best = f64::MAX;
-    for _ in 0..BATCHES {
-        let start = Instant::now();
-        for _ in 0..ROUNDS {
-            round();
+/// What is measured, each including the walk.
+const JOBS: &[(&str, Round)] = &[
+    // The walk, and what a table of conversations wants to know.
+    ("key", |layers, ports, frame| {
+        layers.fill(LinkType::ETHERNET, frame, ports);
+        black_box(layers.key(frame));
+    }),
+    // The same, fact by fact.
+    ("level", |layers, ports, frame| {
+        layers.fill(LinkType::ETHERNET, frame, ports);
+        let level = layers.innermost(frame);
+        black_box((level.macs(), level.ip(), level.transport()));
+    }),
+    ("walk", |layers, ports, frame| {
+        layers.fill(LinkType::ETHERNET, frame, ports);
+        black_box(layers);
+    }),
+    ("new", |_, ports, frame| {
+        black_box(&Layers::decode(LinkType::ETHERNET, frame, ports));
+    }),
+];
+
+type Round = fn(&mut Layers, &TunnelPorts, &[u8]);
+
+struct Job<'a> {
+    layers: Layers,
+    ports: TunnelPorts,
+    frame: &'a [u8],
+}
+
+impl Job<'_> {
+    fn run(&mut self, round: Round, rounds: u32) {
+        for _ in 0..rounds {
+            round(&mut self.layers, &self.ports, black_box(self.frame));
         }
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(ROUNDS));
     }
-    best
+
+    /// Nanoseconds for one round, in the best of many short batches: other work on the machine
+    /// makes batches slower, never faster.
+    fn best_ns(&mut self, round: Round) -> f64 {
+        let mut best = f64::MAX;
+        for _ in 0..BATCHES {
+            let start = Instant::now();
+            self.run(round, ROUNDS);
+            best = best.min(start.elapsed().as_nanos() as f64 / f64::from(ROUNDS));
+        }
+        best
+    }
 }
 
 const BATCHES: u32 = 1000;
-const ROUNDS: u32 = 5000;
+const ROUNDS: u32 = 2000;
 
 fn ethernet(kind: u16) -> Vec<u8> {
     let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];

@@ -54,6 +54,24 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Passes the next `N` bytes; `None` leaves them, if they are not there.
+    #[inline(always)]
+    pub(crate) fn pass<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (passed, ahead) = self.ahead.split_first_chunk::<N>()?;
+        self.ahead = ahead;
+        self.offset += N;
+        Some(passed)
+    }
+
+    /// Passes the next `len` bytes; `None` leaves them, if they are not there.
+    #[inline(always)]
+    pub(crate) fn pass_slice(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (passed, ahead) = self.ahead.split_at_checked(len)?;
+        self.ahead = ahead;
+        self.offset += len;
+        Some(passed)
+    }
+
     /// Reads a header in several pieces: all of it, or nothing, and then the stop is at its first
     /// byte.
     #[inline]

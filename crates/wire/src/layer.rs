@@ -4,7 +4,8 @@ use std::fmt;
 
 /// One kind of header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
+// As wide as an offset, so that noting a header is two stores, and reading it back two loads.
+#[repr(u32)]
 pub enum Layer {
     /// No header of its own: the frame begins with an IP packet.
     Raw,

@@ -64,11 +64,17 @@ impl TunnelPorts {
         }
     }
 
+    /// Whether `port` may be taken for a tunnel; if not, it certainly is not.
+    #[inline]
+    pub(crate) fn may_name(&self, port: u16) -> bool {
+        let (word, bit) = bucket(port);
+        self.maybe.get(word).is_some_and(|word| word & bit != 0)
+    }
+
     /// What `port` alone is taken for.
     #[inline]
     pub fn at(&self, port: u16) -> Option<UdpTunnel> {
-        let (word, bit) = bucket(port);
-        if self.maybe.get(word).is_none_or(|word| word & bit == 0) {
+        if !self.may_name(port) {
             return None;
         }
         self.tunnels.iter().find(|&&(other, _)| other == port).map(|&(_, tunnel)| tunnel)
@@ -109,10 +115,10 @@ const BUCKETS: usize = 1024;
 
 const DEFAULT: &[(u16, UdpTunnel)] = &[
     (4789, UdpTunnel::Vxlan),
+    (6081, UdpTunnel::Geneve),
     (8472, UdpTunnel::Vxlan),
     (6784, UdpTunnel::Vxlan),
     (4790, UdpTunnel::VxlanGpe),
-    (6081, UdpTunnel::Geneve),
     (2152, UdpTunnel::Gtpu),
     (3544, UdpTunnel::Teredo),
     (1701, UdpTunnel::L2tp),

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use wire::{Layer, Level, Mac, Timestamp, Tunnel};
+use wire::header::VnTag;
+use wire::{Layer, Level, Mac, Timestamp, Tunnel, Vni};
 
 use super::resolver::Member;
 use super::test::mac_bits;
@@ -69,24 +70,41 @@ pub(super) fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>
         OnWire::Vlan(vlan) => outer.is_none() && first == Some(vlan) && second.is_none(),
         OnWire::Overlay { vni, tunnel, vlan, .. } => {
             let to_port = || outer?.transport().filter(|t| t.layer == Layer::Udp)?.ports;
-            let is_tunnel = match level.tunnel() {
-                Some(Tunnel::Vxlan { vni: found, .. }) => {
-                    tunnel == Encapsulation::Vxlan && found == vni
+            let is_in_tunnel = match (tunnel, level.tunnel()) {
+                (Encapsulation::Vxlan, Some(Tunnel::Vxlan { vni: found, .. }))
+                | (Encapsulation::Geneve, Some(Tunnel::Geneve { vni: found })) => {
+                    found == vni && to_port().map(|ports| ports.destination) == network.udp_port()
                 }
-                Some(Tunnel::Geneve { vni: found }) => {
-                    tunnel == Encapsulation::Geneve && found == vni
+                (
+                    Encapsulation::Gre,
+                    Some(Tunnel::Gre { protocol: TRANSPARENT_ETHERNET, key: Some(key), .. }),
+                ) => key == vni.value(),
+                (Encapsulation::Nvgre, Some(tunnel)) => tunnel.nvgre_vsid() == Some(vni.value()),
+                (
+                    Encapsulation::Erspan,
+                    Some(Tunnel::Erspan { session: Some(session), vlan: seen_in, .. }),
+                ) => {
+                    // The switch may have moved the tag into its own header.
+                    let moved = seen_in.filter(|id| id.value() != 0 && first.is_none());
+                    u32::from(session) == vni.value()
+                        && vlan.is_none_or(|vlan| moved.is_none_or(|moved| moved == vlan))
                 }
-                Some(Tunnel::Gre { protocol: TRANSPARENT_ETHERNET, key: Some(key), .. }) => {
-                    return tunnel == Encapsulation::Gre && key == vni.value();
+                (Encapsulation::VnTag, None) => {
+                    outer.is_none() && level.vntag().is_some_and(|tag| has_vif(&tag, vni))
                 }
                 _ => false,
             };
-            is_tunnel
-                && to_port().map(|ports| ports.destination) == network.udp_port()
+            is_in_tunnel
                 && vlan
                     .is_none_or(|vlan| first.is_none_or(|first| first == vlan) && second.is_none())
         }
     }
+}
+
+/// Whether a frame is from or to the virtual interface.
+pub(crate) fn has_vif(tag: &VnTag, vif: Vni) -> bool {
+    u32::from(tag.source) == vif.value()
+        || !tag.is_list && u32::from(tag.destination) == vif.value()
 }
 
 /// Spreads MACs, which mostly differ in their last octets, over a table. The table's keys come from

@@ -40,6 +40,7 @@ use wire::{Layers, Packet};
 use self::expression::Expression;
 use self::lower::{Meanings, Node, lower};
 use self::matcher::Matcher;
+pub(crate) use self::members::has_vif;
 
 /// An expression that says which packets are wanted, ready to be asked.
 ///

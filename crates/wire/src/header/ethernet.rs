@@ -20,11 +20,12 @@ impl Ethernet {
     /// Reads the header at `cursor` and leaves `cursor` behind type or length.
     #[inline]
     pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, high, low] =
-            *cursor.take::<14>(Layer::Ethernet)?;
+        let header = cursor.take::<14>(Layer::Ethernet)?;
+        let [destination @ .., _, _, _, _, _, _, _, _] = *header;
+        let [_, _, _, _, _, _, source @ .., high, low] = *header;
         Ok(Self {
-            destination: Mac([d0, d1, d2, d3, d4, d5]),
-            source: Mac([s0, s1, s2, s3, s4, s5]),
+            destination: Mac(destination),
+            source: Mac(source),
             type_or_length: u16::from_be_bytes([high, low]),
         })
     }

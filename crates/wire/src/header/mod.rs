@@ -25,6 +25,7 @@ mod nsh;
 mod pbb;
 mod ppp;
 mod prefix;
+pub mod protocol;
 mod teredo;
 mod transport;
 mod ttag;

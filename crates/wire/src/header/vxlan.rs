@@ -17,6 +17,9 @@ pub struct Vxlan {
 }
 
 impl Vxlan {
+    /// The flag without which there is no network identifier.
+    pub const FLAG_VNI_VALID: u8 = 0x08;
+
     /// Reads the header at `cursor` and leaves `cursor` on the inner Ethernet frame.
     #[inline]
     pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
@@ -24,7 +27,7 @@ impl Vxlan {
             let [flags, more, g0, g1, high, middle, low, _] = *cursor.take::<8>(Layer::Vxlan)?;
             // RFC 7348, section 5: without the I flag the VNI means nothing. The other seven
             // bits must be ignored on receipt, so they are not checked here.
-            if flags & FLAG_VNI_VALID == 0 {
+            if flags & Self::FLAG_VNI_VALID == 0 {
                 return Err(cursor.stop(Layer::Vxlan, StopReason::Malformed));
             }
             Ok(Self {
@@ -36,7 +39,6 @@ impl Vxlan {
     }
 }
 
-const FLAG_VNI_VALID: u8 = 0x08;
 const FLAG_GROUP: u8 = 0x80;
 
 #[cfg(test)]

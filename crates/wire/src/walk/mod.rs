@@ -1,0 +1,394 @@
+//! The walk along the headers of one frame: which header follows which is known here only.
+//!
+//! This file is the path that nearly every frame takes: Ethernet, tags, IP, transport, VXLAN or
+//! GENEVE, and Ethernet again. The rare steps stand beside it, by what names the next header:
+//!
+//! | module | names the next header by |
+//! |---|---|
+//! | `link` | the link type of the capture |
+//! | `ether_type` | an EtherType, a length and LLC, a SNAP header |
+//! | `ip` | an IP protocol number |
+//! | `udp` | a UDP port |
+//! | `gre` | the protocol type of GRE |
+//! | `label` | nothing, or a number of its own: MPLS, PPP, NSH |
+
+mod ether_type;
+mod gre;
+mod ip;
+mod label;
+mod link;
+mod udp;
+mod usual;
+
+use crate::header::{Ethernet, Geneve, Icmp, Ipv4, Ipv6, Ports, Tcp, Udp, Vlan, Vxlan};
+use crate::header::{ethertype, protocol};
+use crate::layers::{Header, Layers, offset_32};
+use crate::{Cursor, Layer, LinkType, Stop, StopReason, TunnelPorts, UdpTunnel};
+
+/// A walk along the headers of one frame.
+///
+/// Steps that nearly every frame takes are inlined into [`run`](Self::run), where the walk lives in
+/// registers; for that it must not be lent to the rare steps, but is given and taken back.
+pub(crate) struct Walk<'a, 'h> {
+    /// Where headers are listed; the first `len` of them are of this frame.
+    headers: &'h mut [Header; Layers::MAX_HEADERS],
+    pub(crate) cursor: Cursor<'a>,
+    ports: &'a TunnelPorts,
+    /// Bit i is set where header i begins a level; bit `len` if the next header will.
+    pub(crate) starts: u64,
+    /// Bit i is set where header i was guessed.
+    pub(crate) guessed: u64,
+    pub(crate) len: usize,
+    tunnels: u8,
+}
+
+/// What the next header is.
+#[derive(Clone, Copy)]
+enum Next {
+    /// None: the payload begins.
+    Payload,
+    Ethernet,
+    Ipv4,
+    Ipv6,
+    Vlan,
+    Tcp,
+    Udp,
+    Vxlan,
+    Geneve,
+    /// ICMP or ICMPv6.
+    Icmp(Layer),
+    /// Another link type than Ethernet.
+    Link(LinkType),
+    /// Length, or an EtherType none of the above.
+    TypeOrLength(u16),
+    EtherType(u16),
+    Llc,
+    /// IPv4 or IPv6, told apart by the first nibble.
+    Ip,
+    /// An IP protocol number none of the above.
+    Protocol(u8),
+    UdpTunnel(UdpTunnel),
+    Arp,
+    Mpls,
+    Gre,
+    Ppp,
+    Nsh,
+    Wlan,
+}
+
+impl Next {
+    #[inline(always)]
+    const fn of_type_or_length(value: u16) -> Self {
+        match value {
+            ethertype::IPV4 => Self::Ipv4,
+            ethertype::IPV6 => Self::Ipv6,
+            ethertype::VLAN => Self::Vlan,
+            _ => Self::TypeOrLength(value),
+        }
+    }
+
+    #[inline(always)]
+    const fn of_ether_type(value: u16) -> Self {
+        match value {
+            ethertype::IPV4 => Self::Ipv4,
+            ethertype::IPV6 => Self::Ipv6,
+            ethertype::ETHERNET => Self::Ethernet,
+            _ => Self::EtherType(value),
+        }
+    }
+
+    #[inline(always)]
+    const fn of_protocol(number: u8) -> Self {
+        match number {
+            protocol::TCP => Self::Tcp,
+            protocol::UDP => Self::Udp,
+            protocol::ICMP => Self::Icmp(Layer::Icmp),
+            protocol::ICMPV6 => Self::Icmp(Layer::Icmpv6),
+            protocol::GRE => Self::Gre,
+            _ => Self::Protocol(number),
+        }
+    }
+}
+
+impl<'a, 'h> Walk<'a, 'h> {
+    /// At the first byte of `data`.
+    #[inline(always)]
+    pub(crate) const fn new(
+        headers: &'h mut [Header; Layers::MAX_HEADERS],
+        data: &'a [u8],
+        ports: &'a TunnelPorts,
+    ) -> Self {
+        let cursor = Cursor::new(data);
+        Self { headers, cursor, ports, starts: 1, guessed: 0, len: 0, tunnels: 0 }
+    }
+
+    /// Walks to the payload, or to what cannot be understood.
+    #[inline(always)]
+    pub(crate) fn run(mut self, link: LinkType) -> (Self, Option<Stop>) {
+        let mut next = match link {
+            LinkType::ETHERNET => self.usual(),
+            other => Next::Link(other),
+        };
+        loop {
+            if let Next::Payload = next {
+                return (self, None);
+            }
+            let (walk, result) = self.careful(next);
+            self = walk;
+            match result {
+                Ok(()) => next = self.usual(),
+                Err(stop) => return (self, stop),
+            }
+        }
+    }
+
+    /// One header of any kind, and those behind it, up to Ethernet or the end; `Err` is the end.
+    #[inline(never)]
+    fn careful(mut self, next: Next) -> (Self, Result<(), Option<Stop>>) {
+        let mut next = next;
+        loop {
+            next = match self.step(next) {
+                Ok(Next::Ethernet) => return (self, Ok(())),
+                Ok(Next::Payload) => return (self, Err(None)),
+                Ok(next) => next,
+                Err(stop) => return (self, Err(Some(stop))),
+            }
+        }
+    }
+
+    /// All headers without the usual path, for comparison.
+    #[cfg(test)]
+    fn careful_to_the_end(mut self, next: Next) -> (Self, Result<(), Option<Stop>>) {
+        let mut result = Ok(());
+        while result.is_ok() {
+            (self, result) = self.careful(next);
+        }
+        (self, result)
+    }
+
+    /// One header of any kind.
+    fn step(&mut self, next: Next) -> Result<Next, Stop> {
+        match next {
+            Next::Payload => Ok(Next::Payload),
+            Next::Ethernet => self.ethernet(),
+            Next::Vlan => self.vlan(),
+            Next::Ipv4 => self.ipv4(),
+            Next::Ipv6 => self.ipv6(),
+            Next::Tcp => self.tcp(),
+            Next::Udp => self.udp(),
+            Next::Vxlan => self.vxlan(),
+            Next::Geneve => self.geneve(),
+            Next::Icmp(layer) => self.icmp(layer),
+            Next::Link(link) => self.link(link),
+            Next::TypeOrLength(value) => self.type_or_length(value),
+            Next::EtherType(value) => self.ether_type(value),
+            Next::Llc => self.llc(),
+            Next::Ip => self.ip(),
+            Next::Protocol(number) => self.protocol(number),
+            Next::UdpTunnel(tunnel) => self.udp_tunnel(tunnel),
+            Next::Arp => self.arp(),
+            Next::Mpls => self.mpls(),
+            Next::Gre => self.gre(),
+            Next::Ppp => self.ppp(),
+            Next::Nsh => self.nsh(),
+            Next::Wlan => self.wlan(),
+        }
+    }
+
+    fn ethernet(&mut self) -> Result<Next, Stop> {
+        // An Ethernet header within a level is the frame of somebody else.
+        if !self.is_fresh() {
+            self.enter_tunnel(Layer::Ethernet)?;
+        }
+        let offset = self.cursor.offset();
+        let ethernet = Ethernet::decode(&mut self.cursor)?;
+        self.push(Layer::Ethernet, offset)?;
+        Ok(Next::of_type_or_length(ethernet.type_or_length))
+    }
+
+    fn vlan(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let tag = Vlan::decode(&mut self.cursor)?;
+        self.push(Layer::Vlan, offset)?;
+        Ok(Next::of_type_or_length(tag.type_or_length))
+    }
+
+    fn ipv4(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let ip = Ipv4::decode(&mut self.cursor)?;
+        self.push(Layer::Ipv4, offset)?;
+        let end =
+            if ip.has_more_fragments { StopReason::Fragment } else { StopReason::BeyondLength };
+        // Packets larger than the field can say have 0 there (Linux BIG TCP); then the capture
+        // knows better.
+        if ip.total_len != 0 {
+            match usize::from(ip.total_len).checked_sub(ip.header_len) {
+                Some(len) => self.cursor.limit(len, end),
+                None => return Err(self.cursor.stop(Layer::Ipv4, StopReason::Malformed)),
+            }
+        }
+        if ip.fragment_offset != 0 {
+            return Err(self.cursor.stop(Layer::Ipv4, StopReason::Fragment));
+        }
+        Ok(Next::of_protocol(ip.protocol))
+    }
+
+    fn ipv6(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let ip = Ipv6::decode(&mut self.cursor)?;
+        self.push(Layer::Ipv6, offset)?;
+        // 0 in jumbograms (RFC 2675, section 2), which Linux also makes without their option.
+        if ip.payload_len != 0 {
+            self.cursor.limit(usize::from(ip.payload_len), StopReason::BeyondLength);
+        }
+        Ok(Next::of_protocol(ip.next_header))
+    }
+
+    fn icmp(&mut self, layer: Layer) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        Icmp::decode(&mut self.cursor, layer)?;
+        self.push(layer, offset)?;
+        // What an error quotes is not a payload (DESIGN.md, facts on decoding).
+        Ok(Next::Payload)
+    }
+
+    fn tcp(&mut self) -> Result<Next, Stop> {
+        self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop))
+    }
+
+    fn udp(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let udp = match Udp::decode(&mut self.cursor) {
+            Ok(udp) => udp,
+            Err(stop) => {
+                if Ports::decode(&mut self.cursor.clone(), Layer::Udp).is_ok() {
+                    self.push(Layer::Udp, offset)?;
+                }
+                return Err(stop);
+            }
+        };
+        self.push(Layer::Udp, offset)?;
+        if udp.len != 0 {
+            match udp.len.checked_sub(Udp::LEN) {
+                Some(len) => self.cursor.limit(usize::from(len), StopReason::BeyondLength),
+                None => return Err(self.cursor.stop(Layer::Udp, StopReason::Malformed)),
+            }
+        }
+        let (source, destination) = (udp.ports.source, udp.ports.destination);
+        match self.ports.find(source, destination) {
+            // Any client may have the number of a tunnel for its own port, so what is named by
+            // the source port must look like the tunnel too.
+            Some(tunnel)
+                if self.ports.at(destination).is_some() || may_be(tunnel, self.cursor.ahead()) =>
+            {
+                Ok(match tunnel {
+                    UdpTunnel::Vxlan => Next::Vxlan,
+                    UdpTunnel::Geneve => Next::Geneve,
+                    _ => Next::UdpTunnel(tunnel),
+                })
+            }
+            _ => Ok(Next::Payload),
+        }
+    }
+
+    fn vxlan(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        Vxlan::decode(&mut self.cursor)?;
+        self.push(Layer::Vxlan, offset)?;
+        self.enter_tunnel(Layer::Vxlan)?;
+        Ok(Next::Ethernet)
+    }
+
+    fn geneve(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let geneve = Geneve::decode(&mut self.cursor)?;
+        self.push(Layer::Geneve, offset)?;
+        self.enter_tunnel(Layer::Geneve)?;
+        Ok(Next::of_ether_type(geneve.protocol))
+    }
+
+    /// A header that begins with ports. They are enough for it to be listed: a cut one is known by
+    /// them.
+    fn transport(
+        &mut self,
+        layer: Layer,
+        decode: impl FnOnce(&mut Cursor<'_>) -> Result<(), Stop>,
+    ) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let mut ahead = self.cursor;
+        let result = decode(&mut self.cursor);
+        if result.is_ok() || Ports::decode(&mut ahead, layer).is_ok() {
+            self.push(layer, offset)?;
+        }
+        result.map(|()| Next::Payload)
+    }
+
+    /// A header that is named but not read: the payload of its level.
+    fn leaf(&mut self, layer: Layer) -> Result<Next, Stop> {
+        self.cursor.peek(layer)?;
+        self.push(layer, self.cursor.offset())?;
+        Ok(Next::Payload)
+    }
+
+    /// Lists a header that begins at `offset` and ends where the cursor is.
+    #[inline(always)]
+    fn push(&mut self, layer: Layer, offset: usize) -> Result<(), Stop> {
+        let Some(slot) = self.headers.get_mut(self.len) else {
+            return Err(Stop { layer, offset, reason: StopReason::TooManyHeaders });
+        };
+        *slot = Header::new(layer, offset_32(offset));
+        // A level begins behind the last header of what carries it.
+        if (layer.is_tunnel() || layer == Layer::Capture) && self.is_fresh() {
+            self.starts ^= 0b11 << self.len;
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Notes that what follows is the frame of somebody else.
+    #[inline(always)]
+    fn enter_tunnel(&mut self, layer: Layer) -> Result<(), Stop> {
+        self.begin_level();
+        if self.tunnels > Layers::MAX_TUNNELS {
+            return Err(self.cursor.stop(layer, StopReason::TooManyTunnels));
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    const fn begin_level(&mut self) {
+        self.starts |= 1 << self.len;
+        self.tunnels = self.tunnels.saturating_add(1);
+    }
+
+    /// Whether the next header begins a level, if it does not carry one.
+    #[inline(always)]
+    const fn is_fresh(&self) -> bool {
+        self.starts >> self.len & 1 == 1
+    }
+
+    /// The last header that was listed.
+    fn last(&self) -> Layer {
+        let last = self.len.checked_sub(1).and_then(|last| self.headers.get(last));
+        last.map_or(Layer::Raw, |header| header.layer)
+    }
+
+    /// A stop because the last header names something unknown.
+    #[cold]
+    fn unknown(&self, reason: StopReason) -> Stop {
+        self.cursor.stop(self.last(), reason)
+    }
+}
+
+/// Whether `payload` may begin with the header of a tunnel that is named by either port.
+fn may_be(tunnel: UdpTunnel, payload: &[u8]) -> bool {
+    match (tunnel, payload) {
+        (UdpTunnel::Gtpu, [first, ..]) => first >> 4 == 0b0011,
+        (UdpTunnel::Teredo, [first, second, ..]) => {
+            first >> 4 == 6 || (*first == 0 && *second <= 1)
+        }
+        (UdpTunnel::L2tp, [_, second, ..]) => matches!(second & 0x0f, 2 | 3),
+        (UdpTunnel::Capwap, [first, ..]) => *first <= 1,
+        _ => false,
+    }
+}
