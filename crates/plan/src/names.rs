@@ -11,8 +11,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use inventory::{Card, History, Network, Period, Unclear, Wording};
-use select::{Member, Name, NameKind, Resolver, UnknownName};
-use wire::Mac;
+use select::{Identity, Member, Name, NameKind, OnWire, Ownership, Resolver, UnknownName};
+use wire::{Mac, TunnelPorts};
 
 use crate::point::{machine_label, vnic_label};
 use crate::uplink::{is_same, on_wire};
@@ -63,6 +63,16 @@ impl<'a> Names<'a> {
     pub fn at_point_of(&self, vm: &str) -> Result<Option<AtPoint<'_, 'a>>, UnknownName> {
         let shown = self.meaning(&Name { kind: NameKind::Vm, text: vm.to_owned() })?;
         Ok(self.only(shown))
+    }
+
+    /// Makes a decoder see all tunnels of the history, at whatever UDP port they are.
+    pub fn add_tunnel_ports(&self, ports: &mut TunnelPorts) {
+        let of_card = |card: Card<'a>| {
+            let wires = card.vnic.attachment.iter().flat_map(|place| &place.networks);
+            let mac = card.vnic.mac.unwrap_or_default();
+            wires.filter_map(on_wire_of).map(move |network| Identity { mac, network })
+        };
+        Ownership::Shared(self.history.cards().flat_map(of_card).collect()).add_tunnel_ports(ports);
     }
 
     /// What whoever typed the names should know, a sentence each.
@@ -244,6 +254,10 @@ impl<'a> Meant<'a> {
     fn has(&self, card: Card<'_>) -> bool {
         self.vnics.contains(&std::ptr::from_ref(card.vnic))
     }
+}
+
+fn on_wire_of(network: &Network) -> Option<OnWire> {
+    on_wire(network).ok()
 }
 
 fn networks(card: Card<'_>) -> &[Network] {
