@@ -42,5 +42,12 @@ pub(crate) fn of(site: &Site) -> History {
     }))
 }
 
+/// Says what whoever typed the names should know.
+pub(crate) fn say_notes(names: &plan::Names<'_>) {
+    for note in names.notes() {
+        eprintln!("overtap: {note}");
+    }
+}
+
 /// How long one source of the inventory may take.
 const READ_WITHIN: Duration = Duration::from_secs(3);
