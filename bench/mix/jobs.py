@@ -139,3 +139,36 @@ def raw_offsets(vm):
 
 def has(program):
     return shutil.which(program) is not None
+
+
+def judge_stat(mix, command, is_overtap):
+    """Whether the counts a command prints are right, and a sentence about it.
+
+    A floor prints lines that the judge reads. Of overtap's JSON the whole is compared, `packets`
+    and `bytes`, and of `networks` those whose number alone names them: `vxlan` and `geneve`.
+    """
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode not in (0, 3):
+        return False, f"exit code {done.returncode}: {done.stderr.strip()}"
+    if not is_overtap:
+        with open(mix.path("stat"), "w") as file:
+            file.write(done.stdout)
+        return mix.judge("stat", file.name)
+    try:
+        document = json.loads(done.stdout)
+        found = {("all", 0): (document["packets"], document["bytes"])}
+        for network in document["networks"]:
+            for carrier in ("vxlan", "geneve"):
+                if carrier in network:
+                    found[carrier, network[carrier]] = (network["packets"], network["bytes"])
+    except (ValueError, KeyError, TypeError) as error:
+        return False, f"its JSON is not as the judge reads it: {error!r}"
+    expected = {("all", 0): (mix.summary["packets"], mix.summary["bytes"])}
+    for network in mix.summary["networks"]:
+        if network["carrier"] in ("vxlan", "geneve"):
+            counts = network["packets"], network["bytes"]
+            expected[network["carrier"], network["number"]] = counts
+    for what in sorted(expected | found):
+        if expected.get(what) != found.get(what):
+            return False, f"{what}: {found.get(what)} instead of {expected.get(what)}"
+    return True, f"right, {len(expected) - 1} networks of VXLAN and GENEVE and the whole"

@@ -1,5 +1,6 @@
 //! `overtap-mix make`: a capture, its truth, its inventory and its summary.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -68,6 +69,8 @@ struct Counts {
     copies: u64,
     kinds: [u64; Kind::ALL.len()],
     shapes: [u64; SHAPES.len()],
+    /// Packets and bytes, by how a frame names its network.
+    networks: BTreeMap<(&'static str, u32), (u64, u64)>,
     vms: Vec<u64>,
 }
 
@@ -80,6 +83,7 @@ impl Counts {
             copies: 0,
             kinds: [0; Kind::ALL.len()],
             shapes: [0; SHAPES.len()],
+            networks: BTreeMap::new(),
             vms: vec![0; usize::from(site::VMS)],
         }
     }
@@ -90,6 +94,8 @@ impl Counts {
         self.copies += u64::from(truth.kept.is_some());
         self.kinds[truth.kind as usize] += 1;
         self.shapes[usize::from(truth.shape)] += 1;
+        let network = self.networks.entry(truth.named_network()).or_default();
+        *network = (network.0 + 1, network.1 + len);
         for vm in truth.vms(Groups::OfAll) {
             self.vms[usize::from(vm.0)] += 1;
         }
@@ -107,6 +113,14 @@ impl Counts {
         let _ = writeln!(text, "  \"copies\": {},", self.copies);
         let _ = writeln!(text, "  \"kinds\": {{{}}},", named(&Kind::WORDS, &self.kinds));
         let _ = writeln!(text, "  \"shapes\": {{{}}},", named(&SHAPES, &self.shapes));
+        let networks = self.networks.iter().map(|((carrier, number), (packets, bytes))| {
+            format!(
+                "    {{\"carrier\": \"{carrier}\", \"number\": {number}, \"packets\": {packets}, \
+                 \"bytes\": {bytes}}}"
+            )
+        });
+        let networks = networks.collect::<Vec<_>>().join(",\n");
+        let _ = writeln!(text, "  \"networks\": [\n{networks}\n  ],");
         let vms = (0..site::VMS).map(|n| {
             let (vm, packets) = (Vm(n), self.vms[usize::from(n)]);
             let network = vm.network();

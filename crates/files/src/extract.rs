@@ -5,11 +5,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use capture::InputError;
+use pipeline::Tenants;
 use wire::file::{Item, Record};
 use wire::{Layers, LinkType, Strip};
 
+use crate::copies::Copies;
 use crate::outputs::{OutputError, Outputs};
 use crate::points::{Points, is_fine};
 use crate::sources::{Source, Turn};
@@ -24,12 +27,23 @@ pub struct Request {
     pub strip: Strip,
     /// How much of each packet is kept.
     pub slice: Slice,
+    /// Which packets are copies of others, if they are to be left out.
+    pub dedup: Option<DedupRequest>,
     /// After how many packets written it ends.
     pub count: Option<u64>,
     /// Where the packets go.
     pub target: Target,
     /// Set by others to end early, with complete files.
     pub stop: Arc<AtomicBool>,
+}
+
+/// What is known about copies before the first packet.
+#[derive(Debug, Clone)]
+pub struct DedupRequest {
+    /// How far apart in time copies may be.
+    pub window: Duration,
+    /// Whose packets may be copies of each other.
+    pub tenants: Tenants,
 }
 
 /// Why a job ended.
@@ -72,6 +86,7 @@ pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractE
         tally: Tally::default(),
         first_link: None,
         outputs,
+        copies: request.dedup.as_ref().map(Copies::new),
         request,
     };
     let mut sources = inputs.into_sources();
@@ -90,6 +105,7 @@ struct Job {
     /// Where a stripped packet is put together.
     scratch: Vec<u8>,
     first_link: Option<LinkType>,
+    copies: Option<Copies>,
 }
 
 impl Job {
@@ -139,6 +155,7 @@ impl Job {
         if selection.needs_headers()
             || !request.strip.is_nothing()
             || request.slice.needs_headers()
+            || request.dedup.is_some()
             || request.target.split.is_some()
         {
             self.layers.fill(packet.link, packet.data, &selection.ports);
@@ -146,8 +163,11 @@ impl Job {
         if let Some(fate) = selection.refuses(&packet, &self.layers) {
             return Ok(fate);
         }
-        // Here is the place to look for copies of packets seen before: the packet is wanted and
-        // still as it was seen, and its headers are in `self.layers`.
+        if let Some(copies) = &mut self.copies
+            && copies.is_copy(input, &packet, &self.layers)
+        {
+            return Ok(Fate::Duplicate);
+        }
         let stripped = request.strip.apply(packet, &self.layers, &mut self.scratch);
         packet = stripped.packet;
         let whole = packet.data;
@@ -183,6 +203,9 @@ impl Job {
                 }
                 let has_ethernet = !self.request.strip.is_nothing();
                 self.points.add(number, interface, &name, has_ethernet);
+                if let Some(copies) = &mut self.copies {
+                    copies.add_point(number, interface, &name);
+                }
             }
             Item::Names(names) => {
                 self.outputs.add_names(|out| wire::file::copy_names(out, names));
@@ -233,6 +256,7 @@ impl Job {
             inputs: sources.into_iter().map(|source| source.account).collect(),
             outputs,
             tally: self.tally,
+            copies: self.copies.map(Copies::report),
             ended,
             failure: failure.or(late).map(|error| error.to_string()),
         }

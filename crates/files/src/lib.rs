@@ -4,6 +4,7 @@
 //! What the bytes of a file mean is said in `wire::file`, which packets are wanted in `select`;
 //! here they are brought together, and every packet read gets a [`Fate`] with a name.
 
+mod copies;
 mod extract;
 mod fate;
 mod outputs;
@@ -13,7 +14,8 @@ mod selection;
 mod slice;
 mod sources;
 
-pub use extract::{Ended, ExtractError, Request, extract};
+pub use copies::{CopiesReport, PairReport};
+pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};
 pub use fate::{Fate, Tally};
 pub use outputs::{FileFormat, OutputError, Split, Target};
 pub use receipt::{DamageSeen, InputAccount, OutputAccount, Receipt};

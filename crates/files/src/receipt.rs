@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use wire::LinkType;
 use wire::file::{Damage, DamageReason};
 
-use crate::{Ended, Fate, Tally};
+use crate::{CopiesReport, Ended, Fate, Tally};
 
 /// The account of a job.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct Receipt {
     pub outputs: Vec<OutputAccount>,
     /// Every packet by its fate.
     pub tally: Tally,
+    /// What was found about copies, if they were looked for.
+    pub copies: Option<CopiesReport>,
     /// Why it ended.
     pub ended: Ended,
     /// What could not be written, in a sentence.

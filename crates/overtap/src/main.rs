@@ -3,10 +3,12 @@
 //! Words and wiring only: each command parses its words, calls the crates and prints.
 
 mod commands;
+mod copies;
 mod exit;
 mod names;
 mod quantity;
 mod site;
+mod tenants;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 

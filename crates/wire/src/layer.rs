@@ -45,7 +45,7 @@ pub enum Layer {
     Ipv6Routing,
     /// The IPv6 fragment header.
     Ipv6Fragment,
-    /// An IPv6 mobility header (RFC 6275), HIP (RFC 7401) or Shim6 (RFC 5533).
+    /// An IPv6 mobility header (RFC 6275) or Shim6 (RFC 5533).
     Ipv6Mobility,
     /// IP authentication header (RFC 4302).
     Ah,
@@ -143,6 +143,30 @@ pub enum Layer {
     Stp,
     /// Cisco discovery protocol.
     Cdp,
+    /// The header of a channel beside a pseudowire (RFC 5586).
+    PwAch,
+    /// GTP-C of version 1 (3GPP TS 29.060), which carries no packet.
+    Gtpc,
+    /// TRILL (RFC 6325).
+    Trill,
+    /// STT, Ethernet in what looks like TCP (draft-davie-stt).
+    Stt,
+    /// The redundancy tag of IEEE 802.1CB.
+    RTag,
+    /// The tag of high-availability seamless redundancy (IEC 62439-3).
+    Hsr,
+    /// What a WCCP router says of a redirected packet, in GRE.
+    Wccp,
+    /// IGRP, the predecessor of EIGRP.
+    Igrp,
+    /// NHRP (RFC 2332).
+    Nhrp,
+    /// IP payload compression (RFC 3173).
+    Ipcomp,
+    /// PGM (RFC 3208).
+    Pgm,
+    /// HIP (RFC 7401).
+    Hip,
 }
 
 impl Layer {
@@ -216,6 +240,18 @@ impl Layer {
             Self::Loop => "loop",
             Self::Stp => "stp",
             Self::Cdp => "cdp",
+            Self::PwAch => "pwach",
+            Self::Gtpc => "gtp",
+            Self::Trill => "trill",
+            Self::Stt => "stt",
+            Self::RTag => "rtag",
+            Self::Hsr => "hsr",
+            Self::Wccp => "wccp",
+            Self::Igrp => "igrp",
+            Self::Nhrp => "nhrp",
+            Self::Ipcomp => "ipcomp",
+            Self::Pgm => "pgm",
+            Self::Hip => "hip",
             Self::Raw => "raw",
         }
     }
@@ -245,6 +281,8 @@ impl Layer {
                 | Self::Gue
                 | Self::Lisp
                 | Self::Tzsp
+                | Self::Trill
+                | Self::Stt
         )
     }
 

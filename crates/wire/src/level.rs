@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::header::{
     Ah, Arp, ETag, Erspan2, Erspan3, Ethernet, FabricPath, Geneve, Gre, Gtpu, Icmp, Ipv4, Ipv6,
-    Ipv6Extension, Ipv6Fragment, L2tp, Lisp, Mpls, Nsh, Pbb, Ports, Pppoe, Tcp, Vlan, VnTag, Vxlan,
-    VxlanGpe, Wlan, ethertype,
+    Ipv6Extension, Ipv6Fragment, L2tp, Lisp, Mpls, Nsh, Pbb, Ports, Pppoe, Stt, Tcp, Trill, Vlan,
+    VnTag, Vxlan, VxlanGpe, Wlan, ethertype,
 };
 use crate::{Cursor, Header, Layer, Mac, Stop, VlanId, Vni};
 
@@ -70,6 +70,8 @@ impl<'a> Level<'a> {
             (Layer::Capture, _) => None,
             (Layer::Mpls, _) => self.tunnel_of(last),
             (_, Some(Layer::Mpls)) => self.tunnel_of(first?),
+            // A later piece of an STT frame, which has no header.
+            (Layer::Tcp, None) => Some(Tunnel::Stt { context: 0 }),
             (Layer::Udp, _) => Some(Tunnel::Gue),
             (last, Some(Layer::Ethernet)) if !is_ip(last) => Some(Tunnel::Bridged),
             _ => Some(Tunnel::IpInIp),
@@ -227,6 +229,14 @@ impl<'a> Level<'a> {
         }
     }
 
+    /// An L2TP header, which begins differently behind UDP and behind IP.
+    fn l2tp(&self, header: Header) -> Option<L2tp> {
+        let before = self.before.iter().rev().find(|before| before.offset < header.offset)?;
+        let cursor = &mut Cursor::at(self.data, header.offset as usize);
+        if before.layer == Layer::Udp { L2tp::decode(cursor) } else { L2tp::decode_in_ip(cursor) }
+            .ok()
+    }
+
     /// The tunnel that one header makes.
     fn tunnel_of(&self, header: Header) -> Option<Tunnel> {
         let mut cursor = Cursor::at(self.data, header.offset as usize);
@@ -283,10 +293,15 @@ impl<'a> Level<'a> {
                 Tunnel::Nsh { path, index }
             }
             Layer::L2tp => {
-                let L2tp { tunnel, session, .. } = L2tp::decode(cursor).ok()?;
+                let L2tp { tunnel, session, .. } = self.l2tp(header)?;
                 Tunnel::L2tp { tunnel, session }
             }
             Layer::Lisp => Tunnel::Lisp { instance: Lisp::decode(cursor).ok()?.instance },
+            Layer::Trill => {
+                let Trill { egress, ingress } = Trill::decode(cursor).ok()?;
+                Tunnel::Trill { egress, ingress }
+            }
+            Layer::Stt => Tunnel::Stt { context: Stt::decode(cursor).ok()?.context },
             Layer::Teredo => Tunnel::Teredo,
             Layer::Capwap => Tunnel::Capwap,
             Layer::Gue => Tunnel::Gue,
@@ -378,6 +393,18 @@ pub enum Tunnel {
     Lisp {
         /// Which of the receiver's networks, 24 bits, where the packet says.
         instance: Option<u32>,
+    },
+    /// TRILL.
+    Trill {
+        /// The bridge the frame leaves by, or the tree it is spread along.
+        egress: u16,
+        /// The bridge the frame came in by.
+        ingress: u16,
+    },
+    /// STT.
+    Stt {
+        /// The network, as the end points agree.
+        context: u64,
     },
     /// Teredo.
     Teredo,

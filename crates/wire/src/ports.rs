@@ -5,12 +5,16 @@
 pub enum UdpTunnel {
     /// VXLAN, by destination port.
     Vxlan,
+    /// VXLAN where a port is used for micro-BFD too (RFC 7130); told apart by the first byte.
+    VxlanOrBfd,
     /// VXLAN with generic protocol extension, by destination port.
     VxlanGpe,
     /// GENEVE, by destination port.
     Geneve,
     /// GTP-U, by either port: the answer to an echo goes to the port it came from.
     Gtpu,
+    /// GTP-C, by either port: control, which carries nobody's packet.
+    Gtpc,
     /// Teredo, by either port: a client has any port.
     Teredo,
     /// L2TP, by either port (RFC 2661, section 8.1: the responder may pick any port).
@@ -30,9 +34,20 @@ pub enum UdpTunnel {
 }
 
 impl UdpTunnel {
+    /// Whether a packet that the destination port names must look like the tunnel too, because
+    /// clients pick such ports for themselves, or another protocol has the port.
+    pub(crate) const fn is_doubtful(self, other_port: u16) -> bool {
+        match self {
+            Self::VxlanOrBfd | Self::Tzsp | Self::Mpls => true,
+            Self::Vxlan | Self::VxlanGpe | Self::Geneve => false,
+            // The answer of a service to a client that has a tunnel's port.
+            _ => other_port < 1024,
+        }
+    }
+
     /// Whether the source port may be the one that names the tunnel.
     const fn has_either_port(self) -> bool {
-        matches!(self, Self::Gtpu | Self::Teredo | Self::L2tp | Self::Capwap)
+        matches!(self, Self::Gtpu | Self::Gtpc | Self::Teredo | Self::L2tp | Self::Capwap)
     }
 }
 
@@ -46,12 +61,14 @@ pub struct TunnelPorts {
     /// is no tunnel, and that is known after one load.
     maybe: [u64; BUCKETS / 64],
     tunnels: Vec<(u16, UdpTunnel)>,
+    /// The TCP port of STT.
+    stt: u16,
 }
 
 impl TunnelPorts {
     /// No port is taken for a tunnel.
     pub const fn none() -> Self {
-        Self { maybe: [0; BUCKETS / 64], tunnels: Vec::new() }
+        Self { maybe: [0; BUCKETS / 64], tunnels: Vec::new(), stt: 0 }
     }
 
     /// Takes UDP packets of `port` for `tunnel` from now on, instead of what it was taken for.
@@ -62,6 +79,17 @@ impl TunnelPorts {
         if let Some(word) = self.maybe.get_mut(word) {
             *word |= bit;
         }
+    }
+
+    /// Takes what looks like TCP to `port` for STT from now on; 0 takes nothing for it.
+    pub const fn set_stt(&mut self, port: u16) {
+        self.stt = port;
+    }
+
+    /// The TCP port that STT segments go to; 0 if none are looked for.
+    #[inline]
+    pub const fn stt(&self) -> u16 {
+        self.stt
     }
 
     /// Whether `port` may be taken for a tunnel; if not, it certainly is not.
@@ -94,9 +122,10 @@ impl TunnelPorts {
 
 impl Default for TunnelPorts {
     /// The registered ports, and those the field uses: 8472 (Linux before it had a number) and
-    /// 6784 (Weave) for VXLAN, 51234 (Contrail) for MPLS.
+    /// 6784 (Weave) for VXLAN, 51234 (Contrail) for MPLS; STT at TCP port 7471.
     fn default() -> Self {
         let mut ports = Self::none();
+        ports.set_stt(7471);
         for &(port, tunnel) in DEFAULT {
             ports.add(port, tunnel);
         }
@@ -117,9 +146,10 @@ const DEFAULT: &[(u16, UdpTunnel)] = &[
     (4789, UdpTunnel::Vxlan),
     (6081, UdpTunnel::Geneve),
     (8472, UdpTunnel::Vxlan),
-    (6784, UdpTunnel::Vxlan),
+    (6784, UdpTunnel::VxlanOrBfd),
     (4790, UdpTunnel::VxlanGpe),
     (2152, UdpTunnel::Gtpu),
+    (2123, UdpTunnel::Gtpc),
     (3544, UdpTunnel::Teredo),
     (1701, UdpTunnel::L2tp),
     (5247, UdpTunnel::Capwap),

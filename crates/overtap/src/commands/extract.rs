@@ -60,6 +60,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=262_144))]
     slice_after_headers: Option<u32>,
 
+    /// Leave out copies: packets that were seen before at another point, at most this long ago
+    /// (10ms unless told). See --tenant-map.
+    #[arg(long, value_name = "WINDOW", num_args = 0..=1, require_equals = true,
+          default_missing_value = "10ms", value_parser = parse_duration)]
+    dedup: Option<Duration>,
+
+    /// Which networks are one tenant's, for --dedup: a file with lines such as
+    /// `acme: vni 5001, vlan 100`, or `one` if all are. Otherwise by the inventory, or else only
+    /// networks with one name are one tenant's.
+    #[arg(long, value_name = "FILE|one", requires = "dedup")]
+    tenant_map: Option<PathBuf>,
+
     /// Only packets seen at this time or later: 2026-11-21T10:03:00Z, '2026-11-21 10:03', or
     /// seconds since 1970.
     #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
@@ -101,6 +113,7 @@ Examples:
   overtap extract uplink.pcapng 'vni 5001 and tcp port 443' -w web.pcapng
   overtap extract hv-1.pcapng hv-2.pcap.gz -w both.pcapng       merged by time
   overtap extract uplink.pcapng 'host 10.0.7.12' --strip -w - | tshark -r -
+  overtap extract tap.pcapng uplink.pcapng --dedup --tenant-map one -w once.pcapng
   overtap extract big.pcapng --slice-after-headers 0 -w headers.pcapng
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost or are damaged.";
@@ -160,6 +173,7 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
         },
         strip: args.strip.unwrap_or(Strip::NOTHING),
         slice: Slice { bytes: bytes(args.slice), after_headers: bytes(args.slice_after_headers) },
+        dedup: dedup(args)?,
         count: args.count,
         target: Target {
             path: (!is_stdout).then(|| args.write.clone()),
@@ -173,6 +187,15 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
         },
         stop,
     })
+}
+
+fn dedup(args: &Args) -> anyhow::Result<Option<files::DedupRequest>> {
+    let Some(window) = args.dedup else { return Ok(None) };
+    let tenants = match &args.tenant_map {
+        Some(word) => crate::tenants::named(word)?,
+        None => pipeline::Tenants::default(),
+    };
+    Ok(Some(files::DedupRequest { window, tenants }))
 }
 
 fn format(args: &Args) -> FileFormat {

@@ -40,6 +40,7 @@ pub(super) struct Depth(u8);
 
 impl Depth {
     /// All of it: no copy seen so far was cut.
+    #[expect(clippy::cast_possible_truncation, reason = "a handful of depths")]
     pub(super) const WHOLE: Self = Self(DEPTHS.len() as u8);
 }
 
@@ -274,10 +275,12 @@ impl Sum {
 
 /// Both numbers in one, each bit of it made of all of theirs.
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the halves of the product")]
 pub(super) const fn fold(one: u64, other: u64) -> u64 {
     let product = (one ^ 0x9e37_79b9_7f4a_7c15) as u128 * (other ^ 0xd6e8_feb8_6659_fd93) as u128;
     // Where one factor is zero the product says nothing of the other.
-    (product as u64) ^ ((product >> 64) as u64) ^ one.rotate_left(23) ^ other
+    let (low, high) = (product as u64, (product >> 64) as u64);
+    low ^ high ^ one.rotate_left(23) ^ other
 }
 
 fn hash_macs(macs: [u8; 12]) -> u32 {

@@ -299,7 +299,7 @@ impl Table {
 
     #[inline]
     fn bucket(&self, key: u64) -> u32 {
-        self.buckets.get(key as usize % BUCKETS).copied().unwrap_or_default()
+        self.buckets.get(slot(key, BUCKETS)).copied().unwrap_or_default()
     }
 
     /// The newest packet with this key.
@@ -328,18 +328,18 @@ impl Table {
         {
             newest.next = position;
         }
-        if let Some(bucket) = self.buckets.get_mut(key as usize % BUCKETS) {
+        if let Some(bucket) = self.buckets.get_mut(slot(key, BUCKETS)) {
             *bucket = position;
         }
     }
 
     fn cursor(&self, series: u64) -> Option<u32> {
-        let cursor = self.cursors.get(series as usize % CURSORS)?;
+        let cursor = self.cursors.get(slot(series, CURSORS))?;
         (cursor.tag == series && self.entry(cursor.position).is_some()).then_some(cursor.position)
     }
 
     fn remember(&mut self, series: u64, position: u32) {
-        if let Some(cursor) = self.cursors.get_mut(series as usize % CURSORS) {
+        if let Some(cursor) = self.cursors.get_mut(slot(series, CURSORS)) {
             *cursor = Cursor { tag: series, position };
         }
     }
@@ -370,3 +370,10 @@ pub(super) const MAX_BYTES: usize = ENTRIES as usize * size_of::<Entry>()
     + BUCKETS * size_of::<u32>()
     + CURSORS * size_of::<Cursor>()
     + SIGHTINGS as usize * size_of::<Sighted>();
+
+/// The place of a key in a table of `len` places.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "only the lowest bits of a key are used")]
+const fn slot(key: u64, len: usize) -> usize {
+    key as usize % len
+}

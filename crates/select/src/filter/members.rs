@@ -7,6 +7,7 @@ use wire::header::VnTag;
 use wire::{Layer, Level, Mac, Timestamp, Tunnel, Vni};
 
 use super::resolver::Member;
+use super::test::mac_bits;
 use crate::{Encapsulation, OnWire};
 
 /// A set of vNICs.
@@ -27,7 +28,7 @@ impl Members {
     pub(super) fn new(members: &[Member]) -> Self {
         let mut set = Self::default();
         for &Member { mac, network, from, until } in members {
-            let stays = set.by_mac.entry(key(mac)).or_default();
+            let stays = set.by_mac.entry(mac_bits(mac)).or_default();
             let stay = Stay { network, from, until };
             if !stays.contains(&stay) {
                 stays.push(stay);
@@ -36,27 +37,21 @@ impl Members {
         set
     }
 
-    /// Whether `mac` means one of them at `time` in the level `level` inside of `outer`.
+    /// Whether `mac` means one of them at `time`; `is_in` is asked whether the frame is in a network.
     #[inline]
-    pub(super) fn has(
-        &self,
-        mac: Mac,
-        time: Timestamp,
-        level: &Level<'_>,
-        outer: Option<&Level<'_>>,
-    ) -> bool {
-        self.by_mac.get(&key(mac)).is_some_and(|stays| {
+    pub(super) fn has(&self, mac: Mac, time: Timestamp, is_in: impl Fn(OnWire) -> bool) -> bool {
+        self.by_mac.get(&mac_bits(mac)).is_some_and(|stays| {
             stays.iter().any(|stay| {
                 stay.from <= time
                     && stay.until.is_none_or(|until| time < until)
-                    && stay.network.is_none_or(|network| is_in(network, level, outer))
+                    && stay.network.is_none_or(&is_in)
             })
         })
     }
 }
 
 /// Whether the frame at `level` is in `network`, as the guard reads it.
-fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool {
+pub(super) fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool {
     let mut vlans = level.vlans().map(|tag| tag.id).filter(|id| id.value() != 0);
     let (first, second) = (vlans.next(), vlans.next());
     match network {
@@ -99,11 +94,6 @@ fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool 
 pub(crate) fn has_vif(tag: &VnTag, vif: Vni) -> bool {
     u32::from(tag.source) == vif.value()
         || !tag.is_list && u32::from(tag.destination) == vif.value()
-}
-
-const fn key(mac: Mac) -> u64 {
-    let [a, b, c, d, e, f] = mac.0;
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 /// Spreads MACs, which mostly differ in their last octets, over a table. The table's keys come from

@@ -4,22 +4,32 @@
 //! looks at the innermost frame, the packet as the VM sent it; `outer (...)` looks at the
 //! underlay, `any (...)` is true if some one level satisfies all of it, and no word changes where
 //! another one looks. Names of the inventory are explained by a [`Resolver`] before a matcher is
-//! made. Not here yet: byte access and arithmetic.
+//! made.
+//!
+//! Words become a tree (`parser`, `expression`), the tree becomes questions about bytes and levels
+//! (`lower`, `test`), and these become what runs in user space (`matcher`) and in the kernel
+//! (`bpf`). The tree is also explained in words (`words`) and written in its normal form
+//! (`display`).
 
+mod arithmetic;
+mod display;
 mod error;
 mod expression;
+mod lower;
 mod matcher;
 mod members;
 mod names;
 #[cfg(test)]
 mod names_tests;
+mod numbers;
 mod parser;
+mod place;
 mod resolver;
+mod test;
 #[cfg(test)]
 mod tests;
 mod token;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -28,7 +38,8 @@ pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, Un
 use wire::{Layers, Packet};
 
 use self::expression::Expression;
-use self::members::Members;
+use self::lower::{Meanings, Node, lower};
+use self::matcher::Matcher;
 pub(crate) use self::members::has_vif;
 
 /// An expression that says which packets are wanted, ready to be asked.
@@ -37,7 +48,9 @@ pub(crate) use self::members::has_vif;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     expression: Expression,
-    members: BTreeMap<Name, Members>,
+    meanings: Meanings,
+    node: Node,
+    matcher: Matcher,
 }
 
 impl Filter {
@@ -55,18 +68,24 @@ impl Filter {
     /// # Errors
     /// The place, what was expected, and what was probably meant.
     pub fn parse_with(text: &str, resolver: &dyn Resolver) -> Result<Self, ParseError> {
-        let parsed = parser::parse(text, resolver)?;
-        Ok(Self { expression: parsed.expression, members: parsed.members })
+        let parser::Understood { expression, meanings } = parser::parse(text, resolver)?;
+        let node = lower(&expression, &meanings);
+        let matcher = Matcher::new(&node);
+        Ok(Self { expression, meanings, node, matcher })
     }
 
-    /// The names of the inventory in it, each once, in the order of the alphabet.
+    /// The names of the inventory in it, each once, by kind and then in the order of the alphabet.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
-        self.members.keys()
+        self.meanings.keys()
     }
 
     /// Whether the packet is wanted. `layers` must come from the same bytes.
+    ///
+    /// As in libpcap, a packet that ends before a byte the answer depends on is not wanted,
+    /// whatever else the expression says.
+    #[inline]
     pub fn matches(&self, packet: &Packet<'_>, layers: &Layers) -> bool {
-        matcher::matches(&self.expression, &self.members, packet, layers)
+        self.matcher.matches(packet, layers)
     }
 }
 

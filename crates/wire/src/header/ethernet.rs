@@ -53,6 +53,14 @@ pub mod ethertype {
     pub const OLD_OUTER_VLAN: u16 = 0x9100;
     /// An outer tag before 802.1ad, of other vendors.
     pub const OLD_OUTER_VLAN_2: u16 = 0x9200;
+    /// TRILL.
+    pub const TRILL: u16 = 0x22f3;
+    /// The tag of high-availability seamless redundancy (IEC 62439-3).
+    pub const HSR: u16 = 0x892f;
+    /// The redundancy tag (IEEE 802.1CB).
+    pub const R_TAG: u16 = 0xf1c1;
+    /// Connectivity fault management (IEEE 802.1ag).
+    pub const CFM: u16 = 0x8902;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
     /// Slow protocols.

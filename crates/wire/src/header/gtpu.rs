@@ -1,4 +1,4 @@
-//! GTP-U: packets of mobile users carried in UDP.
+//! GTP-U: packets of mobile users carried in UDP; and GTP-C, which only speaks of them.
 
 use crate::{Cursor, Layer, Stop, StopReason};
 
@@ -46,6 +46,29 @@ impl Gtpu {
                 message,
                 len: u16::from_be_bytes([l0, l1]),
             })
+        })
+    }
+}
+
+/// A GTP-C header of version 1 (3GPP TS 29.060, section 6): control, which never carries a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gtpc {
+    /// Tunnel end point identifier of the receiver; 0 before there is one.
+    pub teid: u32,
+    /// Kind of message.
+    pub message: u8,
+}
+
+impl Gtpc {
+    /// Reads the first 8 bytes of the message at `cursor`.
+    #[inline]
+    pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        cursor.whole(|cursor| {
+            let [flags, message, _, _, t0, t1, t2, t3] = *cursor.take::<8>(Layer::Gtpc)?;
+            if flags >> 4 != 0b0011 {
+                return Err(cursor.stop(Layer::Gtpc, StopReason::Unsupported));
+            }
+            Ok(Self { teid: u32::from_be_bytes([t0, t1, t2, t3]), message })
         })
     }
 }

@@ -32,6 +32,23 @@ impl L2tp {
         })
     }
 
+    /// Reads the header at `cursor`, which stands behind IP protocol 115: there data begins with
+    /// its session, and control with session 0 (RFC 3931, section 4.1.1).
+    #[inline]
+    pub fn decode_in_ip(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        cursor.whole(|cursor| {
+            let session = u32::from_be_bytes(*cursor.take::<4>(Layer::L2tp)?);
+            if session != 0 {
+                return Ok(Self { is_control: false, version: 3, tunnel: 0, session });
+            }
+            let [flags, version] = *cursor.take::<2>(Layer::L2tp)?;
+            if flags & FLAG_CONTROL == 0 || version & 0x0f != 3 {
+                return Err(cursor.stop(Layer::L2tp, StopReason::Unsupported));
+            }
+            Self::decode_3(cursor, true)
+        })
+    }
+
     fn decode_2(cursor: &mut Cursor<'_>, flags: u8, is_control: bool) -> Result<Self, Stop> {
         if flags & FLAG_LENGTH != 0 {
             cursor.take::<2>(Layer::L2tp)?;

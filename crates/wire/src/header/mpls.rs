@@ -1,4 +1,4 @@
-//! MPLS labels, and the control word of an Ethernet pseudowire.
+//! MPLS labels, and what stands before the frame of a pseudowire.
 //!
 //! Nothing behind the last label says what follows; the walk guesses by the first nibble.
 
@@ -44,5 +44,26 @@ impl PwControlWord {
     pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
         let [_, _, high, low] = *cursor.take::<4>(Layer::PwControlWord)?;
         Ok(Self { sequence: u16::from_be_bytes([high, low]) })
+    }
+}
+
+/// The header of a channel beside a pseudowire, by which its ends watch it (RFC 5586, section 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PwAch {
+    /// What follows: 0x0021 IPv4 and 0x0057 IPv6 (RFC 4385, section 5), 0x0007 BFD and others.
+    pub channel: u16,
+}
+
+impl PwAch {
+    /// Channel of IPv4 packets.
+    pub const IPV4: u16 = 0x0021;
+    /// Channel of IPv6 packets.
+    pub const IPV6: u16 = 0x0057;
+
+    /// Reads the header at `cursor` and leaves `cursor` on what it carries.
+    #[inline]
+    pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let [_, _, high, low] = *cursor.take::<4>(Layer::PwAch)?;
+        Ok(Self { channel: u16::from_be_bytes([high, low]) })
     }
 }

@@ -62,3 +62,13 @@ pub const SHIM6: u8 = 140;
 pub const ETHERNET: u8 = 143;
 /// Network service header.
 pub const NSH: u8 = 145;
+/// IGRP.
+pub const IGRP: u8 = 9;
+/// NHRP.
+pub const NHRP: u8 = 54;
+/// IP payload compression.
+pub const IPCOMP: u8 = 108;
+/// PGM.
+pub const PGM: u8 = 113;
+/// RSVP that routers on the way ignore (RFC 3175).
+pub const RSVP_IGNORE: u8 = 134;

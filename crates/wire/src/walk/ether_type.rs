@@ -2,7 +2,7 @@
 //! EtherTypes.
 
 use crate::header::{
-    Arp, CiscoMetadata, ETag, FabricPath, Llc, Macsec, Pbb, Pppoe, Ttag, VnTag, ethertype,
+    Arp, CiscoMetadata, ETag, FabricPath, Llc, Macsec, Pbb, Pppoe, Trill, Ttag, VnTag, ethertype,
 };
 use crate::{Layer, Stop, StopReason};
 
@@ -69,6 +69,18 @@ impl Walk<'_, '_> {
                 self.push(Layer::FabricPath, offset)?;
                 Ok(Next::Ethernet)
             }
+            ethertype::TRILL => {
+                Trill::decode(&mut self.cursor)?;
+                self.push(Layer::Trill, offset)?;
+                Ok(Next::Ethernet)
+            }
+            // Both: 16 bits of path or reserve, a sequence number, the EtherType that follows.
+            ethertype::HSR | ethertype::R_TAG => {
+                let layer = if value == ethertype::HSR { Layer::Hsr } else { Layer::RTag };
+                let [.., t0, t1] = *self.cursor.take::<6>(layer)?;
+                self.push(layer, offset)?;
+                Ok(Next::TypeOrLength(u16::from_be_bytes([t0, t1])))
+            }
             ethertype::PPPOE => {
                 let pppoe = Pppoe::decode(&mut self.cursor)?;
                 self.push(Layer::Pppoe, offset)?;
@@ -109,6 +121,8 @@ impl Walk<'_, '_> {
         let offset = self.cursor.offset();
         Arp::decode(&mut self.cursor)?;
         self.push(Layer::Arp, offset)?;
+        // What fills the frame up is no payload.
+        self.cursor.limit(0, StopReason::BeyondLength);
         Ok(Next::Payload)
     }
 

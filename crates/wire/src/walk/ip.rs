@@ -28,9 +28,7 @@ impl Walk<'_, '_> {
             protocol::HOP_BY_HOP => self.extension(Layer::Ipv6HopByHop),
             protocol::DESTINATION => self.extension(Layer::Ipv6Destination),
             protocol::ROUTING => self.extension(Layer::Ipv6Routing),
-            protocol::MOBILITY | protocol::HIP | protocol::SHIM6 => {
-                self.extension(Layer::Ipv6Mobility)
-            }
+            protocol::MOBILITY | protocol::SHIM6 => self.extension(Layer::Ipv6Mobility),
             protocol::FRAGMENT => self.ipv6_fragment(),
             protocol::AH => {
                 let offset = self.cursor.offset();
@@ -56,7 +54,7 @@ impl Walk<'_, '_> {
             protocol::EIGRP => self.leaf(Layer::Eigrp),
             protocol::PIM => self.leaf(Layer::Pim),
             protocol::VRRP => self.leaf(Layer::Vrrp),
-            protocol::RSVP => self.leaf(Layer::Rsvp),
+            protocol::RSVP | protocol::RSVP_IGNORE => self.leaf(Layer::Rsvp),
             protocol::ETHER_IP => {
                 let offset = self.cursor.offset();
                 EtherIp::decode(&mut self.cursor)?;
@@ -72,9 +70,14 @@ impl Walk<'_, '_> {
                 self.enter_tunnel(Layer::Mpls)?;
                 Ok(Next::Mpls)
             }
-            protocol::L2TP => {
-                // RFC 3931, section 4.1.1: cookie and kind of frame are not in the packet.
-                Err(self.cursor.stop(Layer::L2tp, StopReason::Unsupported))
+            protocol::L2TP => self.l2tp_in_ip(),
+            protocol::IGRP => self.leaf(Layer::Igrp),
+            protocol::NHRP => self.leaf(Layer::Nhrp),
+            protocol::PGM => self.leaf(Layer::Pgm),
+            protocol::HIP => self.leaf(Layer::Hip),
+            protocol::IPCOMP => {
+                self.leaf(Layer::Ipcomp)?;
+                Err(self.cursor.stop(Layer::Ipcomp, StopReason::Encrypted))
             }
             protocol::NSH => Ok(Next::Nsh),
             _ => Err(self.unknown(StopReason::UnknownProtocol(number))),

@@ -1,8 +1,9 @@
 //! Headers that say little of what follows: MPLS labels and pseudowires, PPP, service chains.
 
-use crate::header::{Mpls, Nsh, Ppp, PwControlWord, VxlanGpe};
+use crate::header::{Mpls, Nsh, Ppp, PwAch, PwControlWord, VxlanGpe};
 use crate::{Layer, Stop, StopReason};
 
+use super::guess::may_be_ethernet;
 use super::{Next, Walk};
 
 impl Walk<'_, '_> {
@@ -18,24 +19,47 @@ impl Walk<'_, '_> {
             LABEL_IPV4_EXPLICIT_NULL => return Ok(Next::Ipv4),
             LABEL_IPV6_EXPLICIT_NULL => return Ok(Next::Ipv6),
             // RFC 5586, section 4: an associated channel follows, which carries no user's frame.
-            LABEL_GAL => return Ok(Next::Payload),
+            LABEL_GAL => return self.pseudowire_channel(),
             _ => {}
         }
         self.guessed |= 1 << self.len;
         match (self.cursor.peek(Layer::Mpls)? >> 4, self.cursor.ahead()) {
             (4, _) => Ok(Next::Ipv4),
             (6, _) => Ok(Next::Ipv6),
-            // RFC 5586, section 2.1: an associated channel.
-            (1, _) => Ok(Next::Payload),
+            (1, _) => self.pseudowire_channel(),
             // RFC 4448, section 4.6: all but the sequence is zero. Beginning alike, an Ethernet
             // address would have to be one of the first 256 blocks ever given out.
-            (0, [0, 0, _, _, ..]) => {
+            (0, [0, 0, _, _, frame @ ..])
+                if may_be_ethernet(frame) || !may_be_ethernet(self.cursor.ahead()) =>
+            {
                 self.enter_tunnel(Layer::PwControlWord)?;
                 PwControlWord::decode(&mut self.cursor)?;
                 self.push(Layer::PwControlWord, offset)?;
                 Ok(Next::Ethernet)
             }
-            _ => Ok(Next::Ethernet),
+            _ => {
+                self.enter_tunnel(Layer::Mpls)?;
+                self.cursor.clone().take::<18>(Layer::Mpls)?;
+                // A pseudowire may carry other things than Ethernet, which nobody else is told of.
+                if may_be_ethernet(self.cursor.ahead()) {
+                    Ok(Next::Ethernet)
+                } else {
+                    Err(self.cursor.stop(Layer::Mpls, StopReason::Unsupported))
+                }
+            }
+        }
+    }
+
+    /// RFC 5586, section 2.1: how the ends of a pseudowire watch it. No user's frame; but what they
+    /// say may be in UDP.
+    fn pseudowire_channel(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let header = PwAch::decode(&mut self.cursor)?;
+        self.push(Layer::PwAch, offset)?;
+        match header.channel {
+            PwAch::IPV4 => Ok(Next::Ipv4),
+            PwAch::IPV6 => Ok(Next::Ipv6),
+            _ => Ok(Next::Payload),
         }
     }
 

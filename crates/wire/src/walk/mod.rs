@@ -1,7 +1,7 @@
 //! The walk along the headers of one frame: which header follows which is known here only.
 //!
-//! This file is the path that nearly every frame takes: Ethernet, tags, IP, transport, VXLAN or
-//! GENEVE, and Ethernet again. The rare steps stand beside it, by what names the next header:
+//! This file is the walk itself and the steps of common headers: Ethernet, tags, IP, transport,
+//! VXLAN, GENEVE. The other steps stand beside it, by what names the next header:
 //!
 //! | module | names the next header by |
 //! |---|---|
@@ -11,12 +11,19 @@
 //! | `udp` | a UDP port |
 //! | `gre` | the protocol type of GRE |
 //! | `label` | nothing, or a number of its own: MPLS, PPP, NSH |
+//! | `l2tp`, `stt` | how one end point told the other to read it |
+//!
+//! `guess` is asked where nothing names the next header. Every frame takes the path in `usual` as
+//! far as it goes.
 
 mod ether_type;
 mod gre;
+mod guess;
 mod ip;
+mod l2tp;
 mod label;
 mod link;
+mod stt;
 mod udp;
 mod usual;
 
@@ -33,6 +40,7 @@ pub(crate) struct Walk<'a, 'h> {
     /// Where headers are listed; the first `len` of them are of this frame.
     headers: &'h mut [Header; Layers::MAX_HEADERS],
     pub(crate) cursor: Cursor<'a>,
+    frame: &'a [u8],
     ports: &'a TunnelPorts,
     /// Bit i is set where header i begins a level; bit `len` if the next header will.
     pub(crate) starts: u64,
@@ -74,6 +82,7 @@ enum Next {
     Ppp,
     Nsh,
     Wlan,
+    Stt,
 }
 
 impl Next {
@@ -119,7 +128,7 @@ impl<'a, 'h> Walk<'a, 'h> {
         ports: &'a TunnelPorts,
     ) -> Self {
         let cursor = Cursor::new(data);
-        Self { headers, cursor, ports, starts: 1, guessed: 0, len: 0, tunnels: 0 }
+        Self { headers, cursor, frame: data, ports, starts: 1, guessed: 0, len: 0, tunnels: 0 }
     }
 
     /// Walks to the payload, or to what cannot be understood.
@@ -192,6 +201,7 @@ impl<'a, 'h> Walk<'a, 'h> {
             Next::Ppp => self.ppp(),
             Next::Nsh => self.nsh(),
             Next::Wlan => self.wlan(),
+            Next::Stt => self.stt(),
         }
     }
 
@@ -253,7 +263,9 @@ impl<'a, 'h> Walk<'a, 'h> {
     }
 
     fn tcp(&mut self) -> Result<Next, Stop> {
-        self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop))
+        let offset = self.cursor.offset();
+        let next = self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop))?;
+        if self.is_stt(offset) { Ok(Next::Stt) } else { Ok(next) }
     }
 
     fn udp(&mut self) -> Result<Next, Stop> {
@@ -274,21 +286,7 @@ impl<'a, 'h> Walk<'a, 'h> {
                 None => return Err(self.cursor.stop(Layer::Udp, StopReason::Malformed)),
             }
         }
-        let (source, destination) = (udp.ports.source, udp.ports.destination);
-        match self.ports.find(source, destination) {
-            // Any client may have the number of a tunnel for its own port, so what is named by
-            // the source port must look like the tunnel too.
-            Some(tunnel)
-                if self.ports.at(destination).is_some() || may_be(tunnel, self.cursor.ahead()) =>
-            {
-                Ok(match tunnel {
-                    UdpTunnel::Vxlan => Next::Vxlan,
-                    UdpTunnel::Geneve => Next::Geneve,
-                    _ => Next::UdpTunnel(tunnel),
-                })
-            }
-            _ => Ok(Next::Payload),
-        }
+        Ok(self.udp_payload(udp.ports))
     }
 
     fn vxlan(&mut self) -> Result<Next, Stop> {
@@ -377,18 +375,5 @@ impl<'a, 'h> Walk<'a, 'h> {
     #[cold]
     fn unknown(&self, reason: StopReason) -> Stop {
         self.cursor.stop(self.last(), reason)
-    }
-}
-
-/// Whether `payload` may begin with the header of a tunnel that is named by either port.
-fn may_be(tunnel: UdpTunnel, payload: &[u8]) -> bool {
-    match (tunnel, payload) {
-        (UdpTunnel::Gtpu, [first, ..]) => first >> 4 == 0b0011,
-        (UdpTunnel::Teredo, [first, second, ..]) => {
-            first >> 4 == 6 || (*first == 0 && *second <= 1)
-        }
-        (UdpTunnel::L2tp, [_, second, ..]) => matches!(second & 0x0f, 2 | 3),
-        (UdpTunnel::Capwap, [first, ..]) => *first <= 1,
-        _ => false,
     }
 }

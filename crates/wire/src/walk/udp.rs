@@ -1,15 +1,36 @@
 //! Tunnels that a UDP port names, but VXLAN and GENEVE, which are on the usual path.
 
-use crate::header::{Capwap, Gtpu, Gue, L2tp, Lisp, Teredo, Tzsp, VxlanGpe, protocol};
+use crate::header::{Capwap, Gtpc, Gtpu, Gue, Lisp, Ports, Teredo, Tzsp, VxlanGpe, protocol};
 use crate::{Layer, Stop, StopReason, UdpTunnel};
 
+use super::guess::{may_be, may_be_ethernet, may_be_ip};
 use super::{Next, Walk};
 
 impl Walk<'_, '_> {
+    /// What a UDP packet between `ports` carries, by its ports and, where those do not suffice, by
+    /// how it begins.
+    pub(super) fn udp_payload(&self, ports: Ports) -> Next {
+        let Ports { source, destination } = ports;
+        // Any client may have the number of a tunnel for its own port, so what is named by the
+        // source port must look like the tunnel too.
+        let (tunnel, is_doubtful) = match self.ports.at(destination) {
+            Some(tunnel) => (Some(tunnel), tunnel.is_doubtful(source)),
+            None => (self.ports.find(source, destination), true),
+        };
+        match tunnel {
+            Some(tunnel) if !is_doubtful || may_be(tunnel, self.cursor.ahead()) => match tunnel {
+                UdpTunnel::Vxlan | UdpTunnel::VxlanOrBfd => Next::Vxlan,
+                UdpTunnel::Geneve => Next::Geneve,
+                tunnel => Next::UdpTunnel(tunnel),
+            },
+            _ => Next::Payload,
+        }
+    }
+
     pub(super) fn udp_tunnel(&mut self, tunnel: UdpTunnel) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         match tunnel {
-            UdpTunnel::Vxlan => Ok(Next::Vxlan),
+            UdpTunnel::Vxlan | UdpTunnel::VxlanOrBfd => Ok(Next::Vxlan),
             UdpTunnel::Geneve => Ok(Next::Geneve),
             UdpTunnel::VxlanGpe => {
                 let gpe = VxlanGpe::decode(&mut self.cursor)?;
@@ -24,7 +45,21 @@ impl Walk<'_, '_> {
                     return Ok(Next::Payload);
                 }
                 self.enter_tunnel(Layer::Gtpu)?;
-                Ok(Next::Ip)
+                // What kind of session it is only control says; nearly all carry IP.
+                if may_be_ip(self.cursor.ahead()) || !may_be_ethernet(self.cursor.ahead()) {
+                    return Ok(Next::Ip);
+                }
+                self.guessed |= 1 << self.len;
+                Ok(Next::Ethernet)
+            }
+            UdpTunnel::Gtpc => {
+                // Version 2 (3GPP TS 29.274) has another header and carries no packet either.
+                if self.cursor.ahead().first().is_none_or(|first| first >> 4 != 0b0011) {
+                    return Ok(Next::Payload);
+                }
+                Gtpc::decode(&mut self.cursor)?;
+                self.push(Layer::Gtpc, offset)?;
+                Ok(Next::Payload)
             }
             UdpTunnel::Teredo => {
                 Teredo::decode(&mut self.cursor)?;
@@ -32,18 +67,7 @@ impl Walk<'_, '_> {
                 self.enter_tunnel(Layer::Teredo)?;
                 Ok(Next::Ipv6)
             }
-            UdpTunnel::L2tp => {
-                let l2tp = L2tp::decode(&mut self.cursor)?;
-                self.push(Layer::L2tp, offset)?;
-                if l2tp.is_control {
-                    return Ok(Next::Payload);
-                }
-                self.enter_tunnel(Layer::L2tp)?;
-                if l2tp.version == 3 {
-                    return Err(self.cursor.stop(Layer::L2tp, StopReason::Unsupported));
-                }
-                Ok(Next::Ppp)
-            }
+            UdpTunnel::L2tp => self.l2tp(),
             UdpTunnel::Capwap => {
                 let capwap = Capwap::decode(&mut self.cursor)?;
                 self.push(Layer::Capwap, offset)?;

@@ -101,9 +101,13 @@ impl<'a> Walk<'a, '_> {
     #[inline(always)]
     fn usual_tcp(&mut self) -> Option<()> {
         let mut cursor = self.cursor;
-        let [_, _, _, _, _, _, _, _, _, _, _, _, words, ..] = *cursor.pass::<20>()?;
+        let [_, _, d0, d1, _, _, _, _, _, _, _, _, words, ..] = *cursor.pass::<20>()?;
         let options = (usize::from(words >> 4) * 4).checked_sub(20)?;
         cursor.pass_slice(options)?;
+        // What may be STT takes a closer look.
+        if u16::from_be_bytes([d0, d1]) == self.ports.stt() {
+            return None;
+        }
         self.list(Layer::Tcp, cursor)
     }
 

@@ -204,6 +204,8 @@ struct TunnelOut {
     truncated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<u64>,
 }
 
 impl TunnelOut {
@@ -232,6 +234,10 @@ impl TunnelOut {
             | Tunnel::Pbb { isid: id }
             | Tunnel::Nsh { path: id, .. } => Self { id: Some(id), ..none },
             Tunnel::FabricPath { ftag } => Self { id: Some(u32::from(ftag)), ..none },
+            Tunnel::Trill { egress, ingress } => {
+                Self { id: Some(u32::from(egress)), session: Some(u32::from(ingress)), ..none }
+            }
+            Tunnel::Stt { context } => Self { context: Some(context), ..none },
             Tunnel::Lisp { instance } => Self { id: instance, ..none },
             Tunnel::IpInIp
             | Tunnel::EtherIp

@@ -115,6 +115,8 @@ pub(super) const fn kind(tunnel: Tunnel) -> &'static str {
         Tunnel::Nsh { .. } => "nsh",
         Tunnel::L2tp { .. } => "l2tp",
         Tunnel::Lisp { .. } => "lisp",
+        Tunnel::Trill { .. } => "trill",
+        Tunnel::Stt { .. } => "stt",
         Tunnel::Teredo => "teredo",
         Tunnel::Capwap => "capwap",
         Tunnel::Gue => "gue",
@@ -140,6 +142,8 @@ fn write_name(out: &mut Vec<u8>, tunnel: Tunnel) -> io::Result<()> {
         Tunnel::FabricPath { ftag } => write!(out, " ftag {ftag}"),
         Tunnel::Nsh { path, index } => write!(out, " path {path} index {index}"),
         Tunnel::L2tp { tunnel, session } => write!(out, " tunnel {tunnel} session {session}"),
+        Tunnel::Trill { egress, ingress } => write!(out, " ingress {ingress} egress {egress}"),
+        Tunnel::Stt { context } => write!(out, " context {context}"),
         Tunnel::Lisp { instance: Some(instance) } => write!(out, " instance {instance}"),
         _ => Ok(()),
     }

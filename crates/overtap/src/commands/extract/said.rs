@@ -128,6 +128,9 @@ fn text(receipt: &Receipt) -> Result<String, std::fmt::Error> {
             writeln!(text, "{:>15} {what}", number(count))?;
         }
     }
+    if let Some(copies) = &receipt.copies {
+        text += &crate::copies::text(copies)?;
+    }
     if tally.of(Fate::OtherLink) > 0 {
         writeln!(text, "a file has one link type; --split-by link writes one for each")?;
     }
@@ -194,6 +197,7 @@ fn json(receipt: &Receipt) -> serde_json::Value {
         "written_bytes": tally.written_bytes,
         "sliced": tally.sliced,
         "stripped": tally.stripped,
+        "copies": receipt.copies.as_ref().map(crate::copies::json),
         "ended": match receipt.ended {
             Ended::Inputs => "end of inputs",
             Ended::Count => "count",

@@ -2,8 +2,8 @@
 
 use wire::Layer;
 use wire::header::{
-    CiscoMetadata, ETag, Erspan2, Erspan3, FabricPath, Geneve, Gre, Gtpu, L2tp, Mpls, Nsh, Pbb,
-    Pppoe, VnTag, Vxlan, VxlanGpe, ethertype,
+    CiscoMetadata, ETag, Erspan2, Erspan3, FabricPath, Geneve, Gre, Gtpc, Gtpu, L2tp, Mpls, Nsh,
+    Pbb, Pppoe, VnTag, Vxlan, VxlanGpe, ethertype,
 };
 
 use super::{View, cursor_at};
@@ -37,9 +37,13 @@ pub(super) fn ids(view: &View<'_>, index: usize) -> Option<String> {
             let mpls = Mpls::decode(cursor).ok()?;
             format!("mpls.label={},s={}", mpls.label, u8::from(mpls.is_bottom))
         }
+        Layer::Gtpc => format!("gtp.teid={}", Gtpc::decode(cursor).ok()?.teid),
         Layer::Gtpu => format!("gtp.teid={}", Gtpu::decode(cursor).ok()?.teid),
         Layer::L2tp => {
-            let l2tp = L2tp::decode(cursor).ok()?;
+            let before = index.checked_sub(1).and_then(|before| view.layers.headers().get(before));
+            let is_in_udp = before.is_some_and(|before| before.layer == Layer::Udp);
+            let decode = if is_in_udp { L2tp::decode } else { L2tp::decode_in_ip };
+            let l2tp = decode(cursor).ok()?;
             format!("l2tp.tunnel={},session={}", l2tp.tunnel, l2tp.session)
         }
         Layer::Pppoe => format!("pppoe.session={}", Pppoe::decode(cursor).ok()?.session),
