@@ -1,5 +1,7 @@
 //! Names in an expression: whose packets they are, in which network and when.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 use inventory::History;
 use plan::Names;
 use select::{Filter, Name, NameKind, Resolver};

@@ -193,7 +193,11 @@ fn dedup(args: &Args) -> anyhow::Result<Option<files::DedupRequest>> {
     let Some(window) = args.dedup else { return Ok(None) };
     let tenants = match &args.tenant_map {
         Some(word) => crate::tenants::named(word)?,
-        None => pipeline::Tenants::default(),
+        None if args.inventory.is_empty() => pipeline::Tenants::default(),
+        None => {
+            let history = crate::names::history(&args.inventory)?;
+            pipeline::Tenants::Mapped(crate::tenants::of_history(&history))
+        }
     };
     Ok(Some(files::DedupRequest { window, tenants }))
 }
