@@ -20,7 +20,7 @@ pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};
 pub use fate::{Fate, Tally};
 pub use outputs::{FileFormat, OutputError, Split, Target};
 pub use receipt::{DamageSeen, InputAccount, OutputAccount, Receipt};
-pub use selection::Selection;
+pub use selection::{Elsewhere, Selection, Wanted};
 pub use slice::Slice;
 pub use sources::{OpenInputs, Progress};
 pub use stat::{

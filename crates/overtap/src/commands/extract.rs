@@ -10,9 +10,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use deliver::Existing;
-use files::{Ended, FileFormat, OpenInputs, Receipt, Request, Selection, Slice, Split, Target};
+use files::{
+    Ended, FileFormat, OpenInputs, Receipt, Request, Selection, Slice, Split, Target, Wanted,
+};
 use wire::file::{PcapTime, SectionHeader};
-use wire::{Strip, Timestamp, TunnelPorts};
+use wire::{Strip, Timestamp};
 
 use self::whose::Inventory;
 use crate::Output;
@@ -156,6 +158,9 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     let inventory = Inventory::new(&args.inventory);
     let vms = inventory.filter_of(&args.vm)?;
     let filter = words::parse_filter(expression, &inventory)?;
+    let wanted = Wanted { vms, filter };
+    let elsewhere = inventory.elsewhere(&wanted, &args.vm, expression);
+    let ports = inventory.tunnel_ports();
     inventory.say_notes();
     if is_stdout && args.split_by.is_some() {
         return Err(
@@ -164,13 +169,7 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     }
     let bytes = |bytes: Option<u32>| bytes.map(|bytes| bytes as usize);
     Ok(Request {
-        selection: Selection {
-            vms,
-            filter,
-            from: args.from,
-            to: args.to,
-            ports: TunnelPorts::default(),
-        },
+        selection: Selection { wanted, elsewhere, from: args.from, to: args.to, ports },
         strip: args.strip.unwrap_or(Strip::NOTHING),
         slice: Slice { bytes: bytes(args.slice), after_headers: bytes(args.slice_after_headers) },
         dedup: dedup(args, &inventory)?,

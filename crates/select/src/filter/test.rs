@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::{Layer, Mac, Tunnel};
+use wire::{Layer, Level, Mac, Tunnel};
 
 use super::arithmetic::{Accessor, Arithmetic, Compare, Width};
 use super::expression::{Carrier, Direction, Way};
@@ -185,8 +185,17 @@ impl View<'_> {
         members.has(mac, self.packet.time, |network| {
             let outer = self.number.checked_sub(1);
             let outer = outer.and_then(|n| self.layers.levels(self.packet.data).nth(n));
-            super::members::is_in(network, &self.level, outer.as_ref())
+            self.is_of_the_site() && super::members::is_in(network, &self.level, outer.as_ref())
         })
+    }
+
+    /// Whether what carries this level was made by the site, as the guard sees it: it stands on the
+    /// underlay, or on a mirror's copy of that. A tunnel further in was made by a tenant, who may
+    /// write into it whatever number and MAC he likes.
+    fn is_of_the_site(&self) -> bool {
+        let is_mirror = |level: Level<'_>| matches!(level.tunnel(), Some(Tunnel::Erspan { .. }));
+        let between = self.number.saturating_sub(1);
+        self.layers.levels(self.packet.data).skip(1).take(between).all(is_mirror)
     }
 
     /// Whether this very level has the tag, label or session, or was carried by the tunnel.
