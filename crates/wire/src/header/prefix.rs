@@ -24,6 +24,8 @@ impl Prefix {
             LinkType::IPNET => Self::ipnet,
             LinkType::PPP_WITH_DIRECTION => Self::ppp_with_direction,
             LinkType::BROADCOM_TAG_IN_FRONT => Self::broadcom_tag,
+            LinkType::PRISM | LinkType::AVS => Self::prism,
+            LinkType::PFLOG => Self::pflog,
             _ => return None,
         };
         Some(cursor.whole(read))
@@ -112,6 +114,26 @@ impl Prefix {
         Ok(Self { link: LinkType::PPP })
     }
 
+    /// A Prism header has 144 bytes; that of AVS has its magic number in place of a kind of message,
+    /// and its length behind it. Both occur under the number of Prism.
+    fn prism(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let [m0, m1, m2, _, l0, l1, l2, l3] = *cursor.take::<8>(Layer::Capture)?;
+        let len = match [m0, m1, m2] {
+            AVS_MAGIC => u32::from_be_bytes([l0, l1, l2, l3]) as usize,
+            _ => PRISM_LEN,
+        };
+        cursor.take_slice(Layer::Capture, len.saturating_sub(8))?;
+        Ok(Self { link: LinkType::IEEE802_11 })
+    }
+
+    /// The first byte is the length without the padding to a multiple of 4, the second the family.
+    fn pflog(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let [len, _] = *cursor.take::<2>(Layer::Capture)?;
+        let len = usize::from(len).next_multiple_of(4).saturating_sub(2);
+        cursor.take_slice(Layer::Capture, len)?;
+        Ok(Self { link: LinkType::RAW })
+    }
+
     fn broadcom_tag(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
         cursor.take::<4>(Layer::Capture)?;
         Ok(Self { link: LinkType::ETHERNET })
@@ -120,3 +142,5 @@ impl Prefix {
 
 const RADIOTAP_HAS_FCS: u8 = 0x10;
 const NFLOG_PAYLOAD: u16 = 9;
+const AVS_MAGIC: [u8; 3] = [0x80, 0x21, 0x10];
+const PRISM_LEN: usize = 144;

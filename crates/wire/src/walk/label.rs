@@ -39,7 +39,7 @@ impl Walk<'_, '_> {
             }
             _ => {
                 self.enter_tunnel(Layer::Mpls)?;
-                self.cursor.clone().take::<18>(Layer::Mpls)?;
+                { self.cursor }.take::<18>(Layer::Mpls)?;
                 // A pseudowire may carry other things than Ethernet, which nobody else is told of.
                 if may_be_ethernet(self.cursor.ahead()) {
                     Ok(Next::Ethernet)

@@ -28,6 +28,13 @@ pub(super) fn write(out: &mut Vec<u8>, view: &View<'_>) -> io::Result<()> {
     if view.layers.is_guessed() {
         out.write_all(b" (guessed)")?;
     }
+    if let Some(trailer) = view.trailer() {
+        write!(out, " | trailer {}", trailer.name())?;
+        if let Some(time) = trailer.time() {
+            out.push(b' ');
+            write_time(out, time)?;
+        }
+    }
     if let Some(stop) = view.layers.stop() {
         write!(out, " | stopped: {stop}")?;
     }
