@@ -27,15 +27,16 @@ fuzz_target!(|input: (u8, u16, [u8; 6], &[u8])| {
     let ownership = Ownership::Shared(vec![Identity { mac: Mac(mac), network }]);
     let mut ports = TunnelPorts::default();
     ownership.add_tunnel_ports(&mut ports);
-    let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, frame, frame.len() as u32);
+    let mut scratch = Vec::new();
+    let mut packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, frame, frame.len() as u32);
     let layers = Layers::decode(packet.link, frame, &ports);
     let guard = Guard::new(&ownership);
-    let Ok(cleared) = guard.clear(packet, &layers) else { return };
+    let Ok(mut cleared) = guard.clear(&mut packet, &layers) else { return };
     for place in [TagPlace::Bytes, TagPlace::MetadataOrBytes] {
         let program = prefilter(&ownership, None, 0, place);
         let auxiliary = Auxiliary { tag: None, wire_len: None };
         assert_ne!(run(&program, frame, &auxiliary), 0, "the kernel would have kept it back");
     }
-    let mut scratch = Vec::new();
-    assert!(cleared.stripped(&mut scratch).packet().data.len() <= frame.len());
+    cleared.strip(&mut scratch);
+    assert!(cleared.packet().data.len() <= frame.len());
 });

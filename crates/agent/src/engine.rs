@@ -82,7 +82,9 @@ impl Engine {
     /// Opens the output, then gives up every right that was needed for it.
     fn new(job: &Job, is_terminated: Arc<AtomicBool>) -> Result<(Self, Sandbox), String> {
         let filter = match &job.expression {
-            Some(text) => Some(Filter::parse(text).map_err(|error| error.to_string())?),
+            Some(text) => {
+                Some(Filter::parse_with(text, &job.explained).map_err(|error| error.to_string())?)
+            }
             None => None,
         };
         let sink = OutputSink::open(job, now()).map_err(|error| error.to_string())?;

@@ -85,6 +85,7 @@ pub(crate) fn request(point: &Point) -> Request<'_> {
     Request {
         point,
         filter: None,
+        explained: select::Resolved::default(),
         is_stripped: false,
         snaplen: 262_144,
         limits: Limits::default(),

@@ -60,6 +60,8 @@ pub(crate) struct Job {
     pub(crate) points: Vec<PointOrder>,
     /// The expression, as typed.
     pub(crate) expression: Option<String>,
+    /// What the names in it mean.
+    pub(crate) explained: select::Resolved,
     /// Whether tunnels are removed.
     pub(crate) is_stripped: bool,
     /// Where to stop.

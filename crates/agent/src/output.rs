@@ -155,7 +155,7 @@ impl OutputSink {
 
 impl Sink for OutputSink {
     #[inline]
-    fn take(&mut self, packet: &Cleared<'_>) -> Result<(), DropReason> {
+    fn take(&mut self, packet: &Cleared<'_, '_>) -> Result<(), DropReason> {
         let packet = packet.packet();
         match self.file.write(packet.time, packet) {
             Ok(deliver::Outcome::Written) => {

@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub point: &'a Point,
     /// Which packets, as typed and as understood.
     pub filter: Option<(&'a str, &'a Filter)>,
+    /// What the inventory says that the names in it mean.
+    pub explained: select::Resolved,
     /// Whether tunnels are removed before writing.
     pub is_stripped: bool,
     /// Most bytes kept of each packet.
@@ -266,6 +268,7 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
             .map(|i| point_order(i, kernel_snaplen(request), ring))
             .collect(),
         expression: request.filter.map(|(text, _)| text.to_owned()),
+        explained: request.explained.clone(),
         is_stripped: request.is_stripped,
         limits: request.limits,
         snaplen: request.snaplen,

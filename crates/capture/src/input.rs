@@ -1,11 +1,14 @@
 //! Capture files as a source: opened by path or standard input, unpacked on the way.
 //!
-//! Only what `wire::file` must not do is here: opening, reading, unpacking gzip. What the bytes
-//! mean, and what happens when they are damaged, is said there.
+//! Only what `wire::file` must not do is here: opening, reading, unpacking gzip, zstd and lz4. What
+//! the bytes mean, and what happens when they are damaged, is said there.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 use thiserror::Error;
@@ -28,33 +31,53 @@ pub struct Input {
     path: PathBuf,
     bytes: Box<dyn Read + Send>,
     reader: Reader,
+    taken: Arc<AtomicU64>,
+    size: Option<u64>,
+    identity: Option<(u64, u64)>,
 }
 
 impl Input {
-    /// Opens a capture file; `-` is standard input. Gzip is recognised by its first bytes.
+    /// Opens a capture file; `-` is standard input. Packed files are recognised by their first
+    /// bytes.
     pub fn open(path: &Path) -> Result<Self, InputError> {
         if path.as_os_str() == "-" {
-            return Self::from_read(path, io::stdin());
+            let identity = identity(&io::stdin());
+            // Not through Rust's own buffer for standard input: one copy less.
+            let bytes = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+            let bytes =
+                bytes.map_err(|source| InputError::Open { path: path.to_owned(), source })?;
+            return Ok(Self { identity, ..Self::from_read(path, bytes)? });
         }
         let file = File::open(path)
             .map_err(|source| InputError::Open { path: path.to_owned(), source })?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        let metadata = file.metadata().ok();
+        if metadata.as_ref().is_some_and(std::fs::Metadata::is_dir) {
             return Err(InputError::Directory { path: path.to_owned() });
         }
-        Self::from_read(path, file)
+        let size = metadata.filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+        let identity = identity(&file);
+        Ok(Self { size, identity, ..Self::from_read(path, file)? })
     }
 
     /// Reads a capture file from `bytes`; `path` is what errors call it.
     pub fn from_read(path: &Path, bytes: impl Read + Send + 'static) -> Result<Self, InputError> {
         let path = path.to_owned();
+        let taken = Arc::new(AtomicU64::new(0));
+        let bytes = Counted { bytes, taken: Arc::clone(&taken) };
         let mut bytes = BufReader::with_capacity(FIRST_BYTES, bytes);
-        let is_packed = match bytes.fill_buf() {
-            Ok(first) => first.starts_with(&GZIP_MAGIC),
-            Err(source) => return Err(InputError::Read { path, offset: 0, source }),
+        let failed = |source| InputError::Read { path: path.clone(), offset: 0, source };
+        let packing = Packing::of(bytes.fill_buf().map_err(failed)?);
+        let bytes: Box<dyn Read + Send> = match packing {
+            Packing::None => Box::new(bytes),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(bytes)),
+            Packing::Zstd => {
+                let decoder = zstd::Decoder::with_buffer(bytes).map_err(failed)?;
+                Box::new(decoder)
+            }
+            Packing::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(bytes)),
         };
-        let bytes: Box<dyn Read + Send> =
-            if is_packed { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
-        Ok(Self { path, bytes, reader: Reader::with_limits(Limits::default()) })
+        let reader = Reader::with_limits(Limits::default());
+        Ok(Self { path, bytes, reader, taken, size: None, identity: None })
     }
 
     /// The next item of the file; `None` at its end.
@@ -63,24 +86,43 @@ impl Input {
     /// are damaged. Everything before it was shown.
     #[expect(clippy::should_implement_trait, reason = "an item borrows from the input")]
     pub fn next(&mut self) -> Result<Option<Item<'_>>, InputError> {
+        Ok(if self.advance()? { Some(self.item()) } else { None })
+    }
+
+    /// Goes to the next item, which [`item`](Self::item) then shows; `false` at the end of the
+    /// file.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn advance(&mut self) -> Result<bool, InputError> {
         loop {
             match self.reader.advance() {
-                Progress::Item => return Ok(Some(self.reader.item())),
-                Progress::End => return Ok(None),
-                Progress::NeedBytes => {}
+                Progress::Item => return Ok(true),
+                Progress::End => return Ok(false),
+                Progress::NeedBytes => self.fill()?,
             }
-            let len = loop {
-                match self.bytes.read(self.reader.space()) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Ok(len) => break len,
-                    Err(source) => {
-                        let (path, offset) = (self.path.clone(), self.reader.offset());
-                        return Err(InputError::Read { path, offset, source });
-                    }
-                }
-            };
-            self.reader.filled(len);
         }
+    }
+
+    /// The item that [`advance`](Self::advance) went to.
+    pub fn item(&self) -> Item<'_> {
+        self.reader.item()
+    }
+
+    /// Reads more bytes of the file, or finds that it has ended.
+    fn fill(&mut self) -> Result<(), InputError> {
+        let len = loop {
+            match self.bytes.read(self.reader.space()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(len) => break len,
+                Err(source) => {
+                    let (path, offset) = (self.path.clone(), self.reader.offset());
+                    return Err(InputError::Read { path, offset, source });
+                }
+            }
+        };
+        self.reader.filled(len);
+        Ok(())
     }
 
     /// What the file is called.
@@ -92,6 +134,65 @@ impl Input {
     pub const fn records(&self) -> u64 {
         self.reader.records()
     }
+
+    /// Bytes read from the file so far, packed if it is packed. Counts on while others look.
+    pub fn taken(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.taken)
+    }
+
+    /// How many bytes the file has; `None` for what is no regular file.
+    pub const fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Device and number of the file, by which it can be told from others.
+    pub const fn identity(&self) -> Option<(u64, u64)> {
+        self.identity
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    bytes: R,
+    taken: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.bytes.read(buffer)?;
+        self.taken.fetch_add(len as u64, Ordering::Relaxed);
+        Ok(len)
+    }
+}
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// The LZ4 frame format.
+    Lz4,
+}
+
+impl Packing {
+    fn of(first: &[u8]) -> Self {
+        match first {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0x04, 0x22, 0x4d, 0x18, ..] => Self::Lz4,
+            _ => Self::None,
+        }
+    }
+}
+
+fn identity(file: &impl AsFd) -> Option<(u64, u64)> {
+    let status = rustix::fs::fstat(file).ok()?;
+    let is_file =
+        rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::RegularFile;
+    is_file.then_some((status.st_dev, status.st_ino))
 }
 
 /// Why a capture file could not be read.
@@ -123,7 +224,6 @@ pub enum InputError {
     },
 }
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Enough for the first look; larger reads go past this buffer.
 const FIRST_BYTES: usize = 64 * 1024;
 

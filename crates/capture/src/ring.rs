@@ -262,12 +262,16 @@ impl Ring {
     }
 
     /// Makes sure a frame is at hand, taking over the next block if need be.
+    #[inline]
     fn is_at_frame(&mut self) -> bool {
-        match self.frames_left {
-            0 => {}
+        !matches!(self.frames_left, 0 | FINISHED) || self.take_block()
+    }
+
+    /// Takes over the next block that has a frame.
+    fn take_block(&mut self) -> bool {
+        if self.frames_left == FINISHED {
             // The frame read last was lent out until now; its block can only go back here.
-            FINISHED => self.leave_block(),
-            _ => return true,
+            self.leave_block();
         }
         loop {
             let Some(block) = self.mapping.block(self.block) else { return false };
@@ -293,6 +297,7 @@ impl Ring {
 }
 
 impl Source for Ring {
+    #[inline]
     fn peek(&mut self) -> Option<Timestamp> {
         if !self.is_at_frame() {
             return None;
@@ -301,23 +306,30 @@ impl Source for Ring {
         Some(FrameHeader::read(frame).time())
     }
 
+    #[inline]
     fn next(&mut self) -> Option<Packet<'_>> {
         if !self.is_at_frame() {
             return None;
         }
         let start = self.frame;
-        let lost = std::mem::take(&mut self.lost);
+        let lost_before = std::mem::take(&mut self.lost);
         let (point, side) = (self.point, self.side);
         let frame = self.mapping.block(self.block)?.get_mut(start..)?;
         let header = FrameHeader::read(frame);
         self.counters.read += 1;
         self.frame = start + header.next as usize;
         self.frames_left = if self.frames_left == 1 { FINISHED } else { self.frames_left - 1 };
-        header.packet(frame).map(|packet| Packet {
+        let (data, wire_len) = header.bytes(frame)?;
+        // Made in one piece: a packet that is moved about costs more than all that is done to it.
+        Some(Packet {
+            time: header.time(),
             point,
+            link: LinkType::ETHERNET,
+            data,
+            wire_len,
             direction: side.direction(header.is_outgoing),
-            lost_before: lost,
-            ..packet
+            checksum: header.checksum(),
+            lost_before,
         })
     }
 }
@@ -418,30 +430,37 @@ impl FrameHeader {
         Timestamp::from_parts(u64::from(self.seconds), self.nanos)
     }
 
-    /// The packet, with the outermost VLAN tag, which the kernel keeps aside, put back.
-    fn packet<'a>(&self, frame: &'a mut [u8]) -> Option<Packet<'a>> {
+    /// The bytes, with the outermost VLAN tag put back, which the kernel keeps aside; and how many
+    /// the frame had.
+    #[inline]
+    fn bytes<'a>(&self, frame: &'a mut [u8]) -> Option<(&'a [u8], u32)> {
         let end = self.start + self.held;
-        let (start, len) = if self.status & TP_STATUS_VLAN_VALID != 0 && self.held >= MAC_BYTES {
-            let start = self.start.checked_sub(TAG_BYTES as usize)?;
-            let bytes = frame.get_mut(start..end)?;
-            bytes.copy_within(TAG_BYTES as usize..TAG_BYTES as usize + MAC_BYTES, 0);
-            let tpid =
-                if self.status & TP_STATUS_VLAN_TPID_VALID != 0 { self.tpid } else { TPID_8021Q };
-            let [a, b] = tpid.to_be_bytes();
-            let [c, d] = self.tci.to_be_bytes();
-            bytes.get_mut(MAC_BYTES..MAC_BYTES + 4)?.copy_from_slice(&[a, b, c, d]);
-            (start, self.len + TAG_BYTES)
-        } else {
-            (self.start, self.len)
-        };
-        let data = frame.get(start..end)?;
-        let mut packet = Packet::new(self.time(), LinkType::ETHERNET, data, len);
-        if self.status & TP_STATUS_CSUMNOTREADY != 0 {
-            packet.checksum = Checksum::NotReady;
-        } else if self.status & TP_STATUS_CSUM_VALID != 0 {
-            packet.checksum = Checksum::Valid;
+        if self.status & TP_STATUS_VLAN_VALID != 0 && self.held >= MAC_BYTES {
+            return self.tagged_bytes(frame);
         }
-        Some(packet)
+        Some((frame.get(self.start..end)?, self.len))
+    }
+
+    fn tagged_bytes<'a>(&self, frame: &'a mut [u8]) -> Option<(&'a [u8], u32)> {
+        let start = self.start.checked_sub(TAG_BYTES as usize)?;
+        let bytes = frame.get_mut(start..self.start + self.held)?;
+        bytes.copy_within(TAG_BYTES as usize..TAG_BYTES as usize + MAC_BYTES, 0);
+        let is_told = self.status & TP_STATUS_VLAN_TPID_VALID != 0;
+        let [a, b] = if is_told { self.tpid } else { TPID_8021Q }.to_be_bytes();
+        let [c, d] = self.tci.to_be_bytes();
+        bytes.get_mut(MAC_BYTES..MAC_BYTES + 4)?.copy_from_slice(&[a, b, c, d]);
+        Some((bytes, self.len + TAG_BYTES))
+    }
+
+    #[inline]
+    fn checksum(&self) -> Checksum {
+        if self.status & TP_STATUS_CSUMNOTREADY != 0 {
+            Checksum::NotReady
+        } else if self.status & TP_STATUS_CSUM_VALID != 0 {
+            Checksum::Valid
+        } else {
+            Checksum::Unknown
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! what arrives here was asked for and cleared.
 
 mod account;
+mod byte_sink;
 mod comments;
 mod error;
 mod file_name;
@@ -15,6 +16,7 @@ mod schedule;
 mod settings;
 
 pub use account::{FileAccount, PointCounters, Summary, Totals};
+pub use byte_sink::{ByteSink, WriteError};
 pub use error::SinkError;
 pub use file_sink::{End, FileSink, Outcome};
 pub use settings::{Destination, Existing, FileSettings, Interval, Ring, StopLimits, WhenSlow};

@@ -250,7 +250,7 @@ fn blocks(buffer: &[u8]) -> impl Iterator<Item = Block> {
     })
 }
 
-fn is_ready(fd: &OwnedFd, wait: Duration) -> bool {
+pub(crate) fn is_ready(fd: &OwnedFd, wait: Duration) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::OUT)];
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
     // Hang-up and error count as ready: the write then says what is wrong.
@@ -262,6 +262,6 @@ const FLUSH_BYTES: usize = 1 << 20;
 const CAPACITY: usize = FLUSH_BYTES + wire::file::MAX_PACKET_BYTES + 65_536;
 const CROWDED_BYTES: usize = 4 << 20;
 /// What a pipe takes at once when it is ready (pipe(7): PIPE_BUF).
-const PIPE_CHUNK: usize = 4096;
+pub(crate) const PIPE_CHUNK: usize = 4096;
 /// How long the stop flag may go unnoticed.
-const POLL_FOR: Duration = Duration::from_millis(50);
+pub(crate) const POLL_FOR: Duration = Duration::from_millis(50);

@@ -37,6 +37,8 @@ pub enum Source {
     Libvirt,
     /// Frames seen on an observation point.
     Wire,
+    /// An inventory file.
+    File,
 }
 
 impl fmt::Display for Source {
@@ -47,6 +49,7 @@ impl fmt::Display for Source {
             Self::Ovsdb => f.write_str("ovsdb"),
             Self::Libvirt => f.write_str("libvirt"),
             Self::Wire => f.write_str("wire"),
+            Self::File => f.write_str("file"),
         }
     }
 }
@@ -64,6 +67,7 @@ impl FromStr for Source {
             ("ovsdb", "") => Ok(Self::Ovsdb),
             ("libvirt", "") => Ok(Self::Libvirt),
             ("wire", "") => Ok(Self::Wire),
+            ("file", "") => Ok(Self::File),
             _ => Err(UnknownWord),
         }
     }

@@ -5,6 +5,9 @@
 
 mod change;
 pub mod facts;
+mod file;
+mod history;
+mod meaning;
 mod query;
 mod resolver;
 mod site;
@@ -12,6 +15,9 @@ mod text;
 mod timeline;
 
 pub use change::{Change, What, changes};
+pub use file::FileError;
+pub use history::{Episode, History, Period};
+pub use meaning::{Card, Meaning, Unclear, Wording};
 pub use query::{Found, Match, MatchedBy, Query, Unfound};
 pub use resolver::Resolver;
 pub use site::{

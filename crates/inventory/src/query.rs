@@ -40,6 +40,41 @@ impl Query {
         &self.text
     }
 
+    /// Which of the machines are what was asked for, as [`Site::find`].
+    pub(crate) fn among<'a>(&self, machines: &[&'a Machine]) -> Found<'a> {
+        let mut matches = self.exact_among(machines);
+        if matches.is_empty() {
+            let prefix = self.text.to_lowercase();
+            let begins = |m: &Machine| {
+                let mut names = std::iter::once(&m.name).chain(&m.aliases);
+                !prefix.is_empty() && names.any(|n| n.to_lowercase().starts_with(&prefix))
+                    || self.is_id_prefix_of(m)
+            };
+            matches = by_prefix(machines.iter().copied().filter(|m| begins(m)));
+        }
+        let suggestions = if matches.is_empty() { self.suggestions(machines) } else { Vec::new() };
+        Found { matches, suggestions }
+    }
+
+    /// The machines with the strongest reason: what is called so before what was called so.
+    fn exact_among<'a>(&self, machines: &[&'a Machine]) -> Vec<Match<'a>> {
+        let mut matches: Vec<Match<'a>> = machines
+            .iter()
+            .filter_map(|machine| {
+                let (by, vnic) = self.exact(machine)?;
+                Some(Match { machine, by, vnic })
+            })
+            .collect();
+        if let Some(best) = matches.iter().map(|m| m.by).min() {
+            matches.retain(|m| m.by == best);
+        }
+        matches
+    }
+
+    fn suggestions<'a>(&self, machines: &[&'a Machine]) -> Vec<&'a str> {
+        nearest(&self.text, machines.iter().map(|machine| machine.name.as_str()))
+    }
+
     /// How the machine is exactly what was asked for, the strongest reason first.
     fn exact<'a>(&self, machine: &'a Machine) -> Option<(MatchedBy, Option<&'a Vnic>)> {
         if machine.name == self.text {
@@ -77,7 +112,9 @@ impl Query {
     fn is_id_of(&self, machine: &Machine) -> bool {
         match (&machine.id, self.form) {
             (MachineId::Uuid(own), Form::Uuid(uuid)) => *own == uuid,
-            (MachineId::Container(own) | MachineId::Port(own), _) => *own == self.text,
+            (MachineId::Container(own) | MachineId::Port(own) | MachineId::Written(own), _) => {
+                *own == self.text || machine.id.to_string() == self.text
+            }
             (id, Form::Word) => id.to_string() == self.text,
             _ => false,
         }
@@ -95,7 +132,10 @@ impl Query {
         let is_id = match &machine.id {
             MachineId::Uuid(uuid) => begins(&uuid.to_string()),
             MachineId::Container(id) => begins(id),
-            MachineId::Namespace(_) | MachineId::Process(_) | MachineId::Port(_) => false,
+            MachineId::Namespace(_)
+            | MachineId::Process(_)
+            | MachineId::Port(_)
+            | MachineId::Written(_) => false,
         };
         let port_ids = machine.vnics.iter().filter_map(|v| v.attachment.as_ref()?.port_id.as_ref());
         is_id || port_ids.into_iter().any(|id| begins(id))
@@ -211,26 +251,16 @@ impl Site {
     /// The machines that are what was asked for; if none is, those whose name or id begins so; if
     /// none does, suggestions.
     pub fn find<'a>(&'a self, query: &Query) -> Found<'a> {
-        let mut matches = self.exact(query);
-        if matches.is_empty() {
-            let prefix = query.text.to_lowercase();
-            let begins = |m: &Machine| {
-                let mut names = std::iter::once(&m.name).chain(&m.aliases);
-                !prefix.is_empty() && names.any(|n| n.to_lowercase().starts_with(&prefix))
-                    || query.is_id_prefix_of(m)
-            };
-            matches = by_prefix(self.machines.iter().filter(|m| begins(m)));
-        }
-        let suggestions =
-            if matches.is_empty() { self.suggestions(&query.text) } else { Vec::new() };
-        Found { matches, suggestions }
+        let machines: Vec<&Machine> = self.machines.iter().collect();
+        query.among(&machines)
     }
 
     /// The one machine that is exactly what was asked for: by its whole name, MAC, address, port
     /// or id, or by the beginning of its UUID or container id.
     pub fn one(&self, text: &str) -> Result<&Machine, Unfound> {
         let query = Query::parse(text);
-        let mut matches = self.exact(&query);
+        let machines: Vec<&Machine> = self.machines.iter().collect();
+        let mut matches = query.exact_among(&machines);
         if matches.is_empty() {
             matches = by_prefix(self.machines.iter().filter(|m| query.is_id_prefix_of(m)));
         }
@@ -238,9 +268,9 @@ impl Site {
             [one] => Ok(one.machine),
             [] => {
                 let mut suggestions: Vec<String> =
-                    self.suggestions(&query.text).into_iter().map(str::to_owned).collect();
+                    query.suggestions(&machines).into_iter().map(str::to_owned).collect();
                 if suggestions.is_empty() {
-                    let begun = self.find(&query).matches.into_iter().take(MAX_SUGGESTIONS);
+                    let begun = query.among(&machines).matches.into_iter().take(MAX_SUGGESTIONS);
                     suggestions.extend(begun.map(|m| m.machine.name.clone()));
                 }
                 Err(Unfound::NotFound { query, suggestions })
@@ -252,44 +282,27 @@ impl Site {
             }
         }
     }
-
-    /// The machines with the strongest reason: what is called so before what was called so.
-    fn exact(&self, query: &Query) -> Vec<Match<'_>> {
-        let mut matches: Vec<Match<'_>> = self
-            .machines
-            .iter()
-            .filter_map(|machine| {
-                let (by, vnic) = query.exact(machine)?;
-                Some(Match { machine, by, vnic })
-            })
-            .collect();
-        if let Some(best) = matches.iter().map(|m| m.by).min() {
-            matches.retain(|m| m.by == best);
-        }
-        matches
-    }
-
-    fn suggestions(&self, text: &str) -> Vec<&str> {
-        let text = text.to_lowercase();
-        let allowed = (text.chars().count() / 3).max(1);
-        let mut near: Vec<(usize, &str)> = self
-            .machines
-            .iter()
-            .filter_map(|machine| {
-                let name = machine.name.to_lowercase();
-                let distance = distance(&text, &name);
-                let is_part = text.len() > 2 && name.contains(&text);
-                (distance <= allowed || is_part).then_some((distance, machine.name.as_str()))
-            })
-            .collect();
-        near.sort_unstable();
-        near.dedup_by_key(|(_, name)| *name);
-        near.into_iter().map(|(_, name)| name).take(MAX_SUGGESTIONS).collect()
-    }
 }
 
 fn by_prefix<'a>(machines: impl Iterator<Item = &'a Machine>) -> Vec<Match<'a>> {
     machines.map(|machine| Match { machine, by: MatchedBy::Prefix, vnic: None }).collect()
+}
+
+/// Which of the names were perhaps meant by `text`, the nearest first.
+pub(crate) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let text = text.to_lowercase();
+    let allowed = (text.chars().count() / 3).max(1);
+    let mut near: Vec<(usize, &str)> = names
+        .filter_map(|known| {
+            let name = known.to_lowercase();
+            let distance = distance(&text, &name);
+            let is_part = text.len() > 2 && name.contains(&text);
+            (distance <= allowed || is_part).then_some((distance, known))
+        })
+        .collect();
+    near.sort_unstable();
+    near.dedup_by_key(|(_, name)| *name);
+    near.into_iter().map(|(_, name)| name).take(MAX_SUGGESTIONS).collect()
 }
 
 /// How many letters have to be put in, left out, changed or swapped with their neighbour to make

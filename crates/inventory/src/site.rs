@@ -82,6 +82,8 @@ pub enum MachineId {
     Process(u32),
     /// What a vSwitch port says is attached, when nothing else knows it.
     Port(String),
+    /// A VM of an inventory file that gives no UUID: `acme/web-01`, or `web-01` without a tenant.
+    Written(String),
 }
 
 impl fmt::Display for MachineId {
@@ -93,6 +95,7 @@ impl fmt::Display for MachineId {
             Self::Namespace(NamespaceId(inode)) => write!(f, "namespace:{inode}"),
             Self::Process(pid) => write!(f, "process:{pid}"),
             Self::Port(id) => write!(f, "port:{id}"),
+            Self::Written(name) => write!(f, "written:{name}"),
         }
     }
 }
@@ -110,6 +113,7 @@ impl FromStr for MachineId {
             }
             "process" => id.parse().map(Self::Process).map_err(|_| UnknownWord),
             "port" => Ok(Self::Port(id.to_owned())),
+            "written" => Ok(Self::Written(id.to_owned())),
             _ => Err(UnknownWord),
         }
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use wire::Timestamp;
 
 use crate::change::{Change, changes, is_same_place};
+use crate::history::{Episode, Period};
 use crate::site::{Host, Machine, MachineId, Site};
 use crate::text;
 
@@ -223,6 +224,29 @@ impl Timeline {
             }),
             (None, None) => None,
         }
+    }
+
+    /// Every state of every machine and the longest time for which it may have lasted: from the
+    /// look before it was seen to the look that saw something else.
+    pub(crate) fn episodes(&self) -> Vec<Episode> {
+        let Some(host) = self.looks.back().map(|look| &look.host) else { return Vec::new() };
+        let mut ids: BTreeSet<&MachineId> = BTreeSet::new();
+        for look in &self.looks {
+            ids.extend(look.machines.iter().map(|m| &m.id));
+        }
+        let mut episodes = Vec::new();
+        for id in ids {
+            let history = self.history(id);
+            let ends = history.iter().skip(1).map(|next| Some(next.from)).chain([None]);
+            for (state, until) in history.iter().zip(ends) {
+                let Some(machine) = state.machine else { continue };
+                let is_first = Some(state.from) == self.first();
+                let from = if is_first { Timestamp::ZERO } else { state.previous };
+                let during = Period { from, until };
+                episodes.push(Episode { host: host.clone(), machine: machine.clone(), during });
+            }
+        }
+        episodes
     }
 
     /// The states of one machine, oldest first; equal neighbours are one.

@@ -3,9 +3,12 @@
 //! Words and wiring only: each command parses its words, calls the crates and prints.
 
 mod commands;
+mod copies;
 mod exit;
+mod names;
 mod quantity;
 mod site;
+mod tenants;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -26,6 +29,7 @@ Examples:
   overtap plan web                           every place where the packets of web can be seen
   overtap capture web -w web.pcapng          at the best of them, until Ctrl-C
   overtap decode web.pcapng                  what was captured
+  overtap extract web.pcapng 'tcp port 443' -w https.pcapng
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
 
@@ -35,6 +39,7 @@ enum Command {
     Plan(commands::plan::Args),
     Capture(commands::capture::Args),
     Decode(commands::decode::Args),
+    Extract(commands::extract::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -42,7 +47,7 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, decode.
+        /// The command: find, plan, capture, decode, extract.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -65,6 +70,7 @@ fn main() -> Exit {
         Command::Plan(args) => commands::plan::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
+        Command::Extract(args) => commands::extract::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);

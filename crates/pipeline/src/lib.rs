@@ -4,11 +4,13 @@
 //! a [`Sink`] takes what was cleared. Whatever disappears on the way has a name and a counter in
 //! the [`Ledger`] of its observation point. Pure: time comes in with the packets.
 
+pub mod dedup;
 mod ledger;
 mod limits;
 mod merge;
 mod pipeline;
 
+pub use dedup::{Dedup, NetworkName, TenantMap, Tenants};
 pub use ledger::Ledger;
 pub use limits::{Limit, Limits};
 pub use merge::{Merge, Readiness};

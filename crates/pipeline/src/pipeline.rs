@@ -20,7 +20,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// The reason that goes into the ledger.
-    fn take(&mut self, packet: &Cleared<'_>) -> Result<(), DropReason>;
+    fn take(&mut self, packet: &Cleared<'_, '_>) -> Result<(), DropReason>;
 }
 
 /// What is done to a packet before it is delivered.
@@ -121,19 +121,20 @@ impl Pipeline {
             // A source without a point cannot be: points are added before their sources.
             return Verdict::Dropped(DropReason::OtherTenant);
         };
-        let cleared = match rules.clear(packet, self.filter.as_ref(), &self.ports, &mut self.layers)
-        {
+        let mut packet = packet;
+        let filter = self.filter.as_ref();
+        let mut cleared = match rules.clear(&mut packet, filter, &self.ports, &mut self.layers) {
             Ok(cleared) => cleared,
             Err(reason) => {
                 ledger.drop(reason);
                 return Verdict::Dropped(reason);
             }
         };
-        let cleared = match self.treatment {
-            Treatment::AsSeen => cleared,
-            Treatment::Stripped => cleared.stripped(&mut self.scratch),
-        };
-        let cleared = cleared.sliced(self.snaplen);
+        match self.treatment {
+            Treatment::AsSeen => {}
+            Treatment::Stripped => cleared.strip(&mut self.scratch),
+        }
+        cleared.slice(self.snaplen);
         let seen = cleared.packet();
         if let Some(limit) =
             self.limits.reached(self.written, self.written_bytes, seen.time, seen.data.len())
@@ -201,13 +202,13 @@ impl PointRules {
     /// Whose packet it is first, whether it was asked for second: identity is never part of the
     /// expression (a filter that a person types cannot widen it).
     #[inline]
-    fn clear<'a>(
+    fn clear<'p, 'a>(
         &self,
-        packet: Packet<'a>,
+        packet: &'p mut Packet<'a>,
         filter: Option<&Filter>,
         ports: &TunnelPorts,
         layers: &mut Layers,
-    ) -> Result<Cleared<'a>, DropReason> {
+    ) -> Result<Cleared<'p, 'a>, DropReason> {
         let guard = match &self.later {
             Some((time, guard)) if packet.time >= *time => guard,
             _ => &self.guard,
@@ -240,7 +241,7 @@ mod tests {
     }
 
     impl Sink for Shelf {
-        fn take(&mut self, packet: &Cleared<'_>) -> Result<(), DropReason> {
+        fn take(&mut self, packet: &Cleared<'_, '_>) -> Result<(), DropReason> {
             if self.frames.len() == self.room {
                 return Err(DropReason::QueueFull);
             }

@@ -4,6 +4,7 @@
 //! whom it disturbs, and which packets there are the VM's. A place that cannot be used is in the
 //! plan too, with the reason.
 
+mod names;
 mod point;
 mod port;
 mod uplink;
@@ -11,6 +12,7 @@ mod uplink;
 use inventory::{Machine, MachineState, Site};
 use serde::Serialize;
 
+pub use names::{AtPoint, Names};
 pub use point::{Interface, Point, PointKind, Side};
 
 /// The places where a machine's packets can be seen.

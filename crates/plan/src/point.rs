@@ -95,6 +95,16 @@ pub struct Interface {
     pub choice: Option<UplinkChoice>,
 }
 
+/// How the label of a point begins that is one vNIC's own; the device follows.
+pub(crate) fn vnic_label(machine: &str, vnic: &str, host: &str) -> String {
+    format!("{machine}/{vnic} @ {host}:")
+}
+
+/// How the label of a point begins that shows all of a machine; the device follows.
+pub(crate) fn machine_label(machine: &str, host: &str) -> String {
+    format!("{machine} @ {host}:")
+}
+
 /// Which end of a vNIC an interface is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

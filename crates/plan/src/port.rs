@@ -3,7 +3,7 @@
 use inventory::{Attachment, Machine, MachineKind, Site, SwitchKind, Vnic};
 use select::Ownership;
 
-use crate::point::{Interface, Point, PointKind, Side};
+use crate::point::{Interface, Point, PointKind, Side, vnic_label};
 
 /// Each vNIC's own port on the host.
 pub(crate) fn port(site: &Site, machine: &Machine) -> Point {
@@ -62,7 +62,7 @@ pub(crate) fn inside(site: &Site, machine: &Machine) -> Option<Point> {
             namespace_path: path.clone(),
             vnic: vnic.name.clone(),
             mac: vnic.mac,
-            label: format!("{}/{} @ {}:inside", machine.name, vnic.name, site.host.name),
+            label: vnic_label(&machine.name, &vnic.name, &site.host.name) + "inside",
             description: format!("{} within the namespace of {}", vnic.name, machine.name),
             ownership: Ownership::Whole,
             side: Side::Guest,
@@ -112,7 +112,7 @@ fn interface(
         namespace_path: place.namespace_path.clone(),
         vnic: vnic.name.clone(),
         mac: vnic.mac,
-        label: format!("{}/{} @ {}:{device}", machine.name, vnic.name, site.host.name),
+        label: vnic_label(&machine.name, &vnic.name, &site.host.name) + device,
         description,
         ownership: Ownership::Whole,
         side: match place.switch_kind {

@@ -7,7 +7,7 @@ use select::bpf::{Precision, TagPlace, prefilter};
 use select::{Encapsulation, Identity, OnWire, Ownership};
 use wire::Mac;
 
-use crate::point::{Interface, Point, PointKind, Side};
+use crate::point::{Interface, Point, PointKind, Side, machine_label};
 use crate::port::count;
 
 /// All uplinks that carry frames of the machine, all members of a NIC team included.
@@ -190,7 +190,7 @@ impl Wire<'_> {
             namespace_path: None,
             vnic: self.vnics.join(","),
             mac: None,
-            label: format!("{} @ {}:{device}", machine.name, site.host.name),
+            label: format!("{}{device}", machine_label(&machine.name, &site.host.name)),
             description,
             ownership: Ownership::Shared(self.identities.clone()),
             side: Side::Shared,
@@ -200,7 +200,7 @@ impl Wire<'_> {
 }
 
 /// How the frames of a network look on its uplinks.
-fn on_wire(network: &Network) -> Result<OnWire, String> {
+pub(crate) fn on_wire(network: &Network) -> Result<OnWire, String> {
     let tunnel = match network.tunnel.as_deref() {
         None if network.vni.is_some() => {
             return Err("the kind of its tunnel is not known".to_owned());
@@ -209,6 +209,9 @@ fn on_wire(network: &Network) -> Result<OnWire, String> {
         Some("vxlan") => Encapsulation::Vxlan,
         Some("geneve") => Encapsulation::Geneve,
         Some("gre") => Encapsulation::Gre,
+        Some("nvgre") => Encapsulation::Nvgre,
+        Some("erspan") => Encapsulation::Erspan,
+        Some("vntag") => Encapsulation::VnTag,
         Some(other) => return Err(format!("{other} tunnels cannot be told apart by tenant")),
     };
     let Some(vni) = network.vni else {
@@ -228,7 +231,7 @@ fn may_share_wire(left: &Network, right: &Network) -> bool {
 }
 
 /// Whether a MAC in one of them could be taken for the same MAC in the other.
-fn is_same(left: OnWire, right: OnWire) -> bool {
+pub(crate) fn is_same(left: OnWire, right: OnWire) -> bool {
     // Where VLANs share an overlay number, an untagged frame may be of any of them.
     let without_vlan = |network| match network {
         OnWire::Overlay { vni, tunnel, udp_port: _, vlan: _ } => {

@@ -11,6 +11,7 @@ use wire::{
     UdpTunnel, VlanId, Vni,
 };
 
+use crate::filter::has_vif;
 use crate::{DropReason, Encapsulation, Identity, OnWire, Ownership};
 
 /// Decides whether a packet is the VM's. The only way to a [`Cleared`].
@@ -47,14 +48,15 @@ impl Guard {
     /// `layers` must come from the same bytes, decoded with at least the UDP ports of
     /// [`Ownership::add_tunnel_ports`]. On a shared wire the direction is set: what carries the
     /// VM's MAC as its source is from the VM.
-    pub fn clear<'a>(
+    #[inline]
+    pub fn clear<'p, 'a>(
         &self,
-        mut packet: Packet<'a>,
+        packet: &'p mut Packet<'a>,
         layers: &Layers,
-    ) -> Result<Cleared<'a>, DropReason> {
+    ) -> Result<Cleared<'p, 'a>, DropReason> {
         let mut frame = OwnFrame::default();
         if let Rights::Shared(networks) = &self.rights {
-            let (direction, found) = networks.judge(&packet, layers)?;
+            let (direction, found) = networks.judge(packet, layers)?;
             packet.direction = Some(direction);
             frame = found;
         }
@@ -63,7 +65,11 @@ impl Guard {
 
     /// Clears a packet of a point that is the VM's own. At any other nothing can be known without
     /// the headers.
-    pub fn clear_whole<'a>(&self, packet: Packet<'a>) -> Result<Cleared<'a>, DropReason> {
+    #[inline]
+    pub fn clear_whole<'p, 'a>(
+        &self,
+        packet: &'p mut Packet<'a>,
+    ) -> Result<Cleared<'p, 'a>, DropReason> {
         if self.is_whole() {
             Ok(Cleared { packet, frame: OwnFrame::default() })
         } else {
@@ -74,33 +80,30 @@ impl Guard {
 
 /// A packet whose owner was compared with what may be seen.
 ///
-/// Only a [`Guard`] makes one, so a sink cannot be handed anything else.
-#[derive(Debug, Clone, Copy)]
-pub struct Cleared<'a> {
-    packet: Packet<'a>,
+/// Only a [`Guard`] makes one, so a sink cannot be handed anything else. It holds the packet where
+/// it is, and alone: what was cleared cannot be changed behind its back, and nothing is moved.
+#[derive(Debug)]
+pub struct Cleared<'p, 'a> {
+    packet: &'p mut Packet<'a>,
     frame: OwnFrame,
 }
 
-impl<'a> Cleared<'a> {
+impl<'a> Cleared<'_, 'a> {
     /// The packet.
     pub const fn packet(&self) -> &Packet<'a> {
-        &self.packet
+        self.packet
     }
 
-    /// The frame as it is at the VM's own port: without the tunnel or the tag that names its
+    /// Leaves the frame as it is at the VM's own port: without the tunnel or the tag that names its
     /// network on a shared wire. What the VM itself has put around its packets stays.
     ///
     /// A tag in the middle of the bytes can only go by copying the rest, into `scratch`.
-    #[must_use]
-    pub fn stripped<'b>(self, scratch: &'b mut Vec<u8>) -> Cleared<'b>
-    where
-        'a: 'b,
-    {
-        let OwnFrame { start, has_tag } = self.frame;
+    pub fn strip(&mut self, scratch: &'a mut Vec<u8>) {
+        let OwnFrame { start, has_tag } = std::mem::take(&mut self.frame);
         if start == 0 && !has_tag {
-            return self;
+            return;
         }
-        let mut packet = self.packet;
+        let packet = &mut *self.packet;
         packet.data = packet.data.get(start as usize..).unwrap_or_default();
         packet.wire_len = packet.wire_len.saturating_sub(start);
         if start > 0 && packet.checksum == Checksum::Valid {
@@ -116,14 +119,12 @@ impl<'a> Cleared<'a> {
             packet.data = scratch;
             packet.wire_len = packet.wire_len.saturating_sub(u32::from(TAG_LEN));
         }
-        Cleared { packet, frame: OwnFrame::default() }
     }
 
     /// At most the first `snaplen` bytes; how long the packet was stays known.
-    #[must_use]
-    pub fn sliced(mut self, snaplen: usize) -> Self {
+    #[inline]
+    pub fn slice(&mut self, snaplen: usize) {
         self.packet.data = self.packet.data.get(..snaplen).unwrap_or(self.packet.data);
-        self
     }
 }
 
@@ -145,7 +146,10 @@ impl Ownership {
             let udp_tunnel = match tunnel {
                 Encapsulation::Vxlan => UdpTunnel::Vxlan,
                 Encapsulation::Geneve => UdpTunnel::Geneve,
-                Encapsulation::Gre => continue,
+                Encapsulation::Gre
+                | Encapsulation::Nvgre
+                | Encapsulation::Erspan
+                | Encapsulation::VnTag => continue,
             };
             if let Some(port) = network.udp_port()
                 && ports.at(port) != Some(udp_tunnel)
@@ -162,6 +166,7 @@ struct Networks {
     members: BTreeMap<Network, Vec<Member>>,
     has_udp_tunnel: bool,
     has_gre_tunnel: bool,
+    has_vntag: bool,
     has_plain: bool,
 }
 
@@ -190,8 +195,10 @@ impl Networks {
             let key = match *network {
                 OnWire::Overlay { vni, tunnel, vlan, .. } => {
                     inner_vlan = vlan;
-                    networks.has_gre_tunnel |= tunnel == Encapsulation::Gre;
-                    networks.has_udp_tunnel |= tunnel != Encapsulation::Gre;
+                    networks.has_udp_tunnel |= tunnel.is_in_udp();
+                    networks.has_vntag |= tunnel == Encapsulation::VnTag;
+                    networks.has_gre_tunnel |=
+                        !tunnel.is_in_udp() && tunnel != Encapsulation::VnTag;
                     Network::Overlay(tunnel, network.udp_port(), vni)
                 }
                 OnWire::Vlan(vlan) => Network::Plain(Some(vlan)),
@@ -221,6 +228,9 @@ impl Networks {
         let plain = self.in_plain_network(&outer).filter(|_| inner.is_some() || !is_tag_cut);
         if let Some(direction) = plain {
             return Ok((direction, OwnFrame { start: 0, has_tag: is_tagged(&outer) }));
+        }
+        if let Some((direction, _)) = self.at_vif(&outer, is_tag_cut) {
+            return Ok((direction, OwnFrame::default()));
         }
         if let Some(inner) = &inner
             && let Some((direction, member)) = self.in_overlay(&outer, inner, is_tag_cut)
@@ -260,21 +270,36 @@ impl Networks {
         inner: &Level<'_>,
         is_tag_cut: bool,
     ) -> Option<(Direction, &Member)> {
-        let members = self.members.get(&overlay(outer, inner)?)?;
-        direction(members, inner.macs()?, |member| {
-            let mut named = inner.vlans().map(|tag| tag.id).filter(|id| !is_priority_only(*id));
-            member.inner_vlan.is_none_or(|vlan| {
-                !is_tag_cut
-                    && named.next().is_none_or(|first| first == vlan)
-                    && named.next().is_none()
+        let macs = inner.macs()?;
+        // The switch of a mirror may have moved the tag into its own header.
+        let moved = match inner.tunnel() {
+            Some(Tunnel::Erspan { vlan, .. }) => vlan.filter(|id| !is_priority_only(*id)),
+            _ => None,
+        };
+        overlays(outer, inner).find_map(|network| {
+            direction(self.members.get(&network)?, macs, |member| {
+                is_in_vlan(member, inner, moved, is_tag_cut)
             })
+        })
+    }
+
+    /// A frame of a vNIC that a VN-Tag names.
+    fn at_vif(&self, outer: &Level<'_>, is_tag_cut: bool) -> Option<(Direction, &Member)> {
+        if !self.has_vntag {
+            return None;
+        }
+        let (tag, macs) = (outer.vntag()?, outer.macs()?);
+        [tag.source, tag.destination].into_iter().find_map(|vif| {
+            let vif = Vni::new(vif.into()).filter(|vif| has_vif(&tag, *vif))?;
+            let members = self.members.get(&Network::Overlay(Encapsulation::VnTag, None, vif))?;
+            direction(members, macs, |member| is_in_vlan(member, outer, None, is_tag_cut))
         })
     }
 
     /// Whether the frame may be the VM's but does not show enough to tell.
     fn is_hidden(&self, layers: &Layers, outer: &Level<'_>, inner: Option<&Level<'_>>) -> bool {
         if let Some(inner) = inner {
-            let is_wanted = overlay(outer, inner).is_some_and(|n| self.members.contains_key(&n));
+            let is_wanted = overlays(outer, inner).any(|n| self.members.contains_key(&n));
             let is_cut = layers.stop().is_some_and(|stop| is_cut(stop.reason));
             return is_wanted && is_cut && (is_tag_cut(layers) || inner.headers().is_empty());
         }
@@ -299,21 +324,44 @@ impl Networks {
     }
 }
 
-/// The network that `inner` is in, if `outer` carries it as a host's vSwitch would.
-fn overlay(outer: &Level<'_>, inner: &Level<'_>) -> Option<Network> {
-    let udp_port = || outer.transport().filter(|t| t.layer == Layer::Udp)?.ports;
-    Some(match inner.tunnel()? {
-        Tunnel::Vxlan { vni, .. } => {
-            Network::Overlay(Encapsulation::Vxlan, Some(udp_port()?.destination), vni)
+/// The networks that `inner` may be in, if `outer` carries it as a host's vSwitch would: a GRE key
+/// may be all a network's number or NVGRE's.
+fn overlays(outer: &Level<'_>, inner: &Level<'_>) -> impl Iterator<Item = Network> {
+    let udp_port = || {
+        let ports = outer.transport().filter(|t| t.layer == Layer::Udp)?.ports?;
+        Some(ports.destination)
+    };
+    let is_gre = || outer.ip().is_some_and(|ip| ip.protocol == GRE);
+    let of_gre = |tunnel, number| {
+        Some(Network::Overlay(tunnel, None, Vni::new(number)?)).filter(|_| is_gre())
+    };
+    let networks = match inner.tunnel() {
+        Some(Tunnel::Vxlan { vni, .. }) => {
+            [udp_port().map(|port| Network::Overlay(Encapsulation::Vxlan, Some(port), vni)), None]
         }
-        Tunnel::Geneve { vni } => {
-            Network::Overlay(Encapsulation::Geneve, Some(udp_port()?.destination), vni)
+        Some(Tunnel::Geneve { vni }) => {
+            [udp_port().map(|port| Network::Overlay(Encapsulation::Geneve, Some(port), vni)), None]
         }
-        Tunnel::Gre { protocol: TRANSPARENT_ETHERNET, key: Some(key), .. } => {
-            outer.ip().filter(|ip| ip.protocol == GRE)?;
-            Network::Overlay(Encapsulation::Gre, None, Vni::new(key)?)
+        Some(tunnel @ Tunnel::Gre { protocol: TRANSPARENT_ETHERNET, key: Some(key), .. }) => [
+            of_gre(Encapsulation::Gre, key),
+            tunnel.nvgre_vsid().and_then(|vsid| of_gre(Encapsulation::Nvgre, vsid)),
+        ],
+        Some(Tunnel::Erspan { session: Some(session), .. }) => {
+            [of_gre(Encapsulation::Erspan, session.into()), None]
         }
-        _ => return None,
+        _ => [None, None],
+    };
+    networks.into_iter().flatten()
+}
+
+/// Whether the tags of a frame are those that a member's frames have in its network. `moved` is a
+/// tag that was taken off it and is told elsewhere.
+fn is_in_vlan(member: &Member, frame: &Level<'_>, moved: Option<VlanId>, is_tag_cut: bool) -> bool {
+    let mut named = frame.vlans().map(|tag| tag.id).filter(|id| !is_priority_only(*id));
+    member.inner_vlan.is_none_or(|vlan| {
+        !is_tag_cut
+            && named.next().or(moved).is_none_or(|first| first == vlan)
+            && named.next().is_none()
     })
 }
 
@@ -387,9 +435,9 @@ mod tests {
         let mut ports = TunnelPorts::default();
         ownership.add_tunnel_ports(&mut ports);
         let len = u32::try_from(bytes.len()).unwrap();
-        let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
+        let mut packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
         let layers = Layers::decode(packet.link, packet.data, &ports);
-        Guard::new(&ownership).clear(packet, &layers).map(|cleared| cleared.packet().direction)
+        Guard::new(&ownership).clear(&mut packet, &layers).map(|cleared| cleared.packet().direction)
     }
 
     fn vxlan(vni: u32, inner: Inner) -> Frame {
@@ -540,10 +588,10 @@ mod tests {
 
     #[test]
     fn a_shared_wire_is_never_cleared_unseen() {
-        let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &[], 0);
+        let mut packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &[], 0);
         let guard = Guard::new(&Ownership::Shared(vec![]));
-        assert_eq!(guard.clear_whole(packet).map(|_| ()), Err(DropReason::Undecidable));
-        assert!(Guard::new(&Ownership::Whole).clear_whole(packet).is_ok());
+        assert_eq!(guard.clear_whole(&mut packet).map(|_| ()), Err(DropReason::Undecidable));
+        assert!(Guard::new(&Ownership::Whole).clear_whole(&mut packet).is_ok());
     }
 
     proptest! {
@@ -586,13 +634,13 @@ mod tests {
     fn stripped(bytes: &[u8], identity: Identity) -> Vec<u8> {
         let ownership = Ownership::Shared(vec![identity]);
         let len = u32::try_from(bytes.len()).unwrap();
-        let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
-        let layers = Layers::decode(packet.link, packet.data, &TunnelPorts::default());
-        let cleared = Guard::new(&ownership).clear(packet, &layers).unwrap();
         let mut scratch = Vec::new();
-        let frame = cleared.stripped(&mut scratch);
-        assert_eq!(frame.packet().wire_len as usize, frame.packet().data.len());
-        frame.packet().data.to_vec()
+        let mut packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, bytes, len);
+        let layers = Layers::decode(packet.link, packet.data, &TunnelPorts::default());
+        let mut cleared = Guard::new(&ownership).clear(&mut packet, &layers).unwrap();
+        cleared.strip(&mut scratch);
+        assert_eq!(cleared.packet().wire_len as usize, cleared.packet().data.len());
+        cleared.packet().data.to_vec()
     }
 
     /// MACs, VLAN tag 100, and something that no decoder knows.

@@ -11,7 +11,9 @@ mod guard;
 mod ownership;
 mod reason;
 
-pub use filter::{Filter, ParseError};
+pub use filter::{
+    Filter, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver, UnknownName,
+};
 pub use guard::{Cleared, Guard};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};
 pub use reason::DropReason;

@@ -31,7 +31,8 @@ pub struct Identity {
 pub enum OnWire {
     /// A tunnel on the underlay carries them.
     Overlay {
-        /// The overlay number; for GRE the whole key.
+        /// The number that the tunnel's header gives the network: the VNI, the whole key of GRE,
+        /// the VSID of NVGRE, the session of ERSPAN, the virtual interface of a VN-Tag.
         vni: Vni,
         /// The tunnel's format.
         tunnel: Encapsulation,
@@ -54,10 +55,8 @@ impl OnWire {
     pub const fn udp_port(self) -> Option<u16> {
         match self {
             Self::Overlay { tunnel, udp_port: None, .. } => tunnel.standard_port(),
-            Self::Overlay { tunnel: Encapsulation::Gre, .. } | Self::Vlan(_) | Self::Untagged => {
-                None
-            }
-            Self::Overlay { udp_port, .. } => udp_port,
+            Self::Overlay { tunnel, udp_port, .. } if tunnel.is_in_udp() => udp_port,
+            Self::Overlay { .. } | Self::Vlan(_) | Self::Untagged => None,
         }
     }
 }
@@ -96,6 +95,14 @@ pub enum Encapsulation {
     Geneve,
     /// RFC 2784 and 2890, Ethernet inside (protocol 0x6558), named by its key.
     Gre,
+    /// RFC 7637: GRE whose key is a network of 24 bits and a hash of the flow of 8. Only who knows
+    /// the site can tell it from [`Gre`](Self::Gre).
+    Nvgre,
+    /// A mirror's copies in ERSPAN type II or III, named by their session.
+    Erspan,
+    /// No tunnel but a tag: Cisco's VN-Tag, which names the vNIC itself.
+    #[serde(rename = "vntag")]
+    VnTag,
 }
 
 impl Encapsulation {
@@ -104,8 +111,13 @@ impl Encapsulation {
         match self {
             Self::Vxlan => Some(4789),
             Self::Geneve => Some(6081),
-            Self::Gre => None,
+            Self::Gre | Self::Nvgre | Self::Erspan | Self::VnTag => None,
         }
+    }
+
+    /// Whether it is carried in UDP.
+    pub const fn is_in_udp(self) -> bool {
+        self.standard_port().is_some()
     }
 }
 
@@ -115,6 +127,9 @@ impl fmt::Display for Encapsulation {
             Self::Vxlan => "VXLAN",
             Self::Geneve => "GENEVE",
             Self::Gre => "GRE",
+            Self::Nvgre => "NVGRE",
+            Self::Erspan => "ERSPAN",
+            Self::VnTag => "VN-Tag",
         })
     }
 }

@@ -15,6 +15,7 @@ mod level;
 mod packet;
 mod ports;
 mod stop;
+mod strip;
 mod time;
 mod walk;
 
@@ -27,4 +28,5 @@ pub use level::{Fragment, Ip, Level, Macs, Transport, Tunnel, VlanTag};
 pub use packet::{Checksum, Direction, LinkType, Packet, PointId};
 pub use ports::{NotATunnelPort, TunnelPort, TunnelPorts, UdpTunnel};
 pub use stop::{Stop, StopReason};
+pub use strip::{Strip, Strippable, Stripped, UnknownHeader};
 pub use time::Timestamp;

@@ -12,15 +12,16 @@ use agent::{
     Event, Following, Outcome, OwnCounts, Place, Receipt, Request, Rotation, Session, Story,
 };
 use anyhow::Context;
-use inventory::Machine;
+use inventory::{Machine, Site};
 use jiff::Zoned;
 use pipeline::Limits;
-use plan::Point;
-use select::Filter;
+use plan::{Names, Point};
+use select::{Filter, Member, Name, ParseError, Resolved, Resolver, UnknownName};
 
 use self::said::Said;
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
+use crate::names;
 use crate::quantity::{parse_bytes, parse_bytes_or_none, parse_duration};
 use crate::site::LiveSite;
 
@@ -109,6 +110,7 @@ const EXAMPLES: &str = "\
 Examples:
   overtap capture web -w web.pcapng                 at the best place, until Ctrl-C
   overtap capture web 'tcp port 443' -w - | wireshark -k -i -
+  overtap capture web 'vm db or tenant acme'        only to and from these
   overtap capture web --point uplink --strip -w web.pcapng
   overtap capture web --rotate-size 100MB --ring-files 10 -w web.pcapng
 
@@ -117,10 +119,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let expression = args.expression.join(" ");
-    let filter = parse_filter(&expression)?;
+    // Mistakes first, then what takes time.
+    parse_filter(&expression, &AnyName)?;
     check_ring(args)?;
     let mut live = LiveSite::read(READ_WITHIN)?;
     let (machine, point) = chosen(&live, args).inspect_err(|_| live.say_problems())?;
+    let explained = explained(&expression, live.site(), &machine)?;
+    let filter = parse_filter(&expression, &explained)?;
     let host = live.site().host.name.clone();
     let output = output(args, &machine);
     let duration = duration(args, output.path.is_some());
@@ -129,6 +134,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let request = Request {
         point: &point,
         filter: filter.as_ref().map(|filter| (expression.as_str(), filter)),
+        explained,
         is_stripped: args.strip,
         snaplen: args.snaplen,
         limits: limits(args, duration, output.path.is_some()),
@@ -173,13 +179,36 @@ pub(crate) fn run_engine() -> anyhow::Result<Exit> {
     }
 }
 
-fn parse_filter(expression: &str) -> anyhow::Result<Option<Filter>> {
+fn parse_filter(expression: &str, names: &dyn Resolver) -> Result<Option<Filter>, WrongUsage> {
     if expression.trim().is_empty() {
         return Ok(None);
     }
-    match Filter::parse(expression) {
-        Ok(filter) => Ok(Some(filter)),
-        Err(error) => Err(WrongUsage(format!("cannot understand the filter\n{error}")).into()),
+    Filter::parse_with(expression, names).map(Some).map_err(|error| misunderstood(&error))
+}
+
+fn misunderstood(error: &ParseError) -> WrongUsage {
+    WrongUsage(format!("cannot understand the filter\n{error}"))
+}
+
+/// What the names in an expression mean at a point that shows the packets of `machine`, as the site
+/// is now.
+fn explained(expression: &str, site: &Site, machine: &Machine) -> Result<Resolved, WrongUsage> {
+    let history = names::of(site);
+    let names = Names::new(&history);
+    let explained = match names.at_point_of(&machine.id.to_string()) {
+        Ok(Some(at_point)) => Resolved::of(expression, &at_point),
+        _ => Resolved::of(expression, &names),
+    };
+    names::say_notes(&names);
+    explained.map_err(|error| misunderstood(&error))
+}
+
+/// Takes every name to be known, to look at the rest of an expression.
+struct AnyName;
+
+impl Resolver for AnyName {
+    fn members(&self, _: &Name) -> Result<Vec<Member>, UnknownName> {
+        Ok(Vec::new())
     }
 }
 

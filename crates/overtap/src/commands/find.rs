@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
-use inventory::{Change, Machine, MachineId, Past, Query, Site, Unfound};
+use inventory::{Change, History, Machine, MachineId, Past, Query, Site, Unfound};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
@@ -80,6 +80,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         eprintln!("overtap: {note}");
     }
     Ok(result?)
+}
+
+/// Everything the journal of this host remembers; nothing if there is none.
+pub(crate) fn remembered() -> History {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    History::from(Journal::open(&host).timeline())
 }
 
 struct Finder<'a> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod decode;
+pub(crate) mod extract;
 pub(crate) mod find;
 pub(crate) mod plan;
 

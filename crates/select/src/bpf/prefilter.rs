@@ -50,6 +50,19 @@ pub fn prefilter_within(
     let Ownership::Shared(identities) = ownership else {
         return Program::NONE;
     };
+    // What names these is not where the program looks; the guard does.
+    let is_seen = |identity: &Identity| {
+        !matches!(
+            identity.network,
+            OnWire::Overlay {
+                tunnel: Encapsulation::Nvgre | Encapsulation::Erspan | Encapsulation::VnTag,
+                ..
+            }
+        )
+    };
+    if !identities.iter().all(is_seen) {
+        return Program::NONE;
+    }
     let kept = if snaplen == 0 { WHOLE_PACKET } else { snaplen.max(MIN_KEPT_BYTES) };
     let limit = limit.min(MAX_INSTRUCTIONS);
     for precision in [Precision::Identity, Precision::Network, Precision::Shape] {
@@ -350,7 +363,7 @@ impl Writer {
                         writer.asm.test(code::JSET_K, VXLAN_VNI_VALID, To::Next, reject);
                     }
                     Encapsulation::Geneve => writer.skip_geneve_options(),
-                    Encapsulation::Gre => {}
+                    _ => {}
                 }
                 writer.macs(macs, Frame::InTunnel, reject);
             });

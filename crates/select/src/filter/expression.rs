@@ -1,11 +1,12 @@
-//! What an expression says, as a tree, and its normal form as text.
+//! What an expression says, as a tree.
 
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use wire::{Mac, VlanId, Vni};
+use wire::Mac;
 
-use super::names::{self, ETHER_TYPES};
+use super::arithmetic::{Arithmetic, Compare};
+use super::numbers::Numbers;
+use super::resolver::Name;
 
 /// An expression. `All` and `Any` never directly hold one of their own kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +31,25 @@ pub(super) enum Scope {
 }
 
 /// One question about a level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Primitive {
-    /// The EtherType of what the frame carries.
+    /// What the frame carries: an EtherType or, below 1536, an LLC service access point.
     EtherType(u16),
+    /// An LLC frame, of one kind or any.
+    Llc(Option<LlcKind>),
+    /// What OSI carries, by its protocol identifier.
+    IsoProtocol(u8),
+    /// A PDU of IS-IS, one of these types.
+    IsIs(&'static str),
     /// The protocol that IP carries.
     IpProtocol {
         family: IpFamily,
-        number: u8,
+        number: u32,
+    },
+    /// The protocol that IP carries behind its extension headers and AH.
+    ProtocolChain {
+        family: IpFamily,
+        number: u32,
     },
     /// A MAC.
     Ether {
@@ -57,6 +69,11 @@ pub(super) enum Primitive {
         address: Ipv6Addr,
         prefix_len: u8,
     },
+    /// An address of DECnet: area and node in 16 bits.
+    DecNet {
+        direction: Direction,
+        address: u16,
+    },
     /// A port of TCP, UDP or SCTP, first to last.
     Port {
         transport: Option<Transport>,
@@ -73,18 +90,60 @@ pub(super) enum Primitive {
     Less(u32),
     /// The frame has at least so many bytes.
     Greater(u32),
-    Vlan(Option<VlanId>),
-    Mpls(Option<u32>),
-    /// VXLAN or GENEVE with this number.
-    Vni(Vni),
-    Vxlan(Option<Vni>),
-    Geneve(Option<Vni>),
-    Gre {
-        key: Option<u32>,
+    /// Two numbers, compared.
+    Relation {
+        left: Arithmetic,
+        compare: Compare,
+        right: Arithmetic,
     },
-    Erspan {
-        session: Option<u16>,
+    /// Which way the packet goes, as the VM sees it.
+    Goes(Way),
+    /// What the frame has around it.
+    Carrier(Carrier),
+    /// A vNIC that the inventory knows by this name.
+    Named {
+        direction: Direction,
+        name: Name,
     },
+}
+
+/// A tag, label, session or tunnel, by its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Vlan(Numbers),
+    /// Two VLAN tags or more.
+    QinQ,
+    Mpls(Numbers),
+    PppoeDiscovery,
+    PppoeSession(Numbers),
+    /// VXLAN or GENEVE.
+    Vni(Numbers),
+    Vxlan(Numbers),
+    Geneve(Numbers),
+    /// With this key.
+    Gre(Numbers),
+    /// GRE as RFC 7637 uses it, with this virtual subnet.
+    Nvgre(Numbers),
+    /// With this mirror session.
+    Erspan(Numbers),
+    /// A Cisco VN-Tag with this virtual interface.
+    VnTag {
+        direction: Direction,
+        vif: Numbers,
+    },
+    /// An 802.1BR tag with this extended port.
+    ETag(Numbers),
+    /// With this tunnel end point.
+    Gtpu(Numbers),
+}
+
+/// Kinds of LLC frames, and the commands and answers of pcap-filter(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LlcKind {
+    pub(super) name: &'static str,
+    /// Which bits of the control field decide.
+    pub(super) mask: u8,
+    pub(super) value: u8,
 }
 
 /// Which end of a packet is asked about.
@@ -94,6 +153,15 @@ pub(super) enum Direction {
     Source,
     Destination,
     Both,
+}
+
+/// Which way a packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To the VM.
+    In,
+    /// From the VM.
+    Out,
 }
 
 /// Which version of IP carries a protocol.
@@ -137,141 +205,38 @@ impl Transport {
     }
 }
 
-impl fmt::Display for Expression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |f: &mut fmt::Formatter<'_>, parts: &[Self], word: &str| {
-            for (number, part) in parts.iter().enumerate() {
-                if number > 0 {
-                    write!(f, " {word} ")?;
-                }
-                // `and` and `or` bind equally: the tree is only clear with parentheses.
-                match part {
-                    Self::All(_) | Self::Any(_) => write!(f, "({part})")?,
-                    _ => part.fmt(f)?,
-                }
-            }
-            Ok(())
-        };
-        match self {
-            Self::All(parts) => list(f, parts, "and"),
-            Self::Any(parts) => list(f, parts, "or"),
-            Self::Not(part) => match **part {
-                Self::All(_) | Self::Any(_) => write!(f, "not ({part})"),
-                _ => write!(f, "not {part}"),
-            },
-            Self::Within(Scope::Outer, part) => write!(f, "outer ({part})"),
-            Self::Within(Scope::Any, part) => write!(f, "any ({part})"),
-            Self::Is(primitive) => primitive.fmt(f),
-        }
-    }
+/// The high `prefix_len` bits, at most 128.
+pub(super) fn ipv6_mask(prefix_len: u8) -> u128 {
+    !u128::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0)
 }
 
-impl fmt::Display for Primitive {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::EtherType(number @ (0x0800 | 0x0806 | 0x8035 | 0x86dd)) => {
-                f.write_str(names::name(ETHER_TYPES, &number).unwrap_or_default())
-            }
-            Self::EtherType(number) => write!(f, "ether proto {number:#06x}"),
-            Self::IpProtocol { family, number } => write_protocol(f, family, number),
-            Self::Ether { direction, mac } => write!(f, "ether {direction}host {mac}"),
-            Self::V4 { family, direction, address, mask } => {
-                write!(f, "{family}{direction}")?;
-                let ones = mask.to_bits().leading_ones();
-                match ones {
-                    32 => write!(f, "host {address}"),
-                    _ if mask.to_bits().count_ones() == ones => write!(f, "net {address}/{ones}"),
-                    _ => write!(f, "net {address} mask {mask}"),
-                }
-            }
-            Self::V6 { direction, address, prefix_len: 128 } => {
-                write!(f, "{direction}host {address}")
-            }
-            Self::V6 { direction, address, prefix_len } => {
-                write!(f, "{direction}net {address}/{prefix_len}")
-            }
-            Self::Port { transport, direction, first, last } => {
-                match transport {
-                    Some(Transport::Tcp) => f.write_str("tcp ")?,
-                    Some(Transport::Udp) => f.write_str("udp ")?,
-                    Some(Transport::Sctp) => f.write_str("sctp ")?,
-                    None => {}
-                }
-                if first == last {
-                    write!(f, "{direction}port {first}")
-                } else {
-                    write!(f, "{direction}portrange {first}-{last}")
-                }
-            }
-            Self::EtherBroadcast => f.write_str("ether broadcast"),
-            Self::EtherMulticast => f.write_str("ether multicast"),
-            Self::IpBroadcast => f.write_str("ip broadcast"),
-            Self::IpMulticast => f.write_str("ip multicast"),
-            Self::Ip6Multicast => f.write_str("ip6 multicast"),
-            Self::Less(len) => write!(f, "less {len}"),
-            Self::Greater(len) => write!(f, "greater {len}"),
-            Self::Vlan(id) => write_with(f, "vlan", id),
-            Self::Mpls(label) => write_with(f, "mpls", label),
-            Self::Vni(vni) => write!(f, "vni {vni}"),
-            Self::Vxlan(vni) => write_with(f, "vxlan", vni),
-            Self::Geneve(vni) => write_with(f, "geneve", vni),
-            Self::Gre { key } => write_with(f, if key.is_some() { "gre key" } else { "gre" }, key),
-            Self::Erspan { session } => {
-                write_with(f, if session.is_some() { "erspan session" } else { "erspan" }, session)
-            }
-        }
-    }
-}
+/// The words behind `llc` (IEEE 802.2): the last bit of the control field is 0 in information
+/// frames, the last two are 01 in supervisory and 11 in unnumbered ones, whose fifth is poll or
+/// final.
+pub(super) const LLC_KINDS: &[LlcKind] = &[
+    LlcKind { name: "i", mask: 0x01, value: 0x00 },
+    LlcKind { name: "s", mask: 0x03, value: 0x01 },
+    LlcKind { name: "u", mask: 0x03, value: 0x03 },
+    LlcKind { name: "rr", mask: 0x0f, value: 0x01 },
+    LlcKind { name: "rnr", mask: 0x0f, value: 0x05 },
+    LlcKind { name: "rej", mask: 0x0f, value: 0x09 },
+    LlcKind { name: "ui", mask: 0xef, value: 0x03 },
+    LlcKind { name: "ua", mask: 0xef, value: 0x63 },
+    LlcKind { name: "disc", mask: 0xef, value: 0x43 },
+    LlcKind { name: "dm", mask: 0xef, value: 0x0f },
+    LlcKind { name: "sabme", mask: 0xef, value: 0x6f },
+    LlcKind { name: "test", mask: 0xef, value: 0xe3 },
+    LlcKind { name: "xid", mask: 0xef, value: 0xaf },
+    LlcKind { name: "frmr", mask: 0xef, value: 0x87 },
+];
 
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Either => "",
-            Self::Source => "src ",
-            Self::Destination => "dst ",
-            Self::Both => "src and dst ",
-        })
-    }
-}
-
-impl fmt::Display for V4Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Any => "",
-            Self::Ip => "ip ",
-            Self::Arp => "arp ",
-            Self::Rarp => "rarp ",
-        })
-    }
-}
-
-fn write_with(
-    f: &mut fmt::Formatter<'_>,
-    word: &str,
-    number: Option<impl fmt::Display>,
-) -> fmt::Result {
-    match number {
-        Some(number) => write!(f, "{word} {number}"),
-        None => f.write_str(word),
-    }
-}
-
-fn write_protocol(f: &mut fmt::Formatter<'_>, family: IpFamily, number: u8) -> fmt::Result {
-    let name = match (family, number) {
-        (IpFamily::Any, 6) => "tcp",
-        (IpFamily::Any, 17) => "udp",
-        (IpFamily::Any, 132) => "sctp",
-        (IpFamily::Any, 50) => "esp",
-        (IpFamily::Any, 51) => "ah",
-        (IpFamily::Any, 103) => "pim",
-        (IpFamily::V4, 1) => "icmp",
-        (IpFamily::V4, 2) => "igmp",
-        (IpFamily::V4, 9) => "igrp",
-        (IpFamily::V4, 112) => "vrrp",
-        (IpFamily::V6, 58) => "icmp6",
-        (IpFamily::Any, _) => return write!(f, "proto {number}"),
-        (IpFamily::V4, _) => return write!(f, "ip proto {number}"),
-        (IpFamily::V6, _) => return write!(f, "ip6 proto {number}"),
-    };
-    f.write_str(name)
-}
+/// PDU types of IS-IS (ISO 10589, section 9) behind each of its words.
+pub(super) const ISIS_TYPES: &[(&str, &[u8])] = &[
+    ("l1", &[0x1a, 0x18, 0x12, 0x0f, 0x11]),
+    ("l2", &[0x1b, 0x19, 0x14, 0x10, 0x11]),
+    ("iih", &[0x11, 0x0f, 0x10]),
+    ("lsp", &[0x14, 0x12]),
+    ("snp", &[0x1b, 0x1a, 0x19, 0x18]),
+    ("csnp", &[0x19, 0x18]),
+    ("psnp", &[0x1b, 0x1a]),
+];

@@ -1,249 +1,95 @@
-//! An expression asked of a packet whose headers were found.
+//! An expression made ready to run: a list of questions, each with where to go on after its answer.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use wire::{Layers, Packet};
 
-use wire::{Layer, Layers, Level, Mac, Packet, Tunnel};
+use super::expression::Scope;
+use super::lower::Node;
+use super::place::View;
+use super::test::Test;
 
-use super::expression::{Direction, Expression, IpFamily, Primitive, Scope, Transport, V4Family};
-use super::parser::ipv6_mask;
-
-/// Whether `expression` is true of the packet.
-pub(super) fn matches(expression: &Expression, packet: &Packet<'_>, layers: &Layers) -> bool {
-    let level = layers.innermost(packet.data);
-    View { packet, layers, level, is_scoped: false }.satisfies(expression)
+/// Questions in the order in which they are asked. All steps lead forward, so it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Matcher {
+    steps: Vec<Step>,
+    start: u32,
 }
 
-/// A packet, seen at one of its levels.
-struct View<'a> {
-    packet: &'a Packet<'a>,
-    layers: &'a Layers,
-    level: Level<'a>,
-    /// Whether the expression said where to look. If not, words for tunnels look at every level.
-    is_scoped: bool,
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    question: Question,
+    yes: u32,
+    no: u32,
 }
 
-impl<'a> View<'a> {
-    fn satisfies(&self, expression: &Expression) -> bool {
-        match expression {
-            Expression::All(parts) => parts.iter().all(|part| self.satisfies(part)),
-            Expression::Any(parts) => parts.iter().any(|part| self.satisfies(part)),
-            Expression::Not(part) => !self.satisfies(part),
-            Expression::Within(Scope::Outer, part) => {
-                self.levels().next().is_some_and(|view| view.satisfies(part))
-            }
-            Expression::Within(Scope::Any, part) => self.levels().any(|view| view.satisfies(part)),
-            Expression::Is(primitive) => self.is(primitive),
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Question {
+    Test(Test),
+    /// All of a matcher, asked somewhere else.
+    Within(Scope, Box<Matcher>),
+}
+
+impl Matcher {
+    /// Makes `node` ready to run.
+    pub(super) fn new(node: &Node) -> Self {
+        // Written from the end: where a step leads is there before it.
+        let mut steps = Vec::new();
+        let start = write(node, YES, NO, &mut steps);
+        let last = u32::try_from(steps.len()).unwrap_or(NO).wrapping_sub(1);
+        let turn = |at: u32| if at >= NO { at } else { last.wrapping_sub(at) };
+        steps.reverse();
+        for step in &mut steps {
+            (step.yes, step.no) = (turn(step.yes), turn(step.no));
         }
+        Self { steps, start: turn(start) }
     }
 
-    /// The packet at each of its levels, outermost first.
-    fn levels(&self) -> impl Iterator<Item = View<'a>> + use<'a> {
-        let (packet, layers) = (self.packet, self.layers);
-        layers.levels(packet.data).map(move |level| View { packet, layers, level, is_scoped: true })
+    /// Whether the packet is wanted.
+    #[inline]
+    pub(super) fn matches(&self, packet: &Packet<'_>, layers: &Layers) -> bool {
+        self.answer(&View::innermost(packet, layers)) == Some(true)
     }
 
-    fn is(&self, primitive: &Primitive) -> bool {
-        match *primitive {
-            Primitive::EtherType(number) => self.is_ether_type(number),
-            Primitive::IpProtocol { family, number } => self.level.ip().is_some_and(|ip| {
-                let is_family = match family {
-                    IpFamily::Any => true,
-                    IpFamily::V4 => ip.source.is_ipv4(),
-                    IpFamily::V6 => ip.source.is_ipv6(),
-                };
-                is_family && (ip.protocol == number || ip.next_header == number)
-            }),
-            Primitive::Ether { direction, mac } => self.level.macs().is_some_and(|macs| {
-                direction.holds(macs.source, macs.destination, |end| end == mac)
-            }),
-            Primitive::V4 { family, direction, address, mask } => {
-                self.has_v4(family, direction, |end| end & mask == address)
-            }
-            Primitive::V6 { direction, address, prefix_len } => {
-                let mask = Ipv6Addr::from_bits(ipv6_mask(prefix_len));
-                self.has_v6(direction, |end| end & mask == address)
-            }
-            Primitive::Port { transport, direction, first, last } => {
-                self.has_port(transport, direction, |port| (first..=last).contains(&port))
-            }
-            Primitive::EtherBroadcast => self.is_for(|mac| mac == Mac::BROADCAST),
-            Primitive::EtherMulticast => self.is_for(Mac::is_group),
-            // The mask of the network is not known, so only the two addresses that need none.
-            Primitive::IpBroadcast => self.has_v4(V4Family::Ip, Direction::Destination, |end| {
-                end.is_broadcast() || end.is_unspecified()
-            }),
-            Primitive::IpMulticast => self
-                .has_v4(V4Family::Ip, Direction::Destination, |end| end.octets() >= [224, 0, 0, 0]),
-            Primitive::Ip6Multicast => {
-                self.has_v6(Direction::Destination, |end| end.is_multicast())
-            }
-            Primitive::Less(len) => self.wire_len() <= len,
-            Primitive::Greater(len) => self.wire_len() >= len,
-            ref tunnel if self.is_scoped => self.is_carried_as(tunnel),
-            ref tunnel => self.levels().any(|view| view.is_carried_as(tunnel)),
-        }
-    }
-
-    /// Whether this very level has the tag or label, or was carried by the tunnel.
-    fn is_carried_as(&self, primitive: &Primitive) -> bool {
-        let level = &self.level;
-        match *primitive {
-            Primitive::Vlan(wanted) => {
-                level.vlans().any(|tag| wanted.is_none_or(|wanted| tag.id == wanted))
-            }
-            Primitive::Mpls(wanted) => {
-                let mut labels = level.mpls().map(|mpls| mpls.label).chain(match level.tunnel() {
-                    Some(Tunnel::Mpls { label }) => Some(label),
-                    _ => None,
-                });
-                labels.any(|label| wanted.is_none_or(|wanted| label == wanted))
-            }
-            Primitive::Vni(wanted) => level.tunnel().and_then(Tunnel::vni) == Some(wanted),
-            Primitive::Vxlan(wanted) => match level.tunnel() {
-                Some(Tunnel::Vxlan { vni, .. }) => wanted.is_none_or(|wanted| vni == wanted),
-                Some(Tunnel::VxlanGpe { vni }) => wanted.is_none() || vni == wanted,
-                _ => false,
-            },
-            Primitive::Geneve(wanted) => match level.tunnel() {
-                Some(Tunnel::Geneve { vni }) => wanted.is_none_or(|wanted| vni == wanted),
-                _ => false,
-            },
-            Primitive::Gre { key: wanted } => match level.tunnel() {
-                Some(Tunnel::Gre { key, .. }) => wanted.is_none() || key == wanted,
-                // ERSPAN is carried in GRE.
-                Some(Tunnel::Erspan { .. }) => wanted.is_none(),
-                _ => false,
-            },
-            Primitive::Erspan { session: wanted } => match level.tunnel() {
-                Some(Tunnel::Erspan { session, .. }) => wanted.is_none() || session == wanted,
-                _ => false,
-            },
-            _ => false,
-        }
-    }
-
-    fn is_ether_type(&self, number: u16) -> bool {
-        if let Some(ether_type) = self.ether_type() {
-            return ether_type == number;
-        }
-        // Behind other links, labels and tags the headers themselves say what they are.
-        match number {
-            IPV4 => self.has_ip(IpAddr::is_ipv4),
-            IPV6 => self.has_ip(IpAddr::is_ipv6),
-            ARP => self.level.arp().is_some_and(|arp| arp.operation < REVERSE_REQUEST),
-            RARP => self.level.arp().is_some_and(|arp| arp.operation >= REVERSE_REQUEST),
-            _ => false,
-        }
-    }
-
-    /// What the Ethernet header says that follows, after the VLAN tags; `None` if there is no
-    /// such header or what follows is a tag or label of another kind.
-    fn ether_type(&self) -> Option<u16> {
-        let mut found = None;
-        for header in self.level.headers() {
-            let offset = header.offset as usize;
-            found = match header.layer {
-                Layer::Ethernet => self.u16_at(offset + 12),
-                Layer::Vlan => self.u16_at(offset + 2),
-                Layer::VnTag
-                | Layer::ETag
-                | Layer::CiscoMetadata
-                | Layer::Ttag
-                | Layer::Macsec
-                | Layer::Mpls
-                | Layer::Pppoe => return None,
-                _ => return found,
+    /// `None` if bytes are missing that the answer depends on.
+    #[inline]
+    fn answer(&self, view: &View<'_>) -> Option<bool> {
+        let mut at = self.start;
+        loop {
+            let Some(step) = self.steps.get(at as usize) else { return Some(at == YES) };
+            let is_so = match &step.question {
+                Question::Test(test) => view.answer(test)?,
+                Question::Within(scope, inside) => inside.within(*scope, view)?,
             };
+            at = if is_so { step.yes } else { step.no };
         }
-        found
     }
 
-    fn u16_at(&self, offset: usize) -> Option<u16> {
-        self.packet.data.get(offset..)?.first_chunk().copied().map(u16::from_be_bytes)
-    }
-
-    fn has_ip(&self, is_version: impl Fn(&IpAddr) -> bool) -> bool {
-        self.level.ip().is_some_and(|ip| is_version(&ip.source))
-    }
-
-    fn has_v4(
-        &self,
-        family: V4Family,
-        direction: Direction,
-        is_meant: impl Fn(Ipv4Addr) -> bool,
-    ) -> bool {
-        if matches!(family, V4Family::Any | V4Family::Ip)
-            && let Some(ip) = self.level.ip()
-        {
-            let (IpAddr::V4(source), IpAddr::V4(destination)) = (ip.source, ip.destination) else {
-                return false;
-            };
-            return direction.holds(source, destination, is_meant);
-        }
-        let Some(arp) = self.level.arp() else { return false };
-        let is_family = match family {
-            V4Family::Any => true,
-            V4Family::Ip => false,
-            V4Family::Arp => self.is_ether_type(ARP),
-            V4Family::Rarp => self.is_ether_type(RARP),
-        };
-        is_family && direction.holds(arp.sender_ip, arp.target_ip, is_meant)
-    }
-
-    fn has_v6(&self, direction: Direction, is_meant: impl Fn(Ipv6Addr) -> bool) -> bool {
-        self.level.ip().is_some_and(|ip| match (ip.source, ip.destination) {
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                direction.holds(source, destination, is_meant)
-            }
-            _ => false,
-        })
-    }
-
-    fn has_port(
-        &self,
-        wanted: Option<Transport>,
-        direction: Direction,
-        is_meant: impl Fn(u16) -> bool,
-    ) -> bool {
-        self.level.transport().is_some_and(|transport| {
-            let found = match transport.layer {
-                Layer::Tcp => Transport::Tcp,
-                Layer::Udp => Transport::Udp,
-                Layer::Sctp => Transport::Sctp,
-                _ => return false,
-            };
-            wanted.is_none_or(|wanted| wanted == found)
-                && transport
-                    .ports
-                    .is_some_and(|ports| direction.holds(ports.source, ports.destination, is_meant))
-        })
-    }
-
-    fn is_for(&self, is_meant: impl Fn(Mac) -> bool) -> bool {
-        self.level.macs().is_some_and(|macs| is_meant(macs.destination))
-    }
-
-    /// How long the frame is that begins with this level.
-    fn wire_len(&self) -> u32 {
-        let start = self.level.headers().first().map_or(0, |header| header.offset);
-        self.packet.wire_len.saturating_sub(start)
-    }
-}
-
-impl Direction {
-    fn holds<T>(self, source: T, destination: T, is_meant: impl Fn(T) -> bool) -> bool {
-        match self {
-            Self::Either => is_meant(source) || is_meant(destination),
-            Self::Source => is_meant(source),
-            Self::Destination => is_meant(destination),
-            Self::Both => is_meant(source) && is_meant(destination),
+    fn within(&self, scope: Scope, view: &View<'_>) -> Option<bool> {
+        let mut levels = view.levels();
+        match scope {
+            Scope::Outer => levels.next().map_or(Some(false), |outer| self.answer(&outer)),
+            Scope::Any => Some(levels.any(|level| self.answer(&level) == Some(true))),
         }
     }
 }
 
-const IPV4: u16 = 0x0800;
-const ARP: u16 = 0x0806;
-const RARP: u16 = 0x8035;
-const IPV6: u16 = 0x86dd;
-/// The first ARP operation that is RARP's (RFC 903).
-const REVERSE_REQUEST: u16 = 3;
+/// Writes `node` so that it goes on at `yes` or `no`; returns where it begins.
+fn write(node: &Node, yes: u32, no: u32, steps: &mut Vec<Step>) -> u32 {
+    let question = match node {
+        Node::All(parts) => {
+            return parts.iter().rev().fold(yes, |yes, part| write(part, yes, no, steps));
+        }
+        Node::Any(parts) => {
+            return parts.iter().rev().fold(no, |no, part| write(part, yes, no, steps));
+        }
+        Node::Not(part) => return write(part, no, yes, steps),
+        Node::Within(scope, part) => Question::Within(*scope, Box::new(Matcher::new(part))),
+        Node::Test(test) => Question::Test(test.clone()),
+    };
+    steps.push(Step { question, yes, no });
+    u32::try_from(steps.len() - 1).unwrap_or(NO)
+}
+
+/// Beyond every step: the packet is wanted.
+const YES: u32 = u32::MAX;
+/// Beyond every step: it is not.
+const NO: u32 = u32::MAX - 1;

@@ -3,13 +3,29 @@
 //! An expression without tunnels means what it means to tcpdump. With tunnels, each primitive
 //! looks at the innermost frame, the packet as the VM sent it; `outer (...)` looks at the
 //! underlay, `any (...)` is true if some one level satisfies all of it, and no word changes where
-//! another one looks. Not here yet: byte access and arithmetic, names of the inventory.
+//! another one looks. Names of the inventory are explained by a [`Resolver`] before a matcher is
+//! made.
+//!
+//! Words become a tree (`parser`, `expression`), the tree becomes questions about bytes and levels
+//! (`lower`, `test`), and these become what runs in user space (`matcher`) and in the kernel
+//! (`bpf`). The tree is also explained in words (`words`) and written in its normal form
+//! (`display`).
 
+mod arithmetic;
+mod display;
 mod error;
 mod expression;
+mod lower;
 mod matcher;
+mod members;
 mod names;
+#[cfg(test)]
+mod names_tests;
+mod numbers;
 mod parser;
+mod place;
+mod resolver;
+mod test;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -18,9 +34,13 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use self::error::ParseError;
+pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
 use wire::{Layers, Packet};
 
 use self::expression::Expression;
+use self::lower::{Meanings, Node, lower};
+use self::matcher::Matcher;
+pub(crate) use self::members::has_vif;
 
 /// An expression that says which packets are wanted, ready to be asked.
 ///
@@ -28,17 +48,44 @@ use self::expression::Expression;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     expression: Expression,
+    meanings: Meanings,
+    node: Node,
+    matcher: Matcher,
 }
 
 impl Filter {
     /// Understands `text`, or says where not and what was expected. Empty text wants every packet.
+    /// Names of the inventory are refused; [`parse_with`](Self::parse_with) takes them.
+    ///
+    /// # Errors
+    /// The place, what was expected, and what was probably meant.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        Ok(Self { expression: parser::parse(text)? })
+        Self::parse_with(text, &NoNames)
+    }
+
+    /// Understands `text`, with the names of the inventory as `resolver` explains them.
+    ///
+    /// # Errors
+    /// The place, what was expected, and what was probably meant.
+    pub fn parse_with(text: &str, resolver: &dyn Resolver) -> Result<Self, ParseError> {
+        let parser::Understood { expression, meanings } = parser::parse(text, resolver)?;
+        let node = lower(&expression, &meanings);
+        let matcher = Matcher::new(&node);
+        Ok(Self { expression, meanings, node, matcher })
+    }
+
+    /// The names of the inventory in it, each once, by kind and then in the order of the alphabet.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.meanings.keys()
     }
 
     /// Whether the packet is wanted. `layers` must come from the same bytes.
+    ///
+    /// As in libpcap, a packet that ends before a byte the answer depends on is not wanted,
+    /// whatever else the expression says.
+    #[inline]
     pub fn matches(&self, packet: &Packet<'_>, layers: &Layers) -> bool {
-        matcher::matches(&self.expression, packet, layers)
+        self.matcher.matches(packet, layers)
     }
 }
 

@@ -22,16 +22,34 @@ pub(super) const IP_PROTOCOLS: &[(&str, u8)] = &[
     ("sctp", 132),
 ];
 
-/// Names of EtherTypes that pcap-filter(7) and the field use.
+/// Names of what a frame carries, as pcap-filter(7) and the field use them: EtherTypes and, below
+/// 1536, LLC service access points.
 pub(super) const ETHER_TYPES: &[(&str, u16)] = &[
     ("ip", 0x0800),
     ("arp", 0x0806),
     ("rarp", 0x8035),
     ("ip6", 0x86dd),
+    ("atalk", 0x809b),
+    ("aarp", 0x80f3),
+    ("decnet", 0x6003),
+    ("lat", 0x6004),
+    ("moprc", 0x6002),
+    ("mopdl", 0x6001),
+    ("iso", 0xfe),
+    ("stp", 0x42),
+    ("ipx", 0xe0),
+    ("netbeui", 0xf0),
+    ("sca", 0x6007),
+    ("loopback", 0x9000),
     ("slow", 0x8809),
     ("lldp", 0x88cc),
     ("ptp", 0x88f7),
 ];
+
+/// Whether this name of an EtherType is also a word of its own.
+pub(super) fn is_word(name: &str) -> bool {
+    !matches!(name, "sca" | "loopback" | "slow" | "lldp" | "ptp")
+}
 
 /// Names of ports (IANA service-names-port-numbers). A name stands for its number, whatever the
 /// transport.

@@ -141,6 +141,8 @@ pub struct Record<'a> {
     /// The packet. Its direction is the interface's, which is the VM's where overtap wrote the
     /// file or the capture was made inside the VM: inbound is `ToVm`.
     pub packet: Packet<'a>,
+    /// Its time as the file has it: ticks of its interface's clock, without the clock's offset.
+    pub ticks: u64,
     /// The packet flags as written, 0 where there are none.
     pub flags: u32,
     /// The same for every copy of one packet, where the writer knew.
@@ -165,6 +167,7 @@ pub struct Statistics<'a> {
     pub time: Timestamp,
     /// Comments and options we have no name for.
     pub options: Options<'a>,
+    pub(crate) ticks: u64,
     pub(crate) clock: Clock,
     pub(crate) order: ByteOrder,
 }

@@ -12,6 +12,7 @@
 mod block;
 mod buffer;
 mod clock;
+mod copy;
 mod damage;
 mod item;
 mod option;
@@ -24,6 +25,7 @@ mod write_pcap;
 
 pub use block::{BlockType, MAX_PACKET_BYTES};
 pub use clock::Resolution;
+pub use copy::{copied_packet_max, copy_interface, copy_names, copy_packet, copy_statistics};
 pub use damage::{Damage, DamageReason};
 pub use item::{
     Format, Interface, Item, Name, NamedAddress, Names, OtherBlock, Record, Section, Statistics,

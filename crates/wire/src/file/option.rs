@@ -27,6 +27,20 @@ impl<'a> Options<'a> {
         Self::new(&[], ByteOrder::NATIVE)
     }
 
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// How many bytes they have in the file.
+    pub(crate) const fn byte_len(self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) const fn order(self) -> ByteOrder {
+        self.order
+    }
+
     /// All comments, in order.
     pub fn comments(self) -> impl Iterator<Item = Text<'a>> {
         self.filter(|option| option.code == code::COMMENT).map(|option| Text::new(option.value))

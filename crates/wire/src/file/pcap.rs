@@ -136,12 +136,14 @@ impl File {
         if bytes.len() < len {
             return Step::Need(len);
         }
-        let nanos = match self.resolution {
-            Resolution::NANOSECONDS => u64::from(fraction),
-            _ => u64::from(fraction) * 1000,
+        let (per_second, nanos_each) = match self.resolution {
+            Resolution::NANOSECONDS => (1_000_000_000, 1),
+            _ => (1_000_000, 1000),
         };
-        let time = Timestamp::from_nanos(u64::from(seconds) * 1_000_000_000 + nanos);
-        let head = Head::new(time, PointId(0), self.link(), header_len, captured_len, wire_len);
+        let ticks = u64::from(seconds) * per_second + u64::from(fraction);
+        let time = Timestamp::from_nanos(ticks * nanos_each);
+        let mut head = Head::new(time, PointId(0), self.link(), header_len, captured_len, wire_len);
+        head.ticks = ticks;
         Step::Show { found: Found::Record(head), len, damage: None }
     }
 }

@@ -140,9 +140,11 @@ impl Blocks {
         let mut fields = Fields::new(body, self.order);
         let number = fields.u32()? as usize;
         let clock = self.port(number)?.clock;
-        let time = clock.time(fields.halves()?);
+        let ticks = fields.halves()?;
+        let time = clock.time(ticks);
         let options = Options::new(fields.rest(), self.order);
-        Some(Statistics { point: self.point(number), time, options, clock, order: self.order })
+        let (point, order) = (self.point(number), self.order);
+        Some(Statistics { point, time, options, ticks, clock, order })
     }
 
     fn begin_section(&mut self, order: ByteOrder) {
@@ -231,6 +233,7 @@ impl Blocks {
             captured_len,
             wire_len,
         );
+        head.ticks = ticks;
         head.lost_before = u64::from(lost);
         head.options = (FULL_PACKET_DATA + options_start, options.len());
         let damage = self.packet_options(&mut head, options);

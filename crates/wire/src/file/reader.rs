@@ -214,6 +214,7 @@ impl Reader {
                 checksum: head.checksum,
                 lost_before: head.lost_before,
             },
+            ticks: head.ticks,
             flags: head.flags,
             id: head.id,
             options: Options::new(slice(head.options), order),
@@ -363,6 +364,7 @@ pub(crate) struct Head {
     pub(crate) direction: Option<Direction>,
     pub(crate) checksum: Checksum,
     pub(crate) lost_before: u64,
+    pub(crate) ticks: u64,
     pub(crate) flags: u32,
     pub(crate) id: Option<u64>,
     /// Start and length in the record.
@@ -387,6 +389,7 @@ impl Head {
             direction: None,
             checksum: Checksum::Unknown,
             lost_before: 0,
+            ticks: 0,
             flags: 0,
             id: None,
             options: (0, 0),

@@ -212,13 +212,7 @@ pub fn write_names<'a>(
 ) {
     write_block(out, BlockType::NAMES, |out| {
         for (address, text) in names {
-            let text = cut(text, MAX_NAME_BYTES);
-            match address {
-                NamedAddress::V4(v4) => put_name(out, name::IPV4, &v4.octets(), text),
-                NamedAddress::V6(v6) => put_name(out, name::IPV6, &v6.octets(), text),
-                NamedAddress::Mac(Mac(octets)) => put_name(out, name::EUI48, &octets, text),
-                NamedAddress::Eui64(_) => {}
-            }
+            write_name_record(out, address, text);
         }
         put_option_header(out, name::END, 0);
     });
@@ -267,7 +261,7 @@ fn flags_of(packet: &Packet<'_>, options: &PacketOptions<'_>) -> u32 {
     direction | checksum | if options.is_super_frame { flag::SUPER_FRAME } else { 0 }
 }
 
-fn write_block(out: &mut Vec<u8>, block: BlockType, body: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn write_block(out: &mut Vec<u8>, block: BlockType, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     put_u32(out, block.0);
     put_u32(out, 0);
@@ -276,6 +270,17 @@ fn write_block(out: &mut Vec<u8>, block: BlockType, body: impl FnOnce(&mut Vec<u
     put_u32(out, length);
     if let Some(field) = out.get_mut(start + 4..start + 8) {
         field.copy_from_slice(&length.to_ne_bytes());
+    }
+}
+
+/// One name in a block of names.
+pub(super) fn write_name_record(out: &mut Vec<u8>, address: NamedAddress, text: &str) {
+    let text = cut(text, MAX_NAME_BYTES);
+    match address {
+        NamedAddress::V4(v4) => put_name(out, name::IPV4, &v4.octets(), text),
+        NamedAddress::V6(v6) => put_name(out, name::IPV6, &v6.octets(), text),
+        NamedAddress::Mac(Mac(octets)) => put_name(out, name::EUI48, &octets, text),
+        NamedAddress::Eui64(_) => {}
     }
 }
 
@@ -305,7 +310,7 @@ fn put_text_option(out: &mut Vec<u8>, code: u16, text: &str) {
     put_option(out, code, cut(text, usize::from(u16::MAX)).as_bytes());
 }
 
-fn put_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
+pub(super) fn put_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
     put_option_header(out, code, value.len());
     out.extend_from_slice(value);
     put_padding(out, value.len());
@@ -316,7 +321,7 @@ fn put_option_header(out: &mut Vec<u8>, code: u16, len: usize) {
     put_u16(out, u16::try_from(len).unwrap_or(u16::MAX));
 }
 
-fn put_end(out: &mut Vec<u8>) {
+pub(super) fn put_end(out: &mut Vec<u8>) {
     put_option_header(out, code::END, 0);
 }
 
@@ -326,17 +331,17 @@ fn put_padding(out: &mut Vec<u8>, len: usize) {
     }
 }
 
-fn put_halves(out: &mut Vec<u8>, value: u64) {
+pub(super) fn put_halves(out: &mut Vec<u8>, value: u64) {
     let [h0, h1, h2, h3, h4, h5, h6, h7] = value.to_be_bytes();
     put_u32(out, u32::from_be_bytes([h0, h1, h2, h3]));
     put_u32(out, u32::from_be_bytes([h4, h5, h6, h7]));
 }
 
-fn put_u16(out: &mut Vec<u8>, value: u16) {
+pub(super) fn put_u16(out: &mut Vec<u8>, value: u16) {
     out.extend_from_slice(&value.to_ne_bytes());
 }
 
-fn put_u32(out: &mut Vec<u8>, value: u32) {
+pub(super) fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_ne_bytes());
 }
 

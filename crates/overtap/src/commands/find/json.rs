@@ -1,7 +1,7 @@
 //! What `overtap find --output json` prints. The keys are part of the interface.
 //!
 //! `find`: one object, `{"host", "at", "machines": [MACHINE...], "sources": [{"source", "at",
-//! "problem"}...]}`. MACHINE is [`inventory::Machine`] with its field names; `evidence` only with
+//! "problem"}...], "history": [{"from", "until", "machine"}...]}`; it is also an inventory file. MACHINE is [`inventory::Machine`] with its field names; `evidence` only with
 //! `--explain`; each `attachment` has `seen_since` beside `since`: it was like this at the latest
 //! then. Times are RFC 3339 in UTC, network numbers are numbers, addresses are text.
 //!
@@ -13,7 +13,9 @@
 
 use std::io::{self, Write};
 
-use inventory::{Change, Machine, Past, Since, Site, Timeline};
+use inventory::{
+    Change, Episode, History, Machine, MachineId, Past, Period, Since, Site, Timeline,
+};
 use serde_json::{Value, json};
 use wire::Timestamp;
 
@@ -24,11 +26,11 @@ pub(super) fn present(
     out: &mut impl Write,
     site: &Site,
     at: Timestamp,
-    machines: &[&Machine],
+    shown: &[&Machine],
     timeline: &Timeline,
     explain: bool,
 ) -> io::Result<()> {
-    let machines: Vec<Value> = machines
+    let machines: Vec<Value> = shown
         .iter()
         .map(|machine| {
             let mut shown = (*machine).clone();
@@ -38,13 +40,36 @@ pub(super) fn present(
             with_since(&mut shown, timeline)
         })
         .collect::<io::Result<_>>()?;
+    let history = history(site, shown, timeline);
     let document = json!({
         "host": site.host.name,
         "at": rfc3339(at),
         "machines": machines,
         "sources": site.sources,
+        "history": history,
     });
     print(out, &document)
+}
+
+/// What was not always so, as far as the journal goes: of the machines shown, and if all are, also
+/// of those that are gone.
+fn history(site: &Site, shown: &[&Machine], timeline: &Timeline) -> Vec<Value> {
+    let is_all = shown.len() == site.machines.len();
+    let is_meant = |id: &MachineId| is_all || shown.iter().any(|machine| machine.id == *id);
+    let condensed = History::from(timeline).condensed();
+    let told = condensed
+        .episodes()
+        .iter()
+        .filter(|episode| episode.during != Period::ALWAYS && is_meant(&episode.machine.id));
+    let value = |episode: &Episode| {
+        let Period { from, until } = episode.during;
+        json!({
+            "from": (from > Timestamp::ZERO).then(|| rfc3339(from)),
+            "until": until.map(rfc3339),
+            "machine": episode.machine,
+        })
+    };
+    told.map(value).collect()
 }
 
 /// Prints machines as they were.

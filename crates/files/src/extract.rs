@@ -1,0 +1,264 @@
+//! Extract: selected packets of some capture files, changed if asked for, into others.
+//!
+//! The way of a packet is [`Job::treat`]: read, selected, looked at for copies, stripped, sliced,
+//! written. Each step is one line there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use capture::InputError;
+use pipeline::Tenants;
+use wire::file::{Item, Record};
+use wire::{Layers, LinkType, Strip};
+
+use crate::copies::Copies;
+use crate::outputs::{OutputError, Outputs};
+use crate::points::{Points, is_fine};
+use crate::sources::{Source, Turn};
+use crate::{Fate, OpenInputs, Receipt, Selection, Slice, Tally, Target};
+
+/// What is to be extracted, and where to.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which packets.
+    pub selection: Selection,
+    /// Which headers go.
+    pub strip: Strip,
+    /// How much of each packet is kept.
+    pub slice: Slice,
+    /// Which packets are copies of others, if they are to be left out.
+    pub dedup: Option<DedupRequest>,
+    /// After how many packets written it ends.
+    pub count: Option<u64>,
+    /// Where the packets go.
+    pub target: Target,
+    /// Set by others to end early, with complete files.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What is known about copies before the first packet.
+#[derive(Debug, Clone)]
+pub struct DedupRequest {
+    /// How far apart in time copies may be.
+    pub window: Duration,
+    /// Whose packets may be copies of each other.
+    pub tenants: Tenants,
+}
+
+/// Why a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All inputs were read.
+    Inputs,
+    /// As many packets are written as were asked for; what follows was not read.
+    Count,
+    /// Somebody asked for the end.
+    Stopped,
+    /// Whoever read the output went away.
+    ReaderGone,
+    /// An output could not be written.
+    Failed,
+}
+
+/// Why nothing could be extracted.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// An input could not be opened.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// An output could not be opened.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Extracts packets of `inputs` as `request` says.
+///
+/// # Errors
+/// An output cannot be opened. Whatever happens later is in the receipt.
+pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractError> {
+    let taken = inputs.identities().collect();
+    let outputs = Outputs::open(request.target.clone(), taken, Arc::clone(&request.stop))?;
+    let mut job = Job {
+        points: Points::default(),
+        layers: Layers::empty(),
+        scratch: Vec::new(),
+        tally: Tally::default(),
+        first_link: None,
+        outputs,
+        copies: request.dedup.as_ref().map(Copies::new),
+        request,
+    };
+    let mut sources = inputs.into_sources();
+    let (ended, failure) = job.run(&mut sources);
+    Ok(job.finish(sources, ended, failure))
+}
+
+/// A job while it runs.
+struct Job {
+    request: Request,
+    points: Points,
+    outputs: Outputs,
+    tally: Tally,
+    /// The headers of the packet in hand.
+    layers: Layers,
+    /// Where a stripped packet is put together.
+    scratch: Vec<u8>,
+    first_link: Option<LinkType>,
+    copies: Option<Copies>,
+}
+
+impl Job {
+    fn run(&mut self, sources: &mut [Source]) -> (Ended, Option<OutputError>) {
+        for (number, source) in sources.iter_mut().enumerate() {
+            self.advance(number, source);
+        }
+        let mut turn = Turn::default();
+        while let Some(number) = turn.next(sources) {
+            if self.request.stop.load(Ordering::Relaxed) {
+                return (Ended::Stopped, None);
+            }
+            if self.request.count.is_some_and(|most| self.tally.of(Fate::Written) >= most) {
+                return (Ended::Count, None);
+            }
+            let Some(source) = sources.get_mut(number) else { break };
+            source.account.read += 1;
+            self.tally.read += 1;
+            let fate =
+                source.record().map_or(Ok(Fate::Unwritten), |record| self.treat(number, &record));
+            match fate {
+                Ok(fate) => self.tally.count(fate),
+                Err(error) => {
+                    self.tally.count(Fate::Written);
+                    return self.failed(error);
+                }
+            }
+            self.advance(number, source);
+        }
+        match self.outputs.flush_all() {
+            Ok(()) => (Ended::Inputs, None),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// The way of one packet.
+    fn treat(&mut self, input: usize, record: &Record<'_>) -> Result<Fate, OutputError> {
+        let request = &self.request;
+        let selection = &request.selection;
+        if !selection.wants_time(record.packet.time) {
+            return Ok(Fate::OutsideTime);
+        }
+        let Some(point) = self.points.of(input, record.packet.point) else {
+            return Ok(Fate::OtherLink);
+        };
+        let mut packet = record.packet;
+        if selection.needs_headers()
+            || !request.strip.is_nothing()
+            || request.slice.needs_headers()
+            || request.dedup.is_some()
+            || request.target.split.is_some()
+        {
+            self.layers.fill(packet.link, packet.data, &selection.ports);
+        }
+        if let Some(fate) = selection.refuses(&packet, &self.layers) {
+            return Ok(fate);
+        }
+        if let Some(copies) = &mut self.copies
+            && copies.is_copy(input, &packet, &self.layers)
+        {
+            return Ok(Fate::Duplicate);
+        }
+        let stripped = request.strip.apply(packet, &self.layers, &mut self.scratch);
+        packet = stripped.packet;
+        let whole = packet.data;
+        let kept = request.slice.kept(&self.layers, stripped.removed as usize);
+        packet.data = whole.get(..kept).unwrap_or(whole);
+        let fate = self.outputs.take(&packet, record, &self.layers, point, &self.points)?;
+        if fate == Fate::Written {
+            self.tally.written_bytes += packet.data.len() as u64;
+            self.tally.sliced += u64::from(packet.data.len() < whole.len());
+            self.tally.stripped += u64::from(stripped.removed > 0);
+        }
+        Ok(fate)
+    }
+
+    /// Brings a source to its next packet, and notes what stands before that.
+    fn advance(&mut self, number: usize, source: &mut Source) {
+        let name = source.input.path().file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        source.advance(|item| match item {
+            Item::Section(section) => {
+                self.points.begin_section(number);
+                let text = |text: Option<wire::file::Text<'_>>| {
+                    text.map(|text| text.to_str().into_owned()).unwrap_or_default()
+                };
+                let comments = section.options.comments();
+                let comments = comments.map(|text| text.to_str().into_owned()).collect();
+                self.outputs.add_origin(&text(section.hardware()), &text(section.os()), comments);
+            }
+            Item::Interface(interface) => {
+                self.first_link.get_or_insert(interface.link);
+                if is_fine(interface.resolution) {
+                    self.outputs.keep_nanoseconds();
+                }
+                let has_ethernet = !self.request.strip.is_nothing();
+                self.points.add(number, interface, &name, has_ethernet);
+                if let Some(copies) = &mut self.copies {
+                    copies.add_point(number, interface, &name);
+                }
+            }
+            Item::Names(names) => {
+                self.outputs.add_names(|out| wire::file::copy_names(out, names));
+            }
+            Item::Statistics(statistics) => {
+                if let Some(point) = self.points.of(number, statistics.point) {
+                    self.outputs.add_statistics(point, statistics);
+                }
+            }
+            Item::Record(_) | Item::Other(_) | Item::Damage(_) => {}
+        });
+    }
+
+    fn failed(&mut self, error: OutputError) -> (Ended, Option<OutputError>) {
+        let ended = match &error {
+            OutputError::Write { error: deliver::WriteError::ReaderGone, lost, .. } => {
+                self.tally.unwrite(*lost);
+                return (Ended::ReaderGone, None);
+            }
+            OutputError::Write { lost, .. } => {
+                self.tally.unwrite(*lost);
+                Ended::Failed
+            }
+            _ => {
+                self.tally.unwrite(1);
+                Ended::Failed
+            }
+        };
+        (ended, Some(error))
+    }
+
+    fn finish(
+        mut self,
+        sources: Vec<Source>,
+        ended: Ended,
+        failure: Option<OutputError>,
+    ) -> Receipt {
+        let link = self.first_link.unwrap_or(LinkType::ETHERNET);
+        let (outputs, late) = self.outputs.finish(link, &self.points);
+        let mut ended = ended;
+        if let Some(OutputError::Write { lost, error, .. }) = &late {
+            self.tally.unwrite(*lost);
+            let is_gone = matches!(error, deliver::WriteError::ReaderGone);
+            ended = if is_gone { Ended::ReaderGone } else { Ended::Failed };
+        }
+        let late = late.filter(|_| ended == Ended::Failed);
+        Receipt {
+            inputs: sources.into_iter().map(|source| source.account).collect(),
+            outputs,
+            tally: self.tally,
+            copies: self.copies.map(Copies::report),
+            ended,
+            failure: failure.or(late).map(|error| error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Jobs on capture files: packets of some files, selected and changed, into others.
+//!
+//! A job reads files front to back, once, and holds a bounded part of them, whatever their size.
+//! What the bytes of a file mean is said in `wire::file`, which packets are wanted in `select`;
+//! here they are brought together, and every packet read gets a [`Fate`] with a name.
+
+mod copies;
+mod extract;
+mod fate;
+mod outputs;
+mod points;
+mod receipt;
+mod selection;
+mod slice;
+mod sources;
+
+pub use copies::{CopiesReport, PairReport};
+pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};
+pub use fate::{Fate, Tally};
+pub use outputs::{FileFormat, OutputError, Split, Target};
+pub use receipt::{DamageSeen, InputAccount, OutputAccount, Receipt};
+pub use selection::Selection;
+pub use slice::Slice;
+pub use sources::{OpenInputs, Progress};

@@ -1,0 +1,446 @@
+//! Where packets go: one file, or one for each VNI, size or time.
+//!
+//! A file gets its link type from its first packet. Every file describes the interfaces that have
+//! this link type, with the names the inputs have, and ends with the counters the inputs have.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use deliver::{ByteSink, Destination, Existing, SinkError, WriteError};
+use wire::file::{
+    PcapTime, Record, SectionHeader, Statistics, copy_packet, copy_statistics, write_pcap_header,
+    write_pcap_packet, write_section,
+};
+use wire::{Layers, LinkType, Packet, Timestamp};
+
+use crate::points::{Point, Points};
+use crate::{Fate, OutputAccount};
+
+/// The format of outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormat {
+    /// pcapng, which keeps all that the inputs say.
+    Pcapng,
+    /// Classic pcap, with nanoseconds where an input has them unless told otherwise.
+    Pcap(Option<PcapTime>),
+}
+
+/// Where the packets go.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The file; `None` is standard output. Split files are called after it.
+    pub path: Option<PathBuf>,
+    /// Whether files that are there already are written over.
+    pub existing: Existing,
+    /// The format.
+    pub format: FileFormat,
+    /// What makes a file of its own.
+    pub split: Option<Split>,
+    /// What the files say about their origin.
+    pub section: SectionHeader,
+}
+
+/// What makes a file of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Each VNI of the innermost tunnel; what has none is one file as well.
+    Vni,
+    /// Each link type.
+    Link,
+    /// So many bytes: the next file begins before one would have more.
+    Bytes(u64),
+    /// So much time, counted from full multiples since 1970, in packet time.
+    Time(Duration),
+}
+
+/// The files being written.
+pub(crate) struct Outputs {
+    target: Target,
+    stop: Arc<AtomicBool>,
+    files: HashMap<Key, OutFile>,
+    /// The key of the file that stands alone, so that most packets need no look-up.
+    sequence: u64,
+    is_fine: bool,
+    names: Vec<u8>,
+    statistics: Vec<(LinkType, Vec<u8>)>,
+    statistics_bytes: usize,
+    closed: Vec<OutputAccount>,
+    taken: Vec<(u64, u64)>,
+}
+
+/// What files are told apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Only,
+    Vni(Option<u32>),
+    Link(u16),
+    Number(u64),
+    Time(u64),
+}
+
+/// One file being written.
+struct OutFile {
+    sink: ByteSink,
+    buffer: Vec<u8>,
+    link: Option<LinkType>,
+    packets: u64,
+    /// Of them in the buffer.
+    waiting: u64,
+    /// How many of the descriptions and bytes of names are in it.
+    described: usize,
+    names: usize,
+}
+
+impl Outputs {
+    /// Opens the first file, unless its name is not known before the first packet. `taken` are the
+    /// files that must not be written to, because they are read.
+    pub(crate) fn open(
+        target: Target,
+        taken: Vec<(u64, u64)>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, OutputError> {
+        let mut outputs = Self {
+            target,
+            stop,
+            files: HashMap::new(),
+            sequence: 1,
+            is_fine: false,
+            names: Vec::new(),
+            statistics: Vec::new(),
+            statistics_bytes: 0,
+            closed: Vec::new(),
+            taken,
+        };
+        if outputs.target.split.is_none() {
+            outputs.begin(Key::Only)?;
+        }
+        Ok(outputs)
+    }
+
+    /// An interface has times finer than a microsecond.
+    pub(crate) fn keep_nanoseconds(&mut self) {
+        self.is_fine = true;
+    }
+
+    /// What a section of an input says, as far as no file has begun.
+    pub(crate) fn add_origin(&mut self, hardware: &str, os: &str, comments: Vec<String>) {
+        let section = &mut self.target.section;
+        if section.hardware.is_empty() {
+            hardware.clone_into(&mut section.hardware);
+        }
+        if section.os.is_empty() {
+            os.clone_into(&mut section.os);
+        }
+        for comment in comments {
+            let held: usize = section.comments.iter().map(String::len).sum();
+            if held + comment.len() <= MAX_NOTES && !section.comments.contains(&comment) {
+                section.comments.push(comment);
+            }
+        }
+    }
+
+    /// Names of addresses, as one block.
+    pub(crate) fn add_names(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.names.len();
+        write(&mut self.names);
+        if self.names.len() > MAX_NOTES {
+            self.names.truncate(before);
+        }
+    }
+
+    /// Counters of an interface.
+    pub(crate) fn add_statistics(&mut self, point: Point, statistics: &Statistics<'_>) {
+        let ethernet = point.as_ethernet.map(|number| (LinkType::ETHERNET, number));
+        for (link, number) in [(point.link, point.number)].into_iter().chain(ethernet) {
+            let mut block = Vec::new();
+            copy_statistics(&mut block, number, statistics);
+            self.statistics_bytes += block.len();
+            if self.statistics_bytes <= MAX_NOTES {
+                self.statistics.push((link, block));
+            }
+        }
+    }
+
+    /// Takes a packet: `packet` is what became of `record`'s.
+    pub(crate) fn take(
+        &mut self,
+        packet: &Packet<'_>,
+        record: &Record<'_>,
+        layers: &Layers,
+        point: Point,
+        points: &Points,
+    ) -> Result<Fate, OutputError> {
+        let Some(number) = point.number_in(packet.link) else { return Ok(Fate::OtherLink) };
+        let key = self.key(packet, record, layers);
+        if !self.files.contains_key(&key) {
+            self.begin(key)?;
+        }
+        let (format, is_fine) = (self.target.format, self.is_fine);
+        let Some(file) = self.files.get_mut(&key) else { return Ok(Fate::Unwritten) };
+        match file.link {
+            Some(link) if link != packet.link => return Ok(Fate::OtherLink),
+            Some(_) => {}
+            None => file.begin(packet.link, format, is_fine, &self.target.section),
+        }
+        match format {
+            FileFormat::Pcapng => {
+                file.describe(points, &self.names);
+                copy_packet(&mut file.buffer, number, packet, record);
+            }
+            FileFormat::Pcap(time) => {
+                write_pcap_packet(&mut file.buffer, pcap_time(time, is_fine), packet);
+            }
+        }
+        file.packets += 1;
+        file.waiting += 1;
+        if file.buffer.len() >= FLUSH_BYTES {
+            self.flush(key)?;
+        }
+        Ok(Fate::Written)
+    }
+
+    /// Writes what is waiting, so that a reader sees it.
+    pub(crate) fn flush_all(&mut self) -> Result<(), OutputError> {
+        let keys: Vec<Key> = self.files.keys().copied().collect();
+        keys.into_iter().try_for_each(|key| self.flush(key))
+    }
+
+    /// Ends all files. An empty file gets `link`, as it must have one.
+    pub(crate) fn finish(
+        mut self,
+        link: LinkType,
+        points: &Points,
+    ) -> (Vec<OutputAccount>, Option<OutputError>) {
+        let mut failure = None;
+        let mut keys: Vec<Key> = self.files.keys().copied().collect();
+        keys.sort_unstable_by_key(|key| {
+            self.files.get(key).map(|file| file.sink.path().to_owned())
+        });
+        for key in keys {
+            if let Err(error) = self.end(key, link, points) {
+                failure.get_or_insert(error);
+            }
+        }
+        (self.closed, failure)
+    }
+
+    fn key(&mut self, packet: &Packet<'_>, record: &Record<'_>, layers: &Layers) -> Key {
+        match self.target.split {
+            None => Key::Only,
+            Some(Split::Link) => Key::Link(packet.link.0),
+            Some(Split::Vni) => {
+                let vni = layers
+                    .levels(record.packet.data)
+                    .rev()
+                    .find_map(|level| level.tunnel().and_then(wire::Tunnel::vni));
+                Key::Vni(vni.map(wire::Vni::value))
+            }
+            Some(Split::Time(every)) => {
+                let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
+                Key::Time(packet.time.as_nanos() / every * every)
+            }
+            Some(Split::Bytes(most)) => {
+                let key = Key::Number(self.sequence);
+                let len = packet.data.len() as u64 + PACKET_ROOM;
+                let is_full = self.files.get(&key).is_some_and(|file| {
+                    let closing: usize = self.statistics.iter().map(|(_, block)| block.len()).sum();
+                    file.packets > 0 && file.bytes() + len + closing as u64 > most
+                });
+                if is_full {
+                    self.sequence += 1;
+                }
+                Key::Number(self.sequence)
+            }
+        }
+    }
+
+    fn begin(&mut self, key: Key) -> Result<(), OutputError> {
+        // A sequence never goes back; of other keys there may be so many that the system runs out
+        // of open files.
+        if self.files.len() >= MAX_FILES {
+            return Err(OutputError::TooMany { most: MAX_FILES });
+        }
+        let destination = match &self.target.path {
+            None => Destination::Stdout,
+            Some(path) => {
+                let path = named(path, key);
+                self.check_identity(&path)?;
+                Destination::File { path, existing: self.target.existing }
+            }
+        };
+        let sink = ByteSink::open(&destination, Timestamp::ZERO, Arc::clone(&self.stop))?;
+        let file = OutFile {
+            sink,
+            buffer: Vec::with_capacity(if key == Key::Only { CAPACITY } else { 0 }),
+            link: None,
+            packets: 0,
+            waiting: 0,
+            described: 0,
+            names: 0,
+        };
+        self.files.insert(key, file);
+        Ok(())
+    }
+
+    /// Refuses a file that is being read: opening it would empty it.
+    fn check_identity(&self, path: &Path) -> Result<(), OutputError> {
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        if found.is_some_and(|found| self.taken.contains(&found)) {
+            return Err(OutputError::IsInput { path: path.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, key: Key) -> Result<(), OutputError> {
+        let Some(file) = self.files.get_mut(&key) else { return Ok(()) };
+        let result = file.sink.write(&file.buffer);
+        file.buffer.clear();
+        let lost = std::mem::take(&mut file.waiting);
+        result.map_err(|error| {
+            file.packets = file.packets.saturating_sub(lost);
+            OutputError::Write { path: file.sink.path().to_owned(), error, lost }
+        })
+    }
+
+    fn end(&mut self, key: Key, link: LinkType, points: &Points) -> Result<(), OutputError> {
+        let (format, is_fine) = (self.target.format, self.is_fine);
+        let Some(file) = self.files.get_mut(&key) else { return Ok(()) };
+        let had = file.link;
+        if had.is_none() {
+            file.begin(link, format, is_fine, &self.target.section);
+        }
+        if format == FileFormat::Pcapng {
+            file.describe(points, &self.names);
+            for (own, block) in &self.statistics {
+                if Some(*own) == file.link {
+                    file.buffer.extend_from_slice(block);
+                }
+            }
+        }
+        let result = self.flush(key);
+        if let Some(file) = self.files.remove(&key) {
+            self.closed.push(OutputAccount {
+                path: file.sink.path().to_owned(),
+                packets: file.packets,
+                bytes: file.sink.written(),
+                link: had,
+            });
+        }
+        result
+    }
+}
+
+impl OutFile {
+    fn begin(
+        &mut self,
+        link: LinkType,
+        format: FileFormat,
+        is_fine: bool,
+        section: &SectionHeader,
+    ) {
+        self.link = Some(link);
+        match format {
+            FileFormat::Pcapng => write_section(&mut self.buffer, section),
+            FileFormat::Pcap(time) => {
+                write_pcap_header(&mut self.buffer, pcap_time(time, is_fine), link);
+            }
+        }
+    }
+
+    /// Describes the interfaces, and gives the names, that came since.
+    #[inline]
+    fn describe(&mut self, points: &Points, names: &[u8]) {
+        if self.described < points.described().len() {
+            for described in points.described().iter().skip(self.described) {
+                if Some(described.link) == self.link {
+                    self.buffer.extend_from_slice(&described.block);
+                }
+            }
+            self.described = points.described().len();
+        }
+        if self.names < names.len() {
+            self.buffer.extend_from_slice(names.get(self.names..).unwrap_or_default());
+            self.names = names.len();
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.sink.written() + self.buffer.len() as u64
+    }
+}
+
+/// Why an output cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] SinkError),
+    /// It is one of the inputs.
+    #[error("{} is an input; write to another file", path.display())]
+    IsInput {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There are more files than a system holds open.
+    #[error("more than {most} files; select less, or split by something else")]
+    TooMany {
+        /// How many there may be.
+        most: usize,
+    },
+    /// It could not be written.
+    #[error("cannot write to {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: WriteError,
+        /// Packets that had been taken and are in no file.
+        lost: u64,
+    },
+}
+
+/// `web.pcapng` for each key: `web-vni5001.pcapng`.
+fn named(path: &Path, key: Key) -> PathBuf {
+    let word = match key {
+        Key::Only => return path.to_owned(),
+        Key::Vni(Some(vni)) => format!("vni{vni}"),
+        Key::Vni(None) => "no-vni".to_owned(),
+        Key::Link(link) => format!("link{link}"),
+        Key::Number(number) => format!("{number:05}"),
+        Key::Time(nanos) => {
+            let time = Timestamp::from_nanos(nanos);
+            match time.subsec_nanos() {
+                0 => format!("{}", time.seconds()),
+                fraction => format!("{}.{fraction:09}", time.seconds()),
+            }
+        }
+    };
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = match path.extension() {
+        Some(extension) => format!("{stem}-{word}.{}", extension.to_string_lossy()),
+        None => format!("{stem}-{word}"),
+    };
+    path.with_file_name(name)
+}
+
+const fn pcap_time(asked: Option<PcapTime>, is_fine: bool) -> PcapTime {
+    match asked {
+        Some(time) => time,
+        None if is_fine => PcapTime::Nanos,
+        None => PcapTime::Micros,
+    }
+}
+
+/// How much is written at once.
+const FLUSH_BYTES: usize = 512 * 1024;
+/// Room for a packet behind a full buffer.
+const CAPACITY: usize = FLUSH_BYTES + 64 * 1024;
+/// The most that is kept of names, counters and comments of all inputs, each.
+const MAX_NOTES: usize = 4 << 20;
+/// What a packet takes at most beside its bytes, unless it has comments.
+const PACKET_ROOM: u64 = 64;
+const MAX_FILES: usize = 512;

@@ -1,0 +1,148 @@
+//! The interfaces of all inputs, and the numbers they have in the outputs.
+//!
+//! A file has one link type, so each link type has numbers of its own. An interface that is
+//! described twice in the same words, as in files that were put one behind the other, is one
+//! interface.
+
+use std::collections::HashMap;
+
+use wire::file::{Interface, Resolution, copy_interface};
+use wire::{LinkType, PointId};
+
+/// The interfaces of all inputs.
+#[derive(Debug, Default)]
+pub(crate) struct Points {
+    /// For each input the numbers of its current section, and where that begins.
+    sections: Vec<(u32, Vec<Option<Point>>)>,
+    described: Vec<Described>,
+    numbers: HashMap<(usize, Vec<u8>), Point>,
+    counts: HashMap<LinkType, u32>,
+    bytes: usize,
+}
+
+/// An interface as outputs know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// Its number among the interfaces with its own link type.
+    pub(crate) number: u32,
+    /// The number among the Ethernet interfaces, which its packets have once a tunnel is off.
+    pub(crate) as_ethernet: Option<u32>,
+    pub(crate) link: LinkType,
+    /// Bytes of frame check sequence at the end of each packet.
+    pub(crate) fcs_bytes: u8,
+}
+
+impl Point {
+    /// Its number in a file with packets of this link type.
+    pub(crate) fn number_in(self, link: LinkType) -> Option<u32> {
+        if link == self.link {
+            Some(self.number)
+        } else if link == LinkType::ETHERNET {
+            self.as_ethernet
+        } else {
+            None
+        }
+    }
+}
+
+/// The description of an interface, ready to be written into files with its link type.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) link: LinkType,
+    pub(crate) block: Vec<u8>,
+}
+
+impl Points {
+    /// A section of input number `input` begins.
+    pub(crate) fn begin_section(&mut self, input: usize) {
+        if let Some((_, points)) = self.sections.get_mut(input) {
+            points.clear();
+        }
+    }
+
+    /// An interface of input number `input`. `name` is what it is called if it has no name;
+    /// `has_ethernet` says that its packets may become Ethernet frames.
+    pub(crate) fn add(
+        &mut self,
+        input: usize,
+        interface: &Interface<'_>,
+        name: &str,
+        has_ethernet: bool,
+    ) {
+        let mut block = Vec::new();
+        copy_interface(&mut block, interface, interface.link, name);
+        let known = self.numbers.get(&(input, block.clone())).copied();
+        let point = known.or_else(|| self.describe(input, interface, block, name, has_ethernet));
+        while self.sections.len() <= input {
+            self.sections.push((0, Vec::new()));
+        }
+        let Some((first, points)) = self.sections.get_mut(input) else { return };
+        if points.is_empty() {
+            *first = interface.point.0;
+        }
+        // Interfaces that could not be read have a number as well.
+        let index = interface.point.0.saturating_sub(*first) as usize;
+        if index < MAX_OF_SECTION {
+            points.resize(index.max(points.len()), None);
+            points.push(point);
+        }
+    }
+
+    /// The interface `point` of input number `input`.
+    #[inline]
+    pub(crate) fn of(&self, input: usize, point: PointId) -> Option<Point> {
+        let (first, points) = self.sections.get(input)?;
+        *points.get(point.0.checked_sub(*first)? as usize)?
+    }
+
+    /// All descriptions in the order they came.
+    pub(crate) fn described(&self) -> &[Described] {
+        &self.described
+    }
+
+    fn describe(
+        &mut self,
+        input: usize,
+        interface: &Interface<'_>,
+        block: Vec<u8>,
+        name: &str,
+        has_ethernet: bool,
+    ) -> Option<Point> {
+        self.bytes += 2 * block.len() + ENTRY_BYTES;
+        if self.bytes > MAX_BYTES {
+            return None;
+        }
+        let link = interface.link;
+        let number = self.number(link, block.clone());
+        let as_ethernet = (has_ethernet && link != LinkType::ETHERNET).then(|| {
+            let mut block = Vec::new();
+            copy_interface(&mut block, interface, LinkType::ETHERNET, name);
+            self.number(LinkType::ETHERNET, block)
+        });
+        let fcs_bytes = interface.fcs_bytes.unwrap_or_default();
+        let point = Point { number, as_ethernet, link, fcs_bytes };
+        self.numbers.insert((input, block), point);
+        Some(point)
+    }
+
+    fn number(&mut self, link: LinkType, block: Vec<u8>) -> u32 {
+        let count = self.counts.entry(link).or_default();
+        let number = *count;
+        *count += 1;
+        self.described.push(Described { link, block });
+        number
+    }
+}
+
+/// Whether times of this resolution are lost in microseconds.
+pub(crate) fn is_fine(resolution: Resolution) -> bool {
+    resolution.0 & 0x80 != 0 || resolution.0 > Resolution::MICROSECONDS.0
+}
+
+/// What the descriptions of all inputs may take together. Packets of interfaces beyond that have
+/// no number, and so no place in a file.
+const MAX_BYTES: usize = 8 << 20;
+/// What an entry takes beside its block.
+const ENTRY_BYTES: usize = 200;
+/// The most interfaces of a section that the reader shows.
+const MAX_OF_SECTION: usize = 65_536;

@@ -1,0 +1,239 @@
+//! `overtap extract`: selected packets of capture files into another one.
+
+mod said;
+mod whose;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use deliver::Existing;
+use files::{Ended, FileFormat, OpenInputs, Receipt, Request, Selection, Slice, Split, Target};
+use wire::file::{PcapTime, SectionHeader};
+use wire::{Strip, Timestamp, TunnelPorts};
+
+use self::whose::Inventory;
+use crate::Output;
+use crate::exit::{Exit, WrongUsage};
+use crate::quantity::{parse_bytes, parse_duration};
+
+/// Extracts packets of capture files into another one, with an account of every packet.
+///
+/// Reads pcap and pcapng of any kind, also packed by gzip, zstd or lz4; several files are merged
+/// in the order of time. An expression looks at each packet as the VM sent it, inside any tunnel.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The capture files, `-` is standard input; then, if wanted, an expression in the words of
+    /// tcpdump (pcap-filter(7)). It begins with the first word that names no file.
+    #[arg(value_name = "FILE... [EXPR]", required = true)]
+    words: Vec<String>,
+
+    /// Where to write; `-` is standard output.
+    #[arg(short, long, value_name = "OUT")]
+    write: PathBuf,
+
+    /// Only packets of this VM, by its MAC within its networks at the time of each packet. May be
+    /// given several times.
+    #[arg(long, value_name = "NAME")]
+    vm: Vec<String>,
+
+    /// Where VMs are looked up: an inventory file; may be given several times. Default: what
+    /// `overtap find` remembers or sees on this host.
+    #[arg(long, value_name = "FILE")]
+    inventory: Vec<PathBuf>,
+
+    /// Remove headers: `all`, or some of outer (every tunnel), vxlan, geneve, gre, erspan, gtpu,
+    /// ipip, mpls, pbb, fabricpath, vlan, vntag, etag, pppoe, cmd, ttag.
+    #[arg(long, value_name = "HEADERS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "all", value_parser = str::parse::<Strip>)]
+    strip: Option<Strip>,
+
+    /// Keep at most this many bytes of each packet.
+    #[arg(short, long, value_name = "BYTES",
+          value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    slice: Option<u32>,
+
+    /// Keep at most this many bytes behind the innermost transport header of each packet.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=262_144))]
+    slice_after_headers: Option<u32>,
+
+    /// Leave out copies: packets that were seen before at another point, at most this long ago
+    /// (10ms unless told). See --tenant-map.
+    #[arg(long, value_name = "WINDOW", num_args = 0..=1, require_equals = true,
+          default_missing_value = "10ms", value_parser = parse_duration)]
+    dedup: Option<Duration>,
+
+    /// Which networks are one tenant's, for --dedup: a file with lines such as
+    /// `acme: vni 5001, vlan 100`, or `one` if all are. Otherwise by the inventory, or else only
+    /// networks with one name are one tenant's.
+    #[arg(long, value_name = "FILE|one", requires = "dedup")]
+    tenant_map: Option<PathBuf>,
+
+    /// Only packets seen at this time or later: 2026-11-21T10:03:00Z, '2026-11-21 10:03', or
+    /// seconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
+    from: Option<Timestamp>,
+
+    /// Only packets seen before this time.
+    #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
+    to: Option<Timestamp>,
+
+    /// Stop after writing this many packets.
+    #[arg(short = 'c', long, value_name = "PACKETS",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// Begin a file of its own for each of these; the files are called OUT-KEY.
+    #[arg(long, value_name = "vni|link|size=SIZE|time=TIME", value_parser = parse_split)]
+    split_by: Option<Split>,
+
+    /// The format to write. Default: pcap if OUT ends in .pcap, else pcapng.
+    #[arg(short = 'F', long, value_enum)]
+    format: Option<Format>,
+
+    /// Replace existing files.
+    #[arg(long)]
+    force: bool,
+
+    /// How to print the receipt.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+
+    /// Print nothing but errors.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  overtap extract uplink.pcapng --vm web-01 --strip -w web.pcapng
+  overtap extract uplink.pcapng 'vni 5001 and tcp port 443' -w web.pcapng
+  overtap extract hv-1.pcapng hv-2.pcap.gz -w both.pcapng       merged by time
+  overtap extract uplink.pcapng 'host 10.0.7.12' --strip -w - | tshark -r -
+  overtap extract tap.pcapng uplink.pcapng --dedup --tenant-map one -w once.pcapng
+  overtap extract big.pcapng --slice-after-headers 0 -w headers.pcapng
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost or are damaged.";
+
+/// A file format, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Keeps interfaces, names, counters and comments.
+    Pcapng,
+    /// With microseconds, or nanoseconds where an input has them.
+    Pcap,
+    /// With microseconds.
+    Usecpcap,
+    /// With nanoseconds.
+    Nsecpcap,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let (paths, expression) = words::split(&args.words)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let request = request(args, &expression, Arc::clone(&stop))?;
+    let inputs = OpenInputs::open(&paths)?;
+    words::on_signals(&stop)?;
+    let bar = said::Bar::begin(inputs.progress(), args.quiet);
+    let receipt = match files::extract(inputs, request) {
+        Ok(receipt) => receipt,
+        Err(files::ExtractError::Output(error @ files::OutputError::IsInput { .. })) => {
+            return Err(WrongUsage(error.to_string()).into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    drop(bar);
+    said::print(&receipt, args.output, args.quiet, is_stdout(&args.write))?;
+    Ok(exit(&receipt))
+}
+
+fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Result<Request> {
+    let is_stdout = is_stdout(&args.write);
+    let inventory = Inventory::new(&args.inventory);
+    let vms = inventory.filter_of(&args.vm)?;
+    let filter = words::parse_filter(expression, &inventory)?;
+    inventory.say_notes();
+    if is_stdout && args.split_by.is_some() {
+        return Err(
+            WrongUsage("standard output cannot be several files; give -w FILE".into()).into()
+        );
+    }
+    let bytes = |bytes: Option<u32>| bytes.map(|bytes| bytes as usize);
+    Ok(Request {
+        selection: Selection {
+            vms,
+            filter,
+            from: args.from,
+            to: args.to,
+            ports: TunnelPorts::default(),
+        },
+        strip: args.strip.unwrap_or(Strip::NOTHING),
+        slice: Slice { bytes: bytes(args.slice), after_headers: bytes(args.slice_after_headers) },
+        dedup: dedup(args)?,
+        count: args.count,
+        target: Target {
+            path: (!is_stdout).then(|| args.write.clone()),
+            existing: if args.force { Existing::Replace } else { Existing::Refuse },
+            format: format(args),
+            split: args.split_by,
+            section: SectionHeader {
+                application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
+                ..SectionHeader::default()
+            },
+        },
+        stop,
+    })
+}
+
+fn dedup(args: &Args) -> anyhow::Result<Option<files::DedupRequest>> {
+    let Some(window) = args.dedup else { return Ok(None) };
+    let tenants = match &args.tenant_map {
+        Some(word) => crate::tenants::named(word)?,
+        None => pipeline::Tenants::default(),
+    };
+    Ok(Some(files::DedupRequest { window, tenants }))
+}
+
+fn format(args: &Args) -> FileFormat {
+    let is_pcap = args.write.extension().is_some_and(|extension| extension == "pcap");
+    match args.format {
+        Some(Format::Pcapng) => FileFormat::Pcapng,
+        Some(Format::Pcap) => FileFormat::Pcap(None),
+        Some(Format::Usecpcap) => FileFormat::Pcap(Some(PcapTime::Micros)),
+        Some(Format::Nsecpcap) => FileFormat::Pcap(Some(PcapTime::Nanos)),
+        None if is_pcap => FileFormat::Pcap(None),
+        None => FileFormat::Pcapng,
+    }
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn parse_split(text: &str) -> Result<Split, String> {
+    match text.split_once('=') {
+        None if text == "vni" => Ok(Split::Vni),
+        None if text == "link" => Ok(Split::Link),
+        Some(("size", size)) => Ok(Split::Bytes(parse_bytes(size)?)),
+        Some(("time", time)) => {
+            Ok(Split::Time(parse_duration(time)?.max(Duration::from_millis(1))))
+        }
+        _ => Err("use vni, link, size=100MB or time=1h".into()),
+    }
+}
+
+fn exit(receipt: &Receipt) -> Exit {
+    let is_nothing_read =
+        receipt.tally.read == 0 && receipt.inputs.iter().any(|input| input.failure.is_some());
+    if receipt.ended == Ended::Failed || is_nothing_read || receipt.tally.unaccounted() != 0 {
+        Exit::Failed
+    } else if receipt.is_complete() && receipt.ended != Ended::Stopped {
+        Exit::Done
+    } else {
+        Exit::Lost
+    }
+}

@@ -1,0 +1,124 @@
+//! The vNICs that a name means, found by MAC: one look-up, however many there are.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use wire::header::VnTag;
+use wire::{Layer, Level, Mac, Timestamp, Tunnel, Vni};
+
+use super::resolver::Member;
+use super::test::mac_bits;
+use crate::{Encapsulation, OnWire};
+
+/// A set of vNICs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Members {
+    by_mac: HashMap<u64, Vec<Stay>, BuildHasherDefault<MacHasher>>,
+}
+
+/// Where and when a MAC means the vNIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stay {
+    network: Option<OnWire>,
+    from: Timestamp,
+    until: Option<Timestamp>,
+}
+
+impl Members {
+    pub(super) fn new(members: &[Member]) -> Self {
+        let mut set = Self::default();
+        for &Member { mac, network, from, until } in members {
+            let stays = set.by_mac.entry(mac_bits(mac)).or_default();
+            let stay = Stay { network, from, until };
+            if !stays.contains(&stay) {
+                stays.push(stay);
+            }
+        }
+        set
+    }
+
+    /// Whether `mac` means one of them at `time`; `is_in` is asked whether the frame is in a network.
+    #[inline]
+    pub(super) fn has(&self, mac: Mac, time: Timestamp, is_in: impl Fn(OnWire) -> bool) -> bool {
+        self.by_mac.get(&mac_bits(mac)).is_some_and(|stays| {
+            stays.iter().any(|stay| {
+                stay.from <= time
+                    && stay.until.is_none_or(|until| time < until)
+                    && stay.network.is_none_or(&is_in)
+            })
+        })
+    }
+}
+
+/// Whether the frame at `level` is in `network`, as the guard reads it.
+pub(super) fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool {
+    let mut vlans = level.vlans().map(|tag| tag.id).filter(|id| id.value() != 0);
+    let (first, second) = (vlans.next(), vlans.next());
+    match network {
+        OnWire::Untagged => outer.is_none() && first.is_none(),
+        OnWire::Vlan(vlan) => outer.is_none() && first == Some(vlan) && second.is_none(),
+        OnWire::Overlay { vni, tunnel, vlan, .. } => {
+            let to_port = || outer?.transport().filter(|t| t.layer == Layer::Udp)?.ports;
+            let is_in_tunnel = match (tunnel, level.tunnel()) {
+                (Encapsulation::Vxlan, Some(Tunnel::Vxlan { vni: found, .. }))
+                | (Encapsulation::Geneve, Some(Tunnel::Geneve { vni: found })) => {
+                    found == vni && to_port().map(|ports| ports.destination) == network.udp_port()
+                }
+                (
+                    Encapsulation::Gre,
+                    Some(Tunnel::Gre { protocol: TRANSPARENT_ETHERNET, key: Some(key), .. }),
+                ) => key == vni.value(),
+                (Encapsulation::Nvgre, Some(tunnel)) => tunnel.nvgre_vsid() == Some(vni.value()),
+                (
+                    Encapsulation::Erspan,
+                    Some(Tunnel::Erspan { session: Some(session), vlan: seen_in, .. }),
+                ) => {
+                    // The switch may have moved the tag into its own header.
+                    let moved = seen_in.filter(|id| id.value() != 0 && first.is_none());
+                    u32::from(session) == vni.value()
+                        && vlan.is_none_or(|vlan| moved.is_none_or(|moved| moved == vlan))
+                }
+                (Encapsulation::VnTag, None) => {
+                    outer.is_none() && level.vntag().is_some_and(|tag| has_vif(&tag, vni))
+                }
+                _ => false,
+            };
+            is_in_tunnel
+                && vlan
+                    .is_none_or(|vlan| first.is_none_or(|first| first == vlan) && second.is_none())
+        }
+    }
+}
+
+/// Whether a frame is from or to the virtual interface.
+pub(crate) fn has_vif(tag: &VnTag, vif: Vni) -> bool {
+    u32::from(tag.source) == vif.value()
+        || !tag.is_list && u32::from(tag.destination) == vif.value()
+}
+
+/// Spreads MACs, which mostly differ in their last octets, over a table. The table's keys come from
+/// the inventory; whatever a packet holds is only looked up.
+#[derive(Default)]
+struct MacHasher(u64);
+
+impl Hasher for MacHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // 2^64 divided by the golden ratio; the high half is folded down because the table takes
+        // its bits from both ends.
+        let spread = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+}
+
+/// The protocol type of an Ethernet frame in GRE (RFC 7637, section 3.2).
+const TRANSPARENT_ETHERNET: u16 = 0x6558;
