@@ -130,6 +130,12 @@ impl LinkType {
     pub const FDDI: Self = Self(10);
     /// LLC over ATM (RFC 2684).
     pub const ATM_LLC: Self = Self(100);
+    /// Raw IP as OpenBSD numbers it.
+    pub const RAW_OPENBSD: Self = Self(14);
+    /// IPv4 or IPv6 behind what OpenBSD says of its encapsulation.
+    pub const ENC: Self = Self(109);
+    /// Ethernet behind the notes of a Juniper router.
+    pub const JUNIPER_ETHERNET: Self = Self(178);
     /// IPv4 or IPv6 behind the notes of the OpenBSD packet filter.
     pub const PFLOG: Self = Self(117);
     /// IEEE 802.11 behind a Prism header.

@@ -263,7 +263,8 @@ impl Places {
         };
         let network = carriage.around.network;
         let overlay = network.overlay;
-        let overlay = overlay.map_or(0, |name| (u64::from(name.number) << 8) | (name.kind as u64 + 1));
+        let overlay =
+            overlay.map_or(0, |name| (u64::from(name.number) << 8) | (name.kind as u64 + 1));
         let way = u64::from(carriage.around.shape) << 32 | u64::from(network.vlans);
         let here = u64::from(number) << 8 | u64::from(carriage.ttl);
         let vantage = (fold(fold(here, way), overlay) >> 32) as u32;

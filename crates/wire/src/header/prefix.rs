@@ -26,6 +26,8 @@ impl Prefix {
             LinkType::BROADCOM_TAG_IN_FRONT => Self::broadcom_tag,
             LinkType::PRISM | LinkType::AVS => Self::prism,
             LinkType::PFLOG => Self::pflog,
+            LinkType::ENC => Self::enc,
+            LinkType::JUNIPER_ETHERNET => Self::juniper,
             _ => return None,
         };
         Some(cursor.whole(read))
@@ -134,6 +136,28 @@ impl Prefix {
         Ok(Self { link: LinkType::RAW })
     }
 
+    /// Family, security parameters index, flags.
+    fn enc(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        cursor.take::<12>(Layer::Capture)?;
+        Ok(Self { link: LinkType::RAW })
+    }
+
+    /// A number, flags, and fields of their own length where a flag says so.
+    fn juniper(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let [j0, j1, j2, flags] = *cursor.take::<4>(Layer::Capture)?;
+        if [j0, j1, j2] != *b"MGC" {
+            return Err(cursor.stop(Layer::Capture, StopReason::Malformed));
+        }
+        if flags & JUNIPER_HAS_FIELDS != 0 {
+            let len = u16::from_be_bytes(*cursor.take::<2>(Layer::Capture)?);
+            cursor.take_slice(Layer::Capture, usize::from(len))?;
+        }
+        if flags & JUNIPER_HAS_NO_LINK != 0 {
+            return Err(cursor.stop(Layer::Capture, StopReason::Unsupported));
+        }
+        Ok(Self { link: LinkType::ETHERNET })
+    }
+
     fn broadcom_tag(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
         cursor.take::<4>(Layer::Capture)?;
         Ok(Self { link: LinkType::ETHERNET })
@@ -144,3 +168,5 @@ const RADIOTAP_HAS_FCS: u8 = 0x10;
 const NFLOG_PAYLOAD: u16 = 9;
 const AVS_MAGIC: [u8; 3] = [0x80, 0x21, 0x10];
 const PRISM_LEN: usize = 144;
+const JUNIPER_HAS_FIELDS: u8 = 0x80;
+const JUNIPER_HAS_NO_LINK: u8 = 0x02;

@@ -29,7 +29,7 @@ impl Walk<'_, '_> {
             return Ok(Next::Link(prefix.link));
         }
         match link {
-            LinkType::RAW_BSD => Ok(Next::Ip),
+            LinkType::RAW_BSD | LinkType::RAW_OPENBSD => Ok(Next::Ip),
             LinkType::MPLS => Ok(Next::Mpls),
             LinkType::PPPOE => Ok(Next::EtherType(ethertype::PPPOE)),
             LinkType::IEEE802_11 => Ok(Next::Wlan),
@@ -153,9 +153,13 @@ impl Walk<'_, '_> {
         let [_, last, control, nlpid] = *self.cursor.take::<4>(Layer::FrameRelay)?;
         self.push(Layer::FrameRelay, offset)?;
         match (last & 1, control, nlpid) {
-            (1, 0x03, 0xcc) => Ok(Next::Ipv4),
-            (1, 0x03, 0x8e) => Ok(Next::Ipv6),
-            (1, 0x03, 0xcf) => Ok(Next::Ppp),
+            (1, 0x03, 0x80) => self.snap(),
+            // The same behind a byte that makes the SNAP header begin at an even one.
+            (1, 0x03, 0x00) if self.cursor.peek(Layer::Llc)? == 0x80 => {
+                self.cursor.take::<1>(Layer::Llc)?;
+                self.snap()
+            }
+            (1, 0x03, 0xcc | 0x8e | 0xcf) => self.network_layer(nlpid),
             // Cisco's encapsulation has an EtherType in place of control and identifier.
             (1, 0x08, 0x00) => Ok(Next::Ipv4),
             (1, 0x86, 0xdd) => Ok(Next::Ipv6),

@@ -221,8 +221,9 @@ struct TunnelOut {
     truncated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<u32>,
+    /// Text, because JSON readers would round 64 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<u64>,
+    context: Option<String>,
 }
 
 impl TunnelOut {
@@ -254,7 +255,9 @@ impl TunnelOut {
             Tunnel::Trill { egress, ingress } => {
                 Self { id: Some(u32::from(egress)), session: Some(u32::from(ingress)), ..none }
             }
-            Tunnel::Stt { context } => Self { context: Some(context), ..none },
+            Tunnel::Stt { context } => {
+                Self { context: context.map(|context| format!("{context:#018x}")), ..none }
+            }
             Tunnel::Lisp { instance } => Self { id: instance, ..none },
             Tunnel::IpInIp
             | Tunnel::EtherIp
