@@ -116,7 +116,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     let document = match args.output {
         Output::Text => text::of(&report, &args.by, args.top.unwrap_or(20))?,
-        Output::Json => serde_json::to_string_pretty(&json::of(&report, args.top.unwrap_or(0)))? + "\n",
+        Output::Json => {
+            serde_json::to_string_pretty(&json::of(&report, args.top.unwrap_or(0)))? + "\n"
+        }
     };
     super::print_out(document.as_bytes())?;
     Ok(if report.is_whole() { Exit::Done } else { Exit::Lost })

@@ -147,10 +147,9 @@ impl<'a> Writer<'a> {
     fn is_known(&mut self, node: &Node, place: Where, is_negated: bool) -> bool {
         let reason = match node {
             Node::All(parts) | Node::Any(parts) => {
-                return parts.iter().fold(true, |is_known, part| {
-                    // Every part is looked at, so that every reason is found.
-                    self.is_known(part, place, is_negated) && is_known
-                });
+                // Every part is looked at, so that every reason is found.
+                let unknown = parts.iter().filter(|part| !self.is_known(part, place, is_negated));
+                return unknown.count() == 0;
             }
             Node::Not(part) => return self.is_known(part, place, !is_negated),
             Node::Within(Scope::Outer, part) => {
