@@ -53,10 +53,13 @@ impl Wanted {
 /// What is wanted at interfaces that show one machine's packets only, by their name.
 #[derive(Clone)]
 pub struct Elsewhere {
-    by_name: Arc<dyn Fn(&str) -> Option<Wanted> + Send + Sync>,
+    by_name: Arc<ByName>,
     known: HashMap<(usize, PointId), Wanted>,
     asked: usize,
 }
+
+/// What is wanted at an interface of that name, if it is anything else.
+type ByName = dyn Fn(&str) -> Option<Wanted> + Send + Sync;
 
 impl Elsewhere {
     /// Asks for each interface by its name; `None` says that nothing is different there.

@@ -298,7 +298,7 @@ fn to_u32(len: usize) -> u32 {
 
 /// How many bytes behind the header the prefixes have. Ports and what TCP counts with are in the
 /// first.
-const DEPTHS: [u32; 4] = [8, 32, 96, 256];
+const DEPTHS: [u32; 6] = [8, 16, 32, 64, 96, 256];
 
 /// The bytes in which a transport checksum is looked for.
 const HEAD: usize = 96;
