@@ -4,6 +4,8 @@
 //! runs programs as libpcap does), and the filter has to agree with it on every frame. Skipped,
 //! and said so, where tcpdump is not installed. `OVERTAP_PAIRS` sets how many pairs are compared.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 use std::io::Write;
 use std::process::Command;
 

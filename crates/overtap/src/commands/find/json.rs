@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn a_change_of_network_is_printed_with_its_time_and_so_is_who_is_gone() {
         let (before, after, db) = (machine("web", 5001), machine("web", 5002), machine("db", 5001));
-        let history = printed(&[&[before, db], std::slice::from_ref(&after), std::slice::from_ref(&after)]);
+        let history =
+            printed(&[&[before, db], std::slice::from_ref(&after), std::slice::from_ref(&after)]);
         let vni = |e: &Episode| {
             let place = e.machine.vnics[0].attachment.as_ref().unwrap();
             place.networks[0].vni.map(Vni::value)
