@@ -23,6 +23,7 @@ mod names;
 mod names_tests;
 pub(crate) mod numbers;
 mod parser;
+mod pieces;
 mod place;
 mod resolver;
 pub(crate) mod test;
@@ -77,6 +78,13 @@ impl Filter {
     /// The names of the inventory in it, each once, by kind and then in the order of the alphabet.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.meanings.keys()
+    }
+
+    /// Whether it asks for the length of frames, or for bytes that every fragment has of its own:
+    /// those of Ethernet and IP. Then each fragment answers for itself, as to libpcap; else the
+    /// first piece answers for all pieces of its packet.
+    pub fn is_about_pieces(&self) -> bool {
+        self.expression.is_about_pieces()
     }
 
     /// What it comes down to.
