@@ -111,12 +111,12 @@ impl<'a> Cleared<'_, 'a> {
         self.packet
     }
 
-    /// What the packet proves about the other pieces of the packets it is the first piece of.
-    /// `layers` must come from the same bytes.
-    pub fn grants(&self, layers: &Layers) -> Vec<(Piece, Grant)> {
+    /// What it proves about the other pieces of each packet that it is the first piece of,
+    /// outermost first. `layers` must come from the same bytes.
+    pub fn grants(&self, layers: &Layers) -> Vec<Grant> {
         let direction = self.packet.direction;
         let firsts = Piece::of(self.packet, layers).filter(Piece::is_first);
-        firsts.map(|piece| (piece, Grant { datagram: piece.datagram, direction })).collect()
+        firsts.map(|piece| Grant { datagram: piece.datagram, direction }).collect()
     }
 
     /// Leaves the frame as it is at the VM's own port: without the tunnel or the tag that names its
