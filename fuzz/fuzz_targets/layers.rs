@@ -5,7 +5,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wire::{Layers, LinkType, TunnelPorts};
+use wire::header::Trailer;
+use wire::{Layers, LinkType, Timestamp, TunnelPorts};
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (link, data) = input;
@@ -25,4 +26,9 @@ fuzz_target!(|input: (u16, &[u8])| {
         let _ = (level.vlans().count(), level.mpls().count());
     }
     let _ = layers.is_innermost_hidden();
+    let (key, level) = (layers.key(data), layers.innermost(data));
+    assert_eq!(key.ports, level.transport().and_then(|transport| transport.ports));
+    assert_eq!(key.addresses, level.ip().map(|ip| (ip.source, ip.destination)));
+    let behind = &data[layers.payload_end()..];
+    let _ = Trailer::find(behind, Timestamp::from_parts(1_700_000_000, 0));
 });

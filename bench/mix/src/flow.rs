@@ -93,7 +93,7 @@ impl Flow {
             Path::TwoUplinks if !has_points => Path::Once(Shape::Carried),
             Path::TwoTaps if !has_points => Path::Once(Shape::Tagged),
             Path::FourPoints if !has_points => Path::TapAndUplink,
-            // The twin's peer must be the peer's twin, and ARP says nothing that is its own.
+            // The twin's peer must be the peer's twin.
             Path::Twin if flow.is_local() => Path::UplinkAndMirror(kept_tag),
             Path::Once(Shape::Carried)
                 if network.carrier() == Carrier::Vlan && random.per_mille(500) =>
@@ -102,7 +102,22 @@ impl Flow {
             }
             path => path,
         };
+        // One ARP packet is like the next: were its copy late, it could be that of another.
+        if flow.protocol == Protocol::Arp
+            && matches!(flow.path, Path::Late | Path::UplinkAndMirror(_))
+        {
+            flow.path = Path::TapAndUplink;
+        }
         flow
+    }
+
+    /// The same without ARP. No two flows may ask the same, or nobody could tell whether what is
+    /// seen at two places is one packet or two.
+    pub fn without_arp(mut self) -> Self {
+        if self.protocol == Protocol::Arp {
+            self.protocol = Protocol::Icmp;
+        }
+        self
     }
 
     /// Traffic of physical machines, without any tag. One in 20 has the MACs of VMs, one in 20

@@ -78,7 +78,7 @@ impl Traffic {
             .map(|n| match u16::try_from(n) {
                 _ if n % 100 >= 93 => Flow::of_nobody(&mut random),
                 Ok(n) if n < site::VMS => Flow::of_vm(Vm(n), &mut random, has_points),
-                _ => Flow::of_vm(some_vm(&mut random), &mut random, has_points),
+                _ => Flow::of_vm(some_vm(&mut random), &mut random, has_points).without_arp(),
             })
             .collect::<Vec<_>>();
         // VMs whose own flow fell to nobody get theirs at the end.

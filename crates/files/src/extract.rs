@@ -181,7 +181,7 @@ impl Job {
         if self.needs_headers {
             self.layers.fill(packet.link, packet.data, &selection.ports);
         }
-        if let Some(fate) = selection.refuses(&packet, &self.layers) {
+        if let Some(fate) = selection.refuses(input, &packet, &self.layers) {
             return Ok(fate);
         }
         if let Some(copies) = &mut self.copies
@@ -218,6 +218,10 @@ impl Job {
             }
             Item::Interface(interface) => {
                 self.first_link.get_or_insert(interface.link);
+                if let Some(name) = interface.name() {
+                    let selection = &mut self.request.selection;
+                    selection.add_point(number, interface.point, &name.to_str());
+                }
                 if is_fine(interface.resolution) {
                     self.outputs.keep_nanoseconds();
                 }

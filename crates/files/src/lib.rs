@@ -13,12 +13,17 @@ mod receipt;
 mod selection;
 mod slice;
 mod sources;
+mod stat;
 
 pub use copies::{CopiesReport, PairReport};
 pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};
 pub use fate::{Fate, Tally};
 pub use outputs::{FileFormat, OutputError, Split, Target};
 pub use receipt::{DamageSeen, InputAccount, OutputAccount, Receipt};
-pub use selection::Selection;
+pub use selection::{Elsewhere, Selection, Wanted};
 pub use slice::Slice;
 pub use sources::{OpenInputs, Progress};
+pub use stat::{
+    Counts, InterfaceReport, Quality, Rows, StatReport, StatRequest, TunnelKey, VmMember, VmOnWire,
+    stat,
+};

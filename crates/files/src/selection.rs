@@ -1,18 +1,21 @@
 //! Which packets of the files are wanted.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
 use select::Filter;
-use wire::{Layers, Packet, Timestamp, TunnelPorts};
+use wire::{Layers, Packet, PointId, Timestamp, TunnelPorts};
 
 use crate::Fate;
 
 /// Which packets are wanted: those that satisfy everything said here.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// Whose packets: the names of VMs as one filter. Asked before the expression, so that the
-    /// receipt can tell "of other VMs" from "not selected".
-    pub vms: Option<Filter>,
-    /// What a person asked for.
-    pub filter: Option<Filter>,
+    /// By what they are.
+    pub wanted: Wanted,
+    /// What that is at an interface where a name means other packets.
+    pub elsewhere: Option<Elsewhere>,
     /// Nothing seen before this.
     pub from: Option<Timestamp>,
     /// Nothing seen at or after this.
@@ -21,21 +24,23 @@ pub struct Selection {
     pub ports: TunnelPorts,
 }
 
-impl Selection {
+/// Which packets are wanted, by what they are.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Whose packets: the names of VMs as one filter. Asked before the expression, so that the
+    /// receipt can tell "of other VMs" from "not selected".
+    pub vms: Option<Filter>,
+    /// What a person asked for.
+    pub filter: Option<Filter>,
+}
+
+impl Wanted {
     /// Whether the headers of packets have to be known.
-    pub const fn needs_headers(&self) -> bool {
+    const fn needs_headers(&self) -> bool {
         self.vms.is_some() || self.filter.is_some()
     }
 
-    /// Whether a packet seen at `time` may be wanted.
-    #[inline]
-    pub fn wants_time(&self, time: Timestamp) -> bool {
-        self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
-    }
-
-    /// Why the packet is not wanted, if it is not. `layers` must come from the same bytes.
-    #[inline]
-    pub fn refuses(&self, packet: &Packet<'_>, layers: &Layers) -> Option<Fate> {
+    fn refuses(&self, packet: &Packet<'_>, layers: &Layers) -> Option<Fate> {
         if self.vms.as_ref().is_some_and(|vms| !vms.matches(packet, layers)) {
             return Some(Fate::OtherVm);
         }
@@ -44,3 +49,63 @@ impl Selection {
         is_unwanted.then_some(Fate::NotSelected)
     }
 }
+
+/// What is wanted at interfaces that show one machine's packets only, by their name.
+#[derive(Clone)]
+pub struct Elsewhere {
+    by_name: Arc<ByName>,
+    known: HashMap<(usize, PointId), Wanted>,
+    asked: usize,
+}
+
+/// What is wanted at an interface of that name, if it is anything else.
+type ByName = dyn Fn(&str) -> Option<Wanted> + Send + Sync;
+
+impl Elsewhere {
+    /// Asks for each interface by its name; `None` says that nothing is different there.
+    pub fn new(by_name: impl Fn(&str) -> Option<Wanted> + Send + Sync + 'static) -> Self {
+        Self { by_name: Arc::new(by_name), known: HashMap::new(), asked: 0 }
+    }
+}
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elsewhere").field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+impl Selection {
+    /// An interface of input number `input`.
+    pub(crate) fn add_point(&mut self, input: usize, point: PointId, name: &str) {
+        let Some(elsewhere) = &mut self.elsewhere else { return };
+        elsewhere.asked += 1;
+        if elsewhere.asked <= MAX_ASKED
+            && let Some(wanted) = (elsewhere.by_name)(name)
+        {
+            elsewhere.known.insert((input, point), wanted);
+        }
+    }
+
+    /// Whether the headers of packets have to be known.
+    pub const fn needs_headers(&self) -> bool {
+        self.wanted.needs_headers()
+    }
+
+    /// Whether a packet seen at `time` may be wanted.
+    #[inline]
+    pub fn wants_time(&self, time: Timestamp) -> bool {
+        self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
+    }
+
+    /// Why the packet of input number `input` is not wanted, if it is not. `layers` must come from
+    /// the same bytes.
+    #[inline]
+    pub fn refuses(&self, input: usize, packet: &Packet<'_>, layers: &Layers) -> Option<Fate> {
+        let here = self.elsewhere.as_ref().filter(|elsewhere| !elsewhere.known.is_empty());
+        let here = here.and_then(|elsewhere| elsewhere.known.get(&(input, packet.point)));
+        here.unwrap_or(&self.wanted).refuses(packet, layers)
+    }
+}
+
+/// No capture has more interfaces; those of a file made to be slow have no names.
+const MAX_ASKED: usize = 1024;

@@ -456,6 +456,8 @@ pub struct Domain {
     pub state: DomainState,
     /// `title` of its XML.
     pub title: Option<String>,
+    /// Its owner, where its metadata names one (`nova:project`).
+    pub tenant: Option<String>,
     /// Its network cards.
     pub nics: Vec<DomainNic>,
 }

@@ -337,7 +337,7 @@ fn machine(draft: Draft, places: Vec<Place>) -> Machine {
         aliases: draft.aliases,
         kind: draft.kind,
         state: draft.state,
-        tenant: None,
+        tenant: draft.tenant,
         vnics,
         pid: draft.pid,
         since: draft.since,

@@ -1,5 +1,7 @@
 //! Inventory files: what they say, and what is said about them when they are wrong.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 use std::net::IpAddr;
 
 use inventory::{Episode, History, Network, Period};

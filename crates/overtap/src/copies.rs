@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub(crate) fn text(report: &CopiesReport) -> Result<String, std::fmt::Error> {
     let number = |count: u64| agent::grouped(count);
     let mut text = String::new();
-    for pair in &report.pairs {
+    for pair in report.pairs.iter().take(SHOWN_PAIRS) {
         let delay = pair.delay_ns;
         writeln!(
             text,
@@ -22,8 +22,10 @@ pub(crate) fn text(report: &CopiesReport) -> Result<String, std::fmt::Error> {
             show_delay(delay.median),
         )?;
     }
-    if report.copies_of_other_pairs > 0 {
-        let copies = number(report.copies_of_other_pairs);
+    let more: u64 = report.pairs.iter().skip(SHOWN_PAIRS).map(|pair| pair.copies).sum();
+    let more = more + report.copies_of_other_pairs;
+    if more > 0 {
+        let copies = number(more);
         writeln!(text, "{copies:>15} copies between other points")?;
     }
     for apart in report.kept_apart.iter().take(SHOWN_APART) {
@@ -110,6 +112,8 @@ fn show_delay(nanos: i64) -> String {
     }
 }
 
+/// Pairs of points that are shown to people, most copies first.
+const SHOWN_PAIRS: usize = 20;
 /// Pairs of networks that are shown to people.
 const SHOWN_APART: usize = 10;
 

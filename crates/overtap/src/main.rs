@@ -39,6 +39,7 @@ enum Command {
     Plan(commands::plan::Args),
     Capture(commands::capture::Args),
     Decode(commands::decode::Args),
+    Stat(commands::stat::Args),
     Extract(commands::extract::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
@@ -47,7 +48,7 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, decode, extract.
+        /// The command: find, plan, capture, decode, extract, stat.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -70,6 +71,7 @@ fn main() -> Exit {
         Command::Plan(args) => commands::plan::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
+        Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -35,7 +35,7 @@ pub(crate) fn of_history(history: &History) -> TenantMap {
             (None, None) => format!("VM {}", machine.name),
         };
         for network in &place.networks {
-            for name in names(network) {
+            for name in names(network).into_iter().flatten() {
                 if let Err(twice) = map.add(&tenant, name) {
                     notes.insert(twice.to_string());
                 }
@@ -48,17 +48,19 @@ pub(crate) fn of_history(history: &History) -> TenantMap {
     map
 }
 
-fn names(network: &inventory::Network) -> Vec<NetworkName> {
+/// How packets of a network name it: by its overlay number and, beside it or alone, by a VLAN;
+/// `None` is no name at all. What only names a mirror or a port is left out.
+pub(crate) fn names(network: &inventory::Network) -> Vec<Option<NetworkName>> {
     let vlan = network.vlan.map(wire::VlanId::value).filter(|vlan| *vlan != 0);
     let vlan = vlan.map(NetworkName::Vlan);
     let number = network.vni.map(wire::Vni::value);
     let overlay = match (network.tunnel.as_deref(), number) {
+        (None, _) => return vec![vlan],
         (Some("vxlan"), Some(number)) => Some(NetworkName::Vxlan(number)),
         (Some("geneve"), Some(number)) => Some(NetworkName::Geneve(number)),
         (Some("gre"), Some(number)) => Some(NetworkName::Gre(number)),
         (Some("nvgre"), Some(number)) => Some(NetworkName::Nvgre(number)),
         _ => None,
     };
-    // A VLAN beside an overlay number is inside the tunnel, or means the same on a vSwitch.
-    overlay.into_iter().chain(vlan).collect()
+    [overlay, vlan].into_iter().filter(Option::is_some).collect()
 }

@@ -8,10 +8,12 @@ pub mod dedup;
 mod ledger;
 mod limits;
 mod merge;
+mod network;
 mod pipeline;
 
 pub use dedup::{Dedup, NetworkName, TenantMap, Tenants};
 pub use ledger::Ledger;
 pub use limits::{Limit, Limits};
 pub use merge::{Merge, Readiness};
+pub use network::{Mirror, Network, Overlay, OverlayKind};
 pub use pipeline::{Pipeline, PointRules, Sink, Source, Treatment, Verdict};

@@ -188,6 +188,15 @@ impl Names<'_> {
 }
 
 impl AtPoint<'_, '_> {
+    /// Whether the machine whose packets it shows is one that `name` means: then every packet is.
+    ///
+    /// # Errors
+    /// There is no such name.
+    pub fn is_of(&self, name: &Name) -> Result<bool, UnknownName> {
+        let meant = self.names.meaning(name)?;
+        Ok(meant.iter().any(|card| self.shown.iter().any(|own| own.is_of_same_machine(*card))))
+    }
+
     /// The time for which `card` may be met at the point under its MAC alone, and by which of the
     /// networks that it shares with whoever is shown.
     fn met(&self, card: Card<'_>) -> Vec<(Period, Vec<&Network>)> {

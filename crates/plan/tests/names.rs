@@ -1,5 +1,7 @@
 //! Names in an expression: whose packets they are, in which network and when.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 use inventory::History;
 use plan::Names;
 use select::{Filter, Name, NameKind, Resolver};
@@ -178,6 +180,22 @@ fn an_equal_mac_in_another_tenants_network_is_never_let_in() {
         assert_eq!(is("tenant acme", frame, time), *is_acmes, "tenant acme, frame {number}");
         assert_eq!(is("tenant other", frame, time), *is_others, "tenant other, frame {number}");
     }
+}
+
+#[test]
+fn a_tenant_cannot_write_himself_into_anothers_network_but_may_have_tunnels_of_his_own() {
+    // A packet of the other tenant's VM, in which it made a packet as of acme's web.
+    let as_acmes = vxlan(5001, &arp(1, &[]));
+    let forged = vxlan(7000, &as_acmes);
+    assert!(is("vm acme/web", &as_acmes, minute(-1)));
+    assert!(!is("vm acme/web", &forged, minute(-1)) && !is("tenant acme", &forged, minute(-1)));
+    // What web itself carries in a tunnel is web's.
+    let mut own = vxlan(9999, &arp(77, &[]));
+    own[6..12].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 1]);
+    assert!(is("vm acme/web", &vxlan(5001, &own), minute(-1)));
+    // A mirror of the uplink has the underlay inside.
+    assert!(is("vm acme/web", &erspan(1, 0, &as_acmes), minute(-1)));
+    assert!(!is("vm acme/web", &erspan(1, 0, &forged), minute(-1)));
 }
 
 #[test]

@@ -167,6 +167,14 @@ pub enum Layer {
     Pgm,
     /// HIP (RFC 7401).
     Hip,
+    /// The tag of a switch chip behind the MAC addresses: DSA, EtherType DSA, Broadcom.
+    SwitchTag,
+    /// FDDI (ISO 9314-2).
+    Fddi,
+    /// Token ring (IEEE 802.5), with its source route.
+    TokenRing,
+    /// ARCNET (RFC 1201, RFC 1051).
+    Arcnet,
 }
 
 impl Layer {
@@ -252,6 +260,10 @@ impl Layer {
             Self::Ipcomp => "ipcomp",
             Self::Pgm => "pgm",
             Self::Hip => "hip",
+            Self::SwitchTag => "switchtag",
+            Self::Fddi => "fddi",
+            Self::TokenRing => "tr",
+            Self::Arcnet => "arcnet",
             Self::Raw => "raw",
         }
     }

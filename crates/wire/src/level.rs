@@ -71,7 +71,7 @@ impl<'a> Level<'a> {
             (Layer::Mpls, _) => self.tunnel_of(last),
             (_, Some(Layer::Mpls)) => self.tunnel_of(first?),
             // A later piece of an STT frame, which has no header.
-            (Layer::Tcp, None) => Some(Tunnel::Stt { context: 0 }),
+            (Layer::Tcp, None) => Some(Tunnel::Stt { context: None }),
             (Layer::Udp, _) => Some(Tunnel::Gue),
             (last, Some(Layer::Ethernet)) if !is_ip(last) => Some(Tunnel::Bridged),
             _ => Some(Tunnel::IpInIp),
@@ -301,7 +301,7 @@ impl<'a> Level<'a> {
                 let Trill { egress, ingress } = Trill::decode(cursor).ok()?;
                 Tunnel::Trill { egress, ingress }
             }
-            Layer::Stt => Tunnel::Stt { context: Stt::decode(cursor).ok()?.context },
+            Layer::Stt => Tunnel::Stt { context: Some(Stt::decode(cursor).ok()?.context) },
             Layer::Teredo => Tunnel::Teredo,
             Layer::Capwap => Tunnel::Capwap,
             Layer::Gue => Tunnel::Gue,
@@ -403,8 +403,8 @@ pub enum Tunnel {
     },
     /// STT.
     Stt {
-        /// The network, as the end points agree.
-        context: u64,
+        /// The network, as the end points agree; a segment not first in its frame does not say.
+        context: Option<u64>,
     },
     /// Teredo.
     Teredo,

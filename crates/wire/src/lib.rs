@@ -26,7 +26,7 @@ pub use layer::Layer;
 pub use layers::{Header, Layers, Levels};
 pub use level::{Fragment, Ip, Level, Macs, Transport, Tunnel, VlanTag};
 pub use packet::{Checksum, Direction, LinkType, Packet, PointId};
-pub use ports::{TunnelPorts, UdpTunnel};
+pub use ports::{NotATunnelPort, TunnelPort, TunnelPorts, UdpTunnel};
 pub use stop::{Stop, StopReason};
 pub use strip::{Strip, Strippable, Stripped, UnknownHeader};
 pub use time::Timestamp;

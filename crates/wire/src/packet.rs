@@ -122,4 +122,36 @@ impl LinkType {
     pub const PKTAP: Self = Self(258);
     /// Ethernet behind the tag of a Broadcom switch.
     pub const BROADCOM_TAG_IN_FRONT: Self = Self(282);
+    /// Token ring.
+    pub const TOKEN_RING: Self = Self(6);
+    /// ARCNET as BSD captures it.
+    pub const ARCNET_BSD: Self = Self(7);
+    /// FDDI.
+    pub const FDDI: Self = Self(10);
+    /// LLC over ATM (RFC 2684).
+    pub const ATM_LLC: Self = Self(100);
+    /// Raw IP as OpenBSD numbers it.
+    pub const RAW_OPENBSD: Self = Self(14);
+    /// IPv4 or IPv6 behind what OpenBSD says of its encapsulation.
+    pub const ENC: Self = Self(109);
+    /// Ethernet behind the notes of a Juniper router.
+    pub const JUNIPER_ETHERNET: Self = Self(178);
+    /// IPv4 or IPv6 behind the notes of the OpenBSD packet filter.
+    pub const PFLOG: Self = Self(117);
+    /// IEEE 802.11 behind a Prism header.
+    pub const PRISM: Self = Self(119);
+    /// IP over Fibre Channel (RFC 2625).
+    pub const IP_OVER_FC: Self = Self(122);
+    /// ATM behind 4 bytes of SunATM.
+    pub const SUN_ATM: Self = Self(123);
+    /// ARCNET as Linux captures it.
+    pub const ARCNET_LINUX: Self = Self(129);
+    /// IEEE 802.11 behind an AVS header.
+    pub const AVS: Self = Self(163);
+    /// Ethernet with the tag of a Broadcom switch behind the addresses.
+    pub const BROADCOM_TAG: Self = Self(281);
+    /// Ethernet with the tag of a Marvell switch behind the addresses.
+    pub const DSA: Self = Self(284);
+    /// The same with an EtherType before the tag.
+    pub const DSA_WITH_ETHER_TYPE: Self = Self(285);
 }

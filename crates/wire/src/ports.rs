@@ -1,12 +1,13 @@
-//! Which UDP ports are taken for which tunnel.
+//! Which UDP ports are taken for which tunnel, and how a person says so.
+
+use std::fmt;
+use std::str::FromStr;
 
 /// A tunnel that is recognised by a UDP port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UdpTunnel {
     /// VXLAN, by destination port.
     Vxlan,
-    /// VXLAN where a port is used for micro-BFD too (RFC 7130); told apart by the first byte.
-    VxlanOrBfd,
     /// VXLAN with generic protocol extension, by destination port.
     VxlanGpe,
     /// GENEVE, by destination port.
@@ -34,17 +35,6 @@ pub enum UdpTunnel {
 }
 
 impl UdpTunnel {
-    /// Whether a packet that the destination port names must look like the tunnel too, because
-    /// clients pick such ports for themselves, or another protocol has the port.
-    pub(crate) const fn is_doubtful(self, other_port: u16) -> bool {
-        match self {
-            Self::VxlanOrBfd | Self::Tzsp | Self::Mpls => true,
-            Self::Vxlan | Self::VxlanGpe | Self::Geneve => false,
-            // The answer of a service to a client that has a tunnel's port.
-            _ => other_port < 1024,
-        }
-    }
-
     /// Whether the source port may be the one that names the tunnel.
     const fn has_either_port(self) -> bool {
         matches!(self, Self::Gtpu | Self::Gtpc | Self::Teredo | Self::L2tp | Self::Capwap)
@@ -60,7 +50,7 @@ pub struct TunnelPorts {
     /// One bit for each port number modulo [`BUCKETS`]: nearly every port of nearly every packet
     /// is no tunnel, and that is known after one load.
     maybe: [u64; BUCKETS / 64],
-    tunnels: Vec<(u16, UdpTunnel)>,
+    tunnels: Vec<Named>,
     /// The TCP port of STT.
     stt: u16,
 }
@@ -73,8 +63,13 @@ impl TunnelPorts {
 
     /// Takes UDP packets of `port` for `tunnel` from now on, instead of what it was taken for.
     pub fn add(&mut self, port: u16, tunnel: UdpTunnel) {
-        self.tunnels.retain(|&(other, _)| other != port);
-        self.tunnels.push((port, tunnel));
+        self.name(Named { port, tunnel, is_shared: false });
+    }
+
+    fn name(&mut self, named: Named) {
+        let port = named.port;
+        self.tunnels.retain(|other| other.port != port);
+        self.tunnels.push(named);
         let (word, bit) = bucket(port);
         if let Some(word) = self.maybe.get_mut(word) {
             *word |= bit;
@@ -102,10 +97,16 @@ impl TunnelPorts {
     /// What `port` alone is taken for.
     #[inline]
     pub fn at(&self, port: u16) -> Option<UdpTunnel> {
+        self.named(port).map(|named| named.tunnel)
+    }
+
+    /// What is known of `port`.
+    #[inline]
+    pub(crate) fn named(&self, port: u16) -> Option<Named> {
         if !self.may_name(port) {
             return None;
         }
-        self.tunnels.iter().find(|&&(other, _)| other == port).map(|&(_, tunnel)| tunnel)
+        self.tunnels.iter().find(|named| named.port == port).copied()
     }
 
     /// The tunnel that a UDP packet from `source` to `destination` belongs to.
@@ -116,7 +117,7 @@ impl TunnelPorts {
 
     /// All ports that are taken for tunnels, in the order they were added.
     pub fn iter(&self) -> impl Iterator<Item = (u16, UdpTunnel)> {
-        self.tunnels.iter().copied()
+        self.tunnels.iter().map(|named| (named.port, named.tunnel))
     }
 }
 
@@ -129,8 +130,99 @@ impl Default for TunnelPorts {
         for &(port, tunnel) in DEFAULT {
             ports.add(port, tunnel);
         }
+        for &(port, tunnel) in SHARED {
+            ports.name(Named { port, tunnel, is_shared: true });
+        }
         ports
     }
+}
+
+/// A port to be taken for a tunnel, as a person writes it: `vxlan=4790`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelPort {
+    port: u16,
+    /// `None` is STT, whose port is TCP's.
+    tunnel: Option<UdpTunnel>,
+}
+
+impl TunnelPort {
+    /// Takes the port for the tunnel from now on.
+    pub fn add_to(self, ports: &mut TunnelPorts) {
+        match self.tunnel {
+            Some(tunnel) => ports.add(self.port, tunnel),
+            None => ports.set_stt(self.port),
+        }
+    }
+}
+
+impl FromStr for TunnelPort {
+    type Err = NotATunnelPort;
+
+    fn from_str(text: &str) -> Result<Self, NotATunnelPort> {
+        let (kind, port) = text.split_once('=').ok_or(NotATunnelPort::NoPort)?;
+        let known = KINDS.iter().find(|(known, _)| *known == kind);
+        let (_, tunnel) = known.ok_or_else(|| NotATunnelPort::Kind(kind.to_owned()))?;
+        let number = port.parse().ok().filter(|port| *port != 0);
+        let port = number.ok_or_else(|| NotATunnelPort::Port(port.to_owned()))?;
+        Ok(Self { port, tunnel: *tunnel })
+    }
+}
+
+/// What is wrong with the text of a [`TunnelPort`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotATunnelPort {
+    /// There is no `=`.
+    NoPort,
+    /// No tunnel is called so.
+    Kind(String),
+    /// This is no port number.
+    Port(String),
+}
+
+impl fmt::Display for NotATunnelPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPort => f.write_str("expected KIND=PORT, as in vxlan=4790"),
+            Self::Kind(kind) => {
+                write!(f, "no tunnel is called '{kind}'; known are")?;
+                let mut separator = ' ';
+                for (known, _) in KINDS {
+                    write!(f, "{separator}{known}")?;
+                    separator = ',';
+                }
+                Ok(())
+            }
+            Self::Port(port) => write!(f, "'{port}' is no port number, which is 1 to 65535"),
+        }
+    }
+}
+
+impl std::error::Error for NotATunnelPort {}
+
+/// The words for tunnels.
+const KINDS: &[(&str, Option<UdpTunnel>)] = &[
+    ("vxlan", Some(UdpTunnel::Vxlan)),
+    ("vxlan-gpe", Some(UdpTunnel::VxlanGpe)),
+    ("geneve", Some(UdpTunnel::Geneve)),
+    ("gtpu", Some(UdpTunnel::Gtpu)),
+    ("teredo", Some(UdpTunnel::Teredo)),
+    ("l2tp", Some(UdpTunnel::L2tp)),
+    ("capwap", Some(UdpTunnel::Capwap)),
+    ("mpls", Some(UdpTunnel::Mpls)),
+    ("gre", Some(UdpTunnel::Gre)),
+    ("gue", Some(UdpTunnel::Gue)),
+    ("lisp", Some(UdpTunnel::Lisp)),
+    ("tzsp", Some(UdpTunnel::Tzsp)),
+    ("stt", None),
+];
+
+/// A port that names a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Named {
+    port: u16,
+    pub(crate) tunnel: UdpTunnel,
+    /// Whether others use the port too, so that a packet must look like the tunnel as well.
+    pub(crate) is_shared: bool,
 }
 
 /// The word and the bit within it that stand for `port`.
@@ -146,7 +238,6 @@ const DEFAULT: &[(u16, UdpTunnel)] = &[
     (4789, UdpTunnel::Vxlan),
     (6081, UdpTunnel::Geneve),
     (8472, UdpTunnel::Vxlan),
-    (6784, UdpTunnel::VxlanOrBfd),
     (4790, UdpTunnel::VxlanGpe),
     (2152, UdpTunnel::Gtpu),
     (2123, UdpTunnel::Gtpc),
@@ -154,14 +245,17 @@ const DEFAULT: &[(u16, UdpTunnel)] = &[
     (1701, UdpTunnel::L2tp),
     (5247, UdpTunnel::Capwap),
     (6635, UdpTunnel::Mpls),
-    (51234, UdpTunnel::Mpls),
     (4754, UdpTunnel::Gre),
     (6080, UdpTunnel::Gue),
     (4341, UdpTunnel::Lisp),
-    (37008, UdpTunnel::Tzsp),
 ];
 
+/// 6784 is also micro-BFD's (RFC 7130, section 2.2); the others any client may have picked.
+const SHARED: &[(u16, UdpTunnel)] =
+    &[(6784, UdpTunnel::Vxlan), (51234, UdpTunnel::Mpls), (37008, UdpTunnel::Tzsp)];
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail this way")]
 mod tests {
     use super::*;
 
@@ -189,5 +283,24 @@ mod tests {
         assert_eq!(ports.at(6081), Some(UdpTunnel::Vxlan));
         assert_eq!(ports.at(12345), Some(UdpTunnel::Geneve));
         assert_eq!(TunnelPorts::none().find(4789, 4789), None);
+    }
+
+    #[test]
+    fn a_port_is_read_as_a_person_writes_it() {
+        let mut ports = TunnelPorts::default();
+        for text in ["vxlan=5000", "stt=5001"] {
+            text.parse::<TunnelPort>().unwrap().add_to(&mut ports);
+        }
+        assert_eq!((ports.at(5000), ports.stt()), (Some(UdpTunnel::Vxlan), 5001));
+    }
+
+    #[test]
+    fn what_is_no_tunnel_port_is_told_why() {
+        let said = |text: &str| text.parse::<TunnelPort>().map_err(|error| error.to_string());
+        assert!(said("vxlan").is_err_and(|text| text.contains("KIND=PORT")));
+        assert!(said("wxlan=1").is_err_and(|text| text.contains("known are vxlan,vxlan-gpe,")));
+        for port in ["vxlan=0", "vxlan=65536", "vxlan=", "vxlan=x"] {
+            assert!(said(port).is_err_and(|text| text.contains("1 to 65535")), "{port}");
+        }
     }
 }

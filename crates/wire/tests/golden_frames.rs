@@ -222,3 +222,25 @@ fn what_an_icmp_error_quotes_is_not_a_level() {
     assert_eq!(layers.levels(&golden.bytes).len(), 1);
     assert!(layers.innermost(&golden.bytes).has(Layer::Icmp));
 }
+
+#[test]
+fn the_key_says_what_the_innermost_level_says() {
+    for golden in golden_frames() {
+        for len in 0..=golden.bytes.len() {
+            let (layers, bytes) = (decode(&golden, len), &golden.bytes[..len]);
+            let (key, level) = (layers.key(bytes), layers.innermost(bytes));
+            let name = format!("{} cut to {len}", golden.name);
+            if level.has(Layer::Wlan) {
+                continue;
+            }
+            assert_eq!(key.macs, level.macs(), "{name}");
+            assert_eq!(key.vlan, level.vlans().next().map(|tag| tag.id), "{name}");
+            let ip = level.ip();
+            assert_eq!(key.addresses, ip.map(|ip| (ip.source, ip.destination)), "{name}");
+            let transport = level.transport();
+            assert_eq!(key.transport, transport.map(|transport| transport.layer), "{name}");
+            assert_eq!(key.ports, transport.and_then(|transport| transport.ports), "{name}");
+            assert_eq!(key.network, level.tunnel().and_then(Tunnel::vni), "{name}");
+        }
+    }
+}

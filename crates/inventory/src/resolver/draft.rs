@@ -25,6 +25,7 @@ pub(super) struct Draft {
     pub(super) aliases: Vec<String>,
     pub(super) kind: MachineKind,
     pub(super) state: MachineState,
+    pub(super) tenant: Option<String>,
     pub(super) pid: Option<u32>,
     pub(super) since: Option<Timestamp>,
     pub(super) evidence: Vec<Evidence>,
@@ -43,6 +44,7 @@ impl Draft {
             aliases: Vec::new(),
             kind,
             state: MachineState::Running,
+            tenant: None,
             pid: None,
             since: None,
             evidence: Vec::new(),
@@ -232,6 +234,10 @@ fn add_domain(world: &World<'_>, draft: &mut Draft, domain: &Domain, has_process
     }
     if let Some(title) = &domain.title {
         draft.also_called(title);
+    }
+    if let Some(tenant) = &domain.tenant {
+        draft.because(Source::Libvirt, format!("its owner is {tenant}"));
+        draft.tenant = Some(tenant.clone());
     }
     let is_waiting = draft.state == MachineState::Incoming;
     let (state, word) = match domain.state {

@@ -147,6 +147,7 @@ impl Bed {
             id: (state != DomainState::Shutoff).then_some(i32::from(id)),
             state,
             title: None,
+            tenant: None,
             nics: nics
                 .iter()
                 .map(|(address, tap)| DomainNic {

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use capture::Input;
 use clap::ValueEnum;
 use wire::file::{DamageReason, Interface, Item, Record};
-use wire::{Layers, PointId, TunnelPorts};
+use wire::header::Trailer;
+use wire::{Layers, PointId, TunnelPort, TunnelPorts};
 
 use crate::exit::Exit;
 
@@ -23,12 +24,19 @@ use crate::exit::Exit;
 #[command(after_help = "\
 Examples:
   overtap decode uplink.pcapng
+  overtap decode mirror.pcap --tunnel-port vxlan=4800 --tunnel-port geneve=6082
   overtap decode - --output json < uplink.pcap.gz | jq .levels
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.")]
 pub(crate) struct Args {
     /// The capture file, pcap or pcapng, also packed by gzip; `-` is standard input.
     file: PathBuf,
+    /// Also takes UDP packets to this port for this tunnel, as in `vxlan=4800`; may be repeated.
+    ///
+    /// Known are vxlan, vxlan-gpe, geneve, gtpu, teredo, l2tp, capwap, mpls, gre, gue (also IP right
+    /// behind UDP), lisp and tzsp; and stt, of which the one port is TCP's.
+    #[arg(long = "tunnel-port", value_name = "KIND=PORT")]
+    tunnel_ports: Vec<TunnelPort>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -49,15 +57,23 @@ enum Format {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut input = Input::open(&args.file)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
-    match decode(&mut input, args.output, &mut out) {
+    let mut ports = TunnelPorts::default();
+    for port in &args.tunnel_ports {
+        port.add_to(&mut ports);
+    }
+    match decode(&mut input, &ports, args.output, &mut out) {
         // Whoever reads us has seen enough.
         Err(error) if is_broken_pipe(&error) => Ok(Exit::Done),
         result => result,
     }
 }
 
-fn decode(input: &mut Input, format: Format, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let ports = TunnelPorts::default();
+fn decode(
+    input: &mut Input,
+    ports: &TunnelPorts,
+    format: Format,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let mut points = Points::default();
     let mut line = Vec::new();
     let mut exit = Exit::Done;
@@ -71,7 +87,7 @@ fn decode(input: &mut Input, format: Format, out: &mut impl Write) -> anyhow::Re
             Ok(None) => break,
             Ok(Some(Item::Interface(interface))) => points.add(&interface),
             Ok(Some(Item::Record(record))) => {
-                let view = View::new(&record, &points, &ports);
+                let view = View::new(&record, &points, ports);
                 line.clear();
                 match format {
                     Format::Text => text::write(&mut line, &view),
@@ -128,6 +144,12 @@ impl<'a> View<'a> {
         let len = packet.data.len().saturating_sub(fcs_bytes);
         let data = packet.data.get(..len).unwrap_or(packet.data);
         Self { record, data, layers: Layers::decode(packet.link, data, ports), point }
+    }
+
+    /// What a time-stamping device put behind the packet.
+    fn trailer(&self) -> Option<Trailer> {
+        let behind = self.data.get(self.layers.payload_end()..)?;
+        Trailer::find(behind, self.record.packet.time)
     }
 
     /// What the observation point is called; empty if it has no name.

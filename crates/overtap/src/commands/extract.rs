@@ -1,8 +1,8 @@
 //! `overtap extract`: selected packets of capture files into another one.
 
-mod said;
+pub(crate) mod said;
 mod whose;
-mod words;
+pub(crate) mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use deliver::Existing;
-use files::{Ended, FileFormat, OpenInputs, Receipt, Request, Selection, Slice, Split, Target};
+use files::{
+    Ended, FileFormat, OpenInputs, Receipt, Request, Selection, Slice, Split, Target, Wanted,
+};
 use wire::file::{PcapTime, SectionHeader};
-use wire::{Strip, Timestamp, TunnelPorts};
+use wire::{Strip, Timestamp};
 
 use self::whose::Inventory;
 use crate::Output;
@@ -156,6 +158,9 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     let inventory = Inventory::new(&args.inventory);
     let vms = inventory.filter_of(&args.vm)?;
     let filter = words::parse_filter(expression, &inventory)?;
+    let wanted = Wanted { vms, filter };
+    let elsewhere = inventory.elsewhere(&wanted, &args.vm, expression);
+    let ports = inventory.tunnel_ports();
     inventory.say_notes();
     if is_stdout && args.split_by.is_some() {
         return Err(
@@ -164,16 +169,10 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     }
     let bytes = |bytes: Option<u32>| bytes.map(|bytes| bytes as usize);
     Ok(Request {
-        selection: Selection {
-            vms,
-            filter,
-            from: args.from,
-            to: args.to,
-            ports: TunnelPorts::default(),
-        },
+        selection: Selection { wanted, elsewhere, from: args.from, to: args.to, ports },
         strip: args.strip.unwrap_or(Strip::NOTHING),
         slice: Slice { bytes: bytes(args.slice), after_headers: bytes(args.slice_after_headers) },
-        dedup: dedup(args)?,
+        dedup: dedup(args, &inventory)?,
         count: args.count,
         target: Target {
             path: (!is_stdout).then(|| args.write.clone()),
@@ -189,11 +188,15 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     })
 }
 
-fn dedup(args: &Args) -> anyhow::Result<Option<files::DedupRequest>> {
+fn dedup(args: &Args, inventory: &Inventory) -> anyhow::Result<Option<files::DedupRequest>> {
     let Some(window) = args.dedup else { return Ok(None) };
     let tenants = match &args.tenant_map {
         Some(word) => crate::tenants::named(word)?,
-        None => pipeline::Tenants::default(),
+        None if args.inventory.is_empty() => pipeline::Tenants::default(),
+        None => {
+            let history = inventory.history().map_err(|error| anyhow::anyhow!(error.to_owned()))?;
+            pipeline::Tenants::Mapped(crate::tenants::of_history(history))
+        }
     };
     Ok(Some(files::DedupRequest { window, tenants }))
 }

@@ -9,7 +9,7 @@
 use wire::{Checksum, Header, Layer, Layers, Packet};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::network::Around;
+use crate::network::Around;
 
 /// What is compared of a packet.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,12 +36,11 @@ pub(super) struct Carriage {
 
 /// How much of a packet the index looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Depth(u8);
+pub(super) struct Depth(usize);
 
 impl Depth {
     /// All of it: no copy seen so far was cut.
-    #[expect(clippy::cast_possible_truncation, reason = "a handful of depths")]
-    pub(super) const WHOLE: Self = Self(DEPTHS.len() as u8);
+    pub(super) const WHOLE: Self = Self(DEPTHS.len());
 }
 
 impl Identity {
@@ -83,9 +82,9 @@ impl Identity {
     /// What the index finds it by; `None` if it is cut before `depth`.
     #[inline]
     pub(super) fn key(&self, depth: Depth) -> Option<u64> {
-        match DEPTHS.get(usize::from(depth.0)) {
+        match DEPTHS.get(depth.0) {
             Some(&depth_bytes) if self.len > depth_bytes => (self.captured >= depth_bytes)
-                .then(|| self.prefixes.get(usize::from(depth.0)).copied().unwrap_or_default()),
+                .then(|| self.prefixes.get(depth.0).copied().unwrap_or_default()),
             _ => (!self.is_cut()).then_some(self.whole),
         }
     }
@@ -94,7 +93,7 @@ impl Identity {
     /// than any.
     pub(super) fn deepest(&self) -> Option<Depth> {
         let reached = DEPTHS.iter().filter(|depth| **depth <= self.captured).count();
-        Some(Depth(u8::try_from(reached.checked_sub(1)?).ok()?))
+        Some(Depth(reached.checked_sub(1)?))
     }
 
     /// Whether both are the same packet as far as both show it.
@@ -105,8 +104,7 @@ impl Identity {
         }
         let shorter = if self.captured < other.captured { self } else { other };
         let Some(Depth(depth)) = shorter.deepest() else { return false };
-        self.prefixes.get(usize::from(depth)) == other.prefixes.get(usize::from(depth))
-            && self.agrees_by_checksum(other)
+        self.prefixes.get(depth) == other.prefixes.get(depth) && self.agrees_by_checksum(other)
     }
 
     /// The checksum stands for the bytes that are cut off, where both have it.
@@ -275,12 +273,11 @@ impl Sum {
 
 /// Both numbers in one, each bit of it made of all of theirs.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the halves of the product")]
+#[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
 pub(super) const fn fold(one: u64, other: u64) -> u64 {
     let product = (one ^ 0x9e37_79b9_7f4a_7c15) as u128 * (other ^ 0xd6e8_feb8_6659_fd93) as u128;
     // Where one factor is zero the product says nothing of the other.
-    let (low, high) = (product as u64, (product >> 64) as u64);
-    low ^ high ^ one.rotate_left(23) ^ other
+    (product as u64) ^ ((product >> 64) as u64) ^ one.rotate_left(23) ^ other
 }
 
 fn hash_macs(macs: [u8; 12]) -> u32 {
@@ -301,7 +298,7 @@ fn to_u32(len: usize) -> u32 {
 
 /// How many bytes behind the header the prefixes have. Ports and what TCP counts with are in the
 /// first.
-const DEPTHS: [u32; 4] = [8, 32, 96, 256];
+const DEPTHS: [u32; 6] = [8, 16, 32, 64, 96, 256];
 
 /// The bytes in which a transport checksum is looked for.
 const HEAD: usize = 96;

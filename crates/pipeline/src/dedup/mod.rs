@@ -14,7 +14,6 @@
 //! compared as they are), the segments of a super-frame.
 
 mod identity;
-mod network;
 mod report;
 mod table;
 mod tenants;
@@ -26,9 +25,10 @@ use std::time::Duration;
 
 use wire::{Layers, Packet, PointId};
 
+use crate::Network;
+use crate::network::Relation;
+
 use identity::{Carriage, Identity, fold};
-use network::Relation;
-pub use network::{Mirror, Network, Overlay, OverlayKind};
 use report::Accounts;
 pub use report::{Delay, KeptApart, Pair, SeenAt};
 use table::{Entry, Place, Table};
@@ -183,6 +183,7 @@ impl Dedup {
             );
             match relation {
                 Relation::Same => true,
+                Relation::OtherTenant => false,
                 Relation::Different => {
                     apart = Some(entry.network);
                     false
@@ -263,7 +264,8 @@ impl Places {
         };
         let network = carriage.around.network;
         let overlay = network.overlay;
-        let overlay = overlay.map_or(0, |name| (u64::from(name.number) << 8) | (name.kind as u64 + 1));
+        let overlay =
+            overlay.map_or(0, |name| (u64::from(name.number) << 8) | (name.kind as u64 + 1));
         let way = u64::from(carriage.around.shape) << 32 | u64::from(network.vlans);
         let here = u64::from(number) << 8 | u64::from(carriage.ttl);
         let vantage = (fold(fold(here, way), overlay) >> 32) as u32;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::network::{Mirror, Network};
+use crate::network::{Mirror, Network};
 use wire::PointId;
 
 /// A place where packets are seen: an interface, or one stream of a mirror that arrives there.

@@ -5,7 +5,7 @@
 //! is behind the oldest position of interest ends a chain, so nothing has to be cleaned up.
 
 use super::identity::{Carriage, Depth, Identity, fold};
-use super::network::Network;
+use crate::network::Network;
 
 /// A packet that was kept, and may yet be seen again.
 #[derive(Debug, Clone, Copy)]
@@ -299,7 +299,7 @@ impl Table {
 
     #[inline]
     fn bucket(&self, key: u64) -> u32 {
-        self.buckets.get(slot(key, BUCKETS)).copied().unwrap_or_default()
+        self.buckets.get(place_of(key, BUCKETS)).copied().unwrap_or_default()
     }
 
     /// The newest packet with this key.
@@ -328,18 +328,18 @@ impl Table {
         {
             newest.next = position;
         }
-        if let Some(bucket) = self.buckets.get_mut(slot(key, BUCKETS)) {
+        if let Some(bucket) = self.buckets.get_mut(place_of(key, BUCKETS)) {
             *bucket = position;
         }
     }
 
     fn cursor(&self, series: u64) -> Option<u32> {
-        let cursor = self.cursors.get(slot(series, CURSORS))?;
+        let cursor = self.cursors.get(place_of(series, CURSORS))?;
         (cursor.tag == series && self.entry(cursor.position).is_some()).then_some(cursor.position)
     }
 
     fn remember(&mut self, series: u64, position: u32) {
-        if let Some(cursor) = self.cursors.get_mut(slot(series, CURSORS)) {
+        if let Some(cursor) = self.cursors.get_mut(place_of(series, CURSORS)) {
             *cursor = Cursor { tag: series, position };
         }
     }
@@ -350,6 +350,13 @@ impl Place {
     pub(super) const fn series(self, identity: &Identity) -> u64 {
         fold(identity.whole(), self.vantage as u64)
     }
+}
+
+/// Where a hash has its place among `places`, a power of two.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "a place needs fewer bits")]
+const fn place_of(hash: u64, places: usize) -> usize {
+    hash as usize & (places - 1)
 }
 
 /// Packets held at most; a power of two.
@@ -370,10 +377,3 @@ pub(super) const MAX_BYTES: usize = ENTRIES as usize * size_of::<Entry>()
     + BUCKETS * size_of::<u32>()
     + CURSORS * size_of::<Cursor>()
     + SIGHTINGS as usize * size_of::<Sighted>();
-
-/// The place of a key in a table of `len` places.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "only the lowest bits of a key are used")]
-const fn slot(key: u64, len: usize) -> usize {
-    key as usize % len
-}

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::network::{Network, Overlay, OverlayKind, Relation};
+use crate::network::{Network, Overlay, OverlayKind, Relation};
 
 /// Which networks are whose: from an inventory, or from a text a person has written.
 ///
@@ -239,7 +239,7 @@ impl Tenants {
         };
         match (tenant(one, one_point), tenant(other, other_point)) {
             (Some(one), Some(other)) if one == other => Relation::Same,
-            (Some(_), Some(_)) => Relation::Different,
+            (Some(_), Some(_)) => Relation::OtherTenant,
             _ => one.relation(other),
         }
     }
@@ -287,7 +287,7 @@ mod tests {
         let relation = |a: Network, b: Network| tenants.relation((&a, None), (&b, None));
         let vni = overlay(OverlayKind::Geneve, 5001);
         assert_eq!(relation(vni, vlan(100)), Relation::Same);
-        assert_eq!(relation(vni, vlan(200)), Relation::Different);
+        assert_eq!(relation(vni, vlan(200)), Relation::OtherTenant);
         assert_eq!(
             relation(vlan(100), vlan(100 << 12 | 5)),
             Relation::Same,
@@ -297,8 +297,8 @@ mod tests {
         assert_eq!(relation(overlay(OverlayKind::Gre, 7001), vlan(200)), Relation::Same);
         assert_eq!(relation(vni, vlan(300)), Relation::Different, "not in the map: by the names");
         assert_eq!(tenants.relation((&NOTHING, acme), (&vni, None)), Relation::Same);
-        assert_eq!(tenants.relation((&NOTHING, acme), (&vlan(200), None)), Relation::Different);
-        assert_eq!(tenants.relation((&vlan(200), acme), (&vni, None)), Relation::Different);
+        assert_eq!(tenants.relation((&NOTHING, acme), (&vlan(200), None)), Relation::OtherTenant);
+        assert_eq!(tenants.relation((&vlan(200), acme), (&vni, None)), Relation::OtherTenant);
     }
 
     #[test]

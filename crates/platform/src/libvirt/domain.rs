@@ -7,6 +7,7 @@ use wire::VlanId;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Description {
     pub(super) title: Option<String>,
+    pub(super) tenant: Option<String>,
     pub(super) nics: Vec<DomainNic>,
 }
 
@@ -21,9 +22,22 @@ impl Description {
         });
         Ok(Self {
             title: title.map(|title| title.trim().to_owned()),
+            tenant: child(domain, "metadata").and_then(project),
             nics: interfaces.filter_map(nic).collect(),
         })
     }
+}
+
+/// The project that OpenStack Nova wrote down as the owner, in every version of its metadata:
+/// `nova:instance/nova:owner/nova:project`, by name, or by id where it has none.
+fn project(metadata: roxmltree::Node<'_, '_>) -> Option<String> {
+    let is_project = |node: &roxmltree::Node<'_, '_>| {
+        let name = node.tag_name();
+        name.name() == "project" && name.namespace().is_some_and(|n| n.starts_with(NOVA))
+    };
+    let project = metadata.descendants().find(is_project)?;
+    let name = project.text().map(str::trim).filter(|name| !name.is_empty());
+    name.or_else(|| project.attribute("uuid")).map(str::to_owned)
 }
 
 /// What a domain does, by `virDomainState`, its reason, and which side of a migration it was
@@ -92,6 +106,8 @@ fn child<'a, 'i>(node: roxmltree::Node<'a, 'i>, name: &str) -> Option<roxmltree:
 }
 
 const STARTED: i32 = 2;
+/// How the XML namespaces of Nova begin; the version follows.
+const NOVA: &str = "http://openstack.org/xmlns/libvirt/nova/";
 const SUSPENDED: i32 = 3;
 const RESUMED: i32 = 4;
 const STOPPED: i32 = 5;
@@ -99,6 +115,30 @@ const STOPPED: i32 = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_project_of_nova_is_the_tenant() {
+        let tenant = |project: &str, version: &str| {
+            let xml = format!(
+                "<domain type='kvm'><name>instance-00000001</name><metadata>
+                   <nova:instance xmlns:nova='http://openstack.org/xmlns/libvirt/nova/{version}'>
+                     <nova:name>web-01</nova:name>
+                     <nova:owner>
+                       <nova:user uuid='c0ffee'>alice</nova:user>{project}
+                     </nova:owner>
+                   </nova:instance>
+                   <other:project xmlns:other='http://example.org/nova/'>mine</other:project>
+                 </metadata></domain>"
+            );
+            Description::parse(&xml).unwrap().tenant
+        };
+        let named = "<nova:project uuid='ab12'> acme </nova:project>";
+        assert_eq!(tenant(named, "1.0").as_deref(), Some("acme"));
+        assert_eq!(tenant(named, "1.1").as_deref(), Some("acme"));
+        assert_eq!(tenant("<nova:project uuid='ab12'/>", "1.1").as_deref(), Some("ab12"));
+        assert_eq!(tenant("", "1.1"), None);
+        assert_eq!(Description::parse("<domain><name>web</name></domain>").unwrap().tenant, None);
+    }
 
     #[test]
     fn each_kind_of_card_is_read_from_the_live_xml() {

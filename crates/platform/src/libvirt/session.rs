@@ -126,6 +126,7 @@ impl Session {
             id: Some(known.handle.id).filter(|id| *id >= 0),
             state: known.state,
             title: known.description.title.clone(),
+            tenant: known.description.tenant.clone(),
             nics: known.description.nics.clone(),
         });
         LibvirtFacts { hostname: Some(self.hostname.clone()), domains: domains.collect() }

@@ -4,12 +4,16 @@
 //! guard and the filter decide again, exactly, in user space.
 
 mod assembler;
+mod expression;
 mod interpreter;
+mod kernel;
 mod prefilter;
 
 use std::fmt;
 
 pub use interpreter::{Auxiliary, run};
+pub use kernel::{Kernel, Passed};
+use prefilter::WHOLE_PACKET;
 pub use prefilter::{MIN_KEPT_BYTES, TagPlace, prefilter, prefilter_within};
 
 /// One instruction, field for field the kernel's `struct sock_filter`.
@@ -127,6 +131,18 @@ mod code {
     pub(super) const LSH_K: u16 = 0x64;
     pub(super) const RSH_K: u16 = 0x74;
     pub(super) const ADD_X: u16 = 0x0c;
+    pub(super) const SUB_X: u16 = 0x1c;
+    pub(super) const NEG: u16 = 0x84;
+    /// Added to a calculation with a number, it is one with X.
+    pub(super) const WITH_X: u16 = 0x08;
+    pub(super) const MUL_K: u16 = 0x24;
+    pub(super) const DIV_K: u16 = 0x34;
+    pub(super) const OR_K: u16 = 0x44;
+    pub(super) const MOD_K: u16 = 0x94;
+    pub(super) const XOR_K: u16 = 0xa4;
+    pub(super) const JEQ_X: u16 = 0x1d;
+    pub(super) const JGT_X: u16 = 0x2d;
+    pub(super) const JGE_X: u16 = 0x3d;
     pub(super) const JA: u16 = 0x05;
     pub(super) const JEQ_K: u16 = 0x15;
     pub(super) const JGT_K: u16 = 0x25;
@@ -146,6 +162,10 @@ const ANCILLARY_VLAN_TAG: u32 = ANCILLARY + 44;
 const ANCILLARY_VLAN_TAG_PRESENT: u32 = ANCILLARY + 48;
 /// The EtherType of that tag.
 const ANCILLARY_VLAN_TPID: u32 = ANCILLARY + 60;
+
+/// The calculations with X, by the high half of their code.
+const WITH_X: [&str; 11] =
+    ["add", "sub", "mul", "div", "or", "and", "lsh", "rsh", "neg", "mod", "xor"];
 
 fn write_instruction(
     f: &mut fmt::Formatter<'_>,
@@ -183,7 +203,18 @@ fn write_instruction(
         code::AND_K => write!(f, "{:<8} #{k:#x}", "and"),
         code::LSH_K => write!(f, "{:<8} #{k}", "lsh"),
         code::RSH_K => write!(f, "{:<8} #{k}", "rsh"),
-        code::ADD_X => write!(f, "{:<8} x", "add"),
+        code::MUL_K => write!(f, "{:<8} #{k}", "mul"),
+        code::DIV_K => write!(f, "{:<8} #{k}", "div"),
+        code::MOD_K => write!(f, "{:<8} #{k}", "mod"),
+        code::OR_K => write!(f, "{:<8} #{k:#x}", "or"),
+        code::XOR_K => write!(f, "{:<8} #{k:#x}", "xor"),
+        code::NEG => f.write_str("neg"),
+        _ if op & 0x0f == 0x0c && WITH_X.get(usize::from(op >> 4)).is_some() => {
+            write!(f, "{:<8} x", WITH_X.get(usize::from(op >> 4)).unwrap_or(&""))
+        }
+        code::JEQ_X => jump(f, "jeq", "x"),
+        code::JGT_X => jump(f, "jgt", "x"),
+        code::JGE_X => jump(f, "jge", "x"),
         code::JA => write!(f, "{:<8} {}", "ja", number as u64 + 1 + u64::from(k)),
         code::JEQ_K => jump(f, "jeq", &format!("#{k:#x}")),
         code::JGT_K => jump(f, "jgt", &format!("#{k:#x}")),

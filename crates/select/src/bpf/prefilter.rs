@@ -79,7 +79,7 @@ pub fn prefilter_within(
 pub const MIN_KEPT_BYTES: u32 = 512;
 
 /// What tcpdump returns for "all of it".
-const WHOLE_PACKET: u32 = 262_144;
+pub(super) const WHOLE_PACKET: u32 = 262_144;
 
 /// The identities in the order in which a packet shows them.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Something that is a number once there is a packet. All numbers have 32 bits and wrap.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Arithmetic {
+pub(crate) enum Arithmetic {
     Number(u32),
     /// How many bytes the frame has.
     Length,
@@ -24,7 +24,7 @@ pub(super) enum Arithmetic {
 
 /// Where the bytes are counted from, and what the packet has to be for that to make sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accessor {
+pub(crate) enum Accessor {
     /// The frame's own first byte.
     Ether,
     /// What the frame carries, if it is of this EtherType.
@@ -37,7 +37,7 @@ pub(super) enum Accessor {
 
 /// How many bytes make the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Width {
+pub(crate) enum Width {
     One,
     Two,
     Four,
@@ -45,7 +45,7 @@ pub(super) enum Width {
 
 /// What is calculated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operator {
+pub(crate) enum Operator {
     Add,
     Subtract,
     Multiply,
@@ -62,7 +62,7 @@ pub(super) enum Operator {
 
 /// How two numbers are compared, as numbers without sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compare {
+pub(crate) enum Compare {
     Equal,
     Unequal,
     Above,
@@ -72,7 +72,7 @@ pub(super) enum Compare {
 }
 
 impl Width {
-    pub(super) const fn bytes(self) -> u32 {
+    pub(crate) const fn bytes(self) -> u32 {
         match self {
             Self::One => 1,
             Self::Two => 2,
@@ -84,7 +84,7 @@ impl Width {
 impl Operator {
     /// How strongly it binds. libpcap's grammar gives `%` and `^` no rank of their own, so that
     /// they take all that follows them: see the parser.
-    pub(super) const fn rank(self) -> u8 {
+    pub(crate) const fn rank(self) -> u8 {
         match self {
             Self::Or => 0,
             Self::And => 1,
@@ -97,7 +97,7 @@ impl Operator {
 
     /// The result, or `None` for a division by zero.
     #[inline]
-    pub(super) fn apply(self, left: u32, right: u32) -> Option<u32> {
+    pub(crate) fn apply(self, left: u32, right: u32) -> Option<u32> {
         Some(match self {
             Self::Add => left.wrapping_add(right),
             Self::Subtract => left.wrapping_sub(right),
@@ -130,7 +130,7 @@ impl Operator {
 
 impl Compare {
     #[inline]
-    pub(super) const fn holds(self, left: u32, right: u32) -> bool {
+    pub(crate) const fn holds(self, left: u32, right: u32) -> bool {
         match self {
             Self::Equal => left == right,
             Self::Unequal => left != right,
@@ -141,7 +141,7 @@ impl Compare {
         }
     }
 
-    pub(super) const fn sign(self) -> &'static str {
+    pub(crate) const fn sign(self) -> &'static str {
         match self {
             Self::Equal => "=",
             Self::Unequal => "!=",
@@ -190,7 +190,7 @@ impl fmt::Display for Accessor {
 }
 
 /// The words before `[`.
-pub(super) const ACCESSORS: &[(&str, Accessor)] = &[
+pub(crate) const ACCESSORS: &[(&str, Accessor)] = &[
     ("ether", Accessor::Ether),
     ("link", Accessor::Ether),
     ("wlan", Accessor::Ether),
@@ -220,7 +220,7 @@ pub(super) const ACCESSORS: &[(&str, Accessor)] = &[
 ];
 
 /// Words that are numbers (pcap-filter(7)).
-pub(super) const CONSTANTS: &[(&str, u32)] = &[
+pub(crate) const CONSTANTS: &[(&str, u32)] = &[
     ("icmptype", 0),
     ("icmpcode", 1),
     ("icmp6type", 0),

@@ -10,7 +10,7 @@ use super::resolver::Name;
 
 /// An expression. `All` and `Any` never directly hold one of their own kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Expression {
+pub(crate) enum Expression {
     /// All of them; nothing in it is always true.
     All(Vec<Expression>),
     /// At least one of them.
@@ -23,7 +23,7 @@ pub(super) enum Expression {
 
 /// Where an expression looks, when not at the innermost level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     /// At the underlay: the outermost level.
     Outer,
     /// At each level in turn; one of them has to satisfy all of it.
@@ -32,7 +32,7 @@ pub(super) enum Scope {
 
 /// One question about a level.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Primitive {
+pub(crate) enum Primitive {
     /// What the frame carries: an EtherType or, below 1536, an LLC service access point.
     EtherType(u16),
     /// An LLC frame, of one kind or any.
@@ -109,7 +109,7 @@ pub(super) enum Primitive {
 
 /// A tag, label, session or tunnel, by its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Carrier {
+pub(crate) enum Carrier {
     Vlan(Numbers),
     /// Two VLAN tags or more.
     QinQ,
@@ -139,16 +139,16 @@ pub(super) enum Carrier {
 
 /// Kinds of LLC frames, and the commands and answers of pcap-filter(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LlcKind {
-    pub(super) name: &'static str,
+pub(crate) struct LlcKind {
+    pub(crate) name: &'static str,
     /// Which bits of the control field decide.
-    pub(super) mask: u8,
-    pub(super) value: u8,
+    pub(crate) mask: u8,
+    pub(crate) value: u8,
 }
 
 /// Which end of a packet is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     Either,
     Source,
     Destination,
@@ -157,7 +157,7 @@ pub(super) enum Direction {
 
 /// Which way a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// To the VM.
     In,
     /// From the VM.
@@ -166,7 +166,7 @@ pub(super) enum Way {
 
 /// Which version of IP carries a protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IpFamily {
+pub(crate) enum IpFamily {
     Any,
     V4,
     V6,
@@ -174,7 +174,7 @@ pub(super) enum IpFamily {
 
 /// Where an IPv4 address may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum V4Family {
+pub(crate) enum V4Family {
     Any,
     Ip,
     Arp,
@@ -183,7 +183,7 @@ pub(super) enum V4Family {
 
 /// A transport with ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Tcp,
     Udp,
     Sctp,
@@ -191,12 +191,12 @@ pub(super) enum Transport {
 
 impl Expression {
     /// Every packet.
-    pub(super) const EVERYTHING: Self = Self::All(Vec::new());
+    pub(crate) const EVERYTHING: Self = Self::All(Vec::new());
 }
 
 impl Transport {
     /// Its IP protocol number.
-    pub(super) const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
@@ -206,14 +206,14 @@ impl Transport {
 }
 
 /// The high `prefix_len` bits, at most 128.
-pub(super) fn ipv6_mask(prefix_len: u8) -> u128 {
+pub(crate) fn ipv6_mask(prefix_len: u8) -> u128 {
     !u128::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0)
 }
 
 /// The words behind `llc` (IEEE 802.2): the last bit of the control field is 0 in information
 /// frames, the last two are 01 in supervisory and 11 in unnumbered ones, whose fifth is poll or
 /// final.
-pub(super) const LLC_KINDS: &[LlcKind] = &[
+pub(crate) const LLC_KINDS: &[LlcKind] = &[
     LlcKind { name: "i", mask: 0x01, value: 0x00 },
     LlcKind { name: "s", mask: 0x03, value: 0x01 },
     LlcKind { name: "u", mask: 0x03, value: 0x03 },
@@ -231,7 +231,7 @@ pub(super) const LLC_KINDS: &[LlcKind] = &[
 ];
 
 /// PDU types of IS-IS (ISO 10589, section 9) behind each of its words.
-pub(super) const ISIS_TYPES: &[(&str, &[u8])] = &[
+pub(crate) const ISIS_TYPES: &[(&str, &[u8])] = &[
     ("l1", &[0x1a, 0x18, 0x12, 0x0f, 0x11]),
     ("l2", &[0x1b, 0x19, 0x14, 0x10, 0x11]),
     ("iih", &[0x11, 0x0f, 0x10]),

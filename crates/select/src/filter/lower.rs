@@ -18,7 +18,7 @@ use super::test::{Base, Bytes, End, GROUP_BIT, IPV6_LEN, Test, WHOLE_MAC, mac_bi
 /// Questions and how they are put together. Parts are asked in their order, and no more of them
 /// than are needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
@@ -27,10 +27,10 @@ pub(super) enum Node {
 }
 
 /// What every name means.
-pub(super) type Meanings = BTreeMap<Name, Arc<Members>>;
+pub(crate) type Meanings = BTreeMap<Name, Arc<Members>>;
 
 /// The questions that `expression` comes down to.
-pub(super) fn lower(expression: &Expression, names: &Meanings) -> Node {
+pub(crate) fn lower(expression: &Expression, names: &Meanings) -> Node {
     let all = |parts: &[Expression]| parts.iter().map(|part| lower(part, names)).collect();
     match expression {
         Expression::All(parts) => Node::All(all(parts)),

@@ -12,7 +12,7 @@ use crate::{Encapsulation, OnWire};
 
 /// A set of vNICs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Members {
+pub(crate) struct Members {
     by_mac: HashMap<u64, Vec<Stay>, BuildHasherDefault<MacHasher>>,
 }
 
@@ -25,7 +25,7 @@ struct Stay {
 }
 
 impl Members {
-    pub(super) fn new(members: &[Member]) -> Self {
+    pub(crate) fn new(members: &[Member]) -> Self {
         let mut set = Self::default();
         for &Member { mac, network, from, until } in members {
             let stays = set.by_mac.entry(mac_bits(mac)).or_default();
@@ -39,7 +39,7 @@ impl Members {
 
     /// Whether `mac` means one of them at `time`; `is_in` is asked whether the frame is in a network.
     #[inline]
-    pub(super) fn has(&self, mac: Mac, time: Timestamp, is_in: impl Fn(OnWire) -> bool) -> bool {
+    pub(crate) fn has(&self, mac: Mac, time: Timestamp, is_in: impl Fn(OnWire) -> bool) -> bool {
         self.by_mac.get(&mac_bits(mac)).is_some_and(|stays| {
             stays.iter().any(|stay| {
                 stay.from <= time
@@ -48,10 +48,21 @@ impl Members {
             })
         })
     }
+
+    /// Every MAC, ascending.
+    pub(crate) fn macs(&self) -> Vec<Mac> {
+        let mut keys: Vec<u64> = self.by_mac.keys().copied().collect();
+        keys.sort_unstable();
+        let mac = |key: u64| {
+            let [_, _, octets @ ..] = key.to_be_bytes();
+            Mac(octets)
+        };
+        keys.into_iter().map(mac).collect()
+    }
 }
 
 /// Whether the frame at `level` is in `network`, as the guard reads it.
-pub(super) fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool {
+pub(crate) fn is_in(network: OnWire, level: &Level<'_>, outer: Option<&Level<'_>>) -> bool {
     let mut vlans = level.vlans().map(|tag| tag.id).filter(|id| id.value() != 0);
     let (first, second) = (vlans.next(), vlans.next());
     match network {

@@ -11,23 +11,23 @@
 //! (`bpf`). The tree is also explained in words (`words`) and written in its normal form
 //! (`display`).
 
-mod arithmetic;
+pub(crate) mod arithmetic;
 mod display;
 mod error;
-mod expression;
-mod lower;
+pub(crate) mod expression;
+pub(crate) mod lower;
 mod matcher;
-mod members;
+pub(crate) mod members;
 mod names;
 #[cfg(test)]
 mod names_tests;
-mod numbers;
+pub(crate) mod numbers;
 mod parser;
 mod place;
 mod resolver;
-mod test;
+pub(crate) mod test;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 
 use std::fmt;
@@ -77,6 +77,11 @@ impl Filter {
     /// The names of the inventory in it, each once, by kind and then in the order of the alphabet.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.meanings.keys()
+    }
+
+    /// What it comes down to.
+    pub(crate) const fn node(&self) -> &Node {
+        &self.node
     }
 
     /// Whether the packet is wanted. `layers` must come from the same bytes.

@@ -4,21 +4,21 @@ use std::fmt;
 
 /// Which numbers are meant. Without a range every number is, and its absence too.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Numbers(Vec<Range>);
+pub(crate) struct Numbers(Vec<Range>);
 
 /// First and last of some numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Range {
-    pub(super) first: u32,
-    pub(super) last: u32,
+pub(crate) struct Range {
+    pub(crate) first: u32,
+    pub(crate) last: u32,
 }
 
 impl Numbers {
     /// Every number.
-    pub(super) const ANY: Self = Self(Vec::new());
+    pub(crate) const ANY: Self = Self(Vec::new());
 
     /// `5`, `5-9` or `1,5-9,12`, each at most `max`; `None` if it is not that.
-    pub(super) fn parse(text: &str, max: u32) -> Option<Self> {
+    pub(crate) fn parse(text: &str, max: u32) -> Option<Self> {
         let ranges: Option<Vec<Range>> = text.split(',').map(|part| range(part, max)).collect();
         let mut ranges = ranges?;
         ranges.sort_unstable();
@@ -36,18 +36,23 @@ impl Numbers {
     }
 
     /// Whether every number is meant.
-    pub(super) fn is_any(&self) -> bool {
+    pub(crate) fn is_any(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether `number` is meant.
-    pub(super) fn has(&self, number: u32) -> bool {
+    pub(crate) fn has(&self, number: u32) -> bool {
         self.is_any() || self.0.iter().any(|range| (range.first..=range.last).contains(&number))
     }
 
     /// The same for a number that may be missing.
-    pub(super) fn may_be(&self, number: Option<u32>) -> bool {
+    pub(crate) fn may_be(&self, number: Option<u32>) -> bool {
         self.is_any() || number.is_some_and(|number| self.has(number))
+    }
+
+    /// The ranges, ascending, with gaps between them.
+    pub(crate) fn ranges(&self) -> &[Range] {
+        &self.0
     }
 }
 
@@ -76,7 +81,7 @@ fn range(text: &str, max: u32) -> Option<Range> {
 }
 
 /// A number: decimal, `0x` hexadecimal or, with a leading zero, octal.
-pub(super) fn number(word: &str) -> Option<u64> {
+pub(crate) fn number(word: &str) -> Option<u64> {
     let (digits, radix) = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
         Some(hex) => (hex, 16),
         None if word.len() > 1 && word.starts_with('0') => (word, 8),

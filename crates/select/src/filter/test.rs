@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::{Layer, Mac, Tunnel};
+use wire::{Layer, Level, Mac, Tunnel};
 
 use super::arithmetic::{Accessor, Arithmetic, Compare, Width};
 use super::expression::{Carrier, Direction, Way};
@@ -12,7 +12,7 @@ use super::place::{Carried, View};
 
 /// One question about a level. libpcap asks the same of bytes; see `lower`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Test {
+pub(crate) enum Test {
     /// The frame carries this EtherType.
     Carries(u16),
     /// The frame or a tag in it says that this EtherType follows.
@@ -47,19 +47,19 @@ pub(super) enum Test {
 
 /// Masked bytes of the packet, compared with a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bytes {
-    pub(super) base: Base,
+pub(crate) struct Bytes {
+    pub(crate) base: Base,
     /// Added to the base, wrapping.
-    pub(super) offset: u32,
-    pub(super) width: Width,
-    pub(super) mask: u32,
-    pub(super) compare: Compare,
-    pub(super) value: u32,
+    pub(crate) offset: u32,
+    pub(crate) width: Width,
+    pub(crate) mask: u32,
+    pub(crate) compare: Compare,
+    pub(crate) value: u32,
 }
 
 /// What offsets are counted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Base {
+pub(crate) enum Base {
     /// The first byte of the frame.
     Frame,
     /// The first byte of what the frame carries.
@@ -70,7 +70,7 @@ pub(super) enum Base {
 
 /// One of the two ends of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     Source,
     Destination,
 }
@@ -79,7 +79,7 @@ impl View<'_> {
     /// The answer, or `None` if bytes are missing that it depends on: then the level is no match,
     /// whatever else the expression says, as in libpcap.
     #[inline]
-    pub(super) fn answer(&self, test: &Test) -> Option<bool> {
+    pub(crate) fn answer(&self, test: &Test) -> Option<bool> {
         match test {
             Test::Carries(number) => match self.carried() {
                 Carried::Type(found) => Some(found == *number),
@@ -185,8 +185,17 @@ impl View<'_> {
         members.has(mac, self.packet.time, |network| {
             let outer = self.number.checked_sub(1);
             let outer = outer.and_then(|n| self.layers.levels(self.packet.data).nth(n));
-            super::members::is_in(network, &self.level, outer.as_ref())
+            self.is_of_the_site() && super::members::is_in(network, &self.level, outer.as_ref())
         })
+    }
+
+    /// Whether what carries this level was made by the site, as the guard sees it: it stands on the
+    /// underlay, or on a mirror's copy of that. A tunnel further in was made by a tenant, who may
+    /// write into it whatever number and MAC he likes.
+    fn is_of_the_site(&self) -> bool {
+        let is_mirror = |level: Level<'_>| matches!(level.tunnel(), Some(Tunnel::Erspan { .. }));
+        let between = self.number.saturating_sub(1);
+        self.layers.levels(self.packet.data).skip(1).take(between).all(is_mirror)
     }
 
     /// Whether this very level has the tag, label or session, or was carried by the tunnel.
@@ -276,7 +285,7 @@ impl Direction {
 
 impl Accessor {
     /// What its offsets are counted from, and how far behind that they begin.
-    pub(super) const fn base(self) -> (Base, u32) {
+    pub(crate) const fn base(self) -> (Base, u32) {
         match self {
             Self::Ether => (Base::Frame, 0),
             Self::Carried(_) => (Base::Payload, 0),
@@ -287,23 +296,23 @@ impl Accessor {
 }
 
 /// A MAC as a number.
-pub(super) const fn mac_bits(mac: Mac) -> u64 {
+pub(crate) const fn mac_bits(mac: Mac) -> u64 {
     let [a, b, c, d, e, f] = mac.0;
     u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 /// The EtherTypes of VLAN tags.
-pub(super) const fn is_tag(ether_type: u16) -> bool {
+pub(crate) const fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, 0x8100 | 0x88a8 | 0x9100 | 0x9200)
 }
 
 /// Every bit of a MAC.
-pub(super) const WHOLE_MAC: u64 = 0xffff_ffff_ffff;
+pub(crate) const WHOLE_MAC: u64 = 0xffff_ffff_ffff;
 /// The bit of a destination that makes it a group.
-pub(super) const GROUP_BIT: u64 = 0x0100_0000_0000;
+pub(crate) const GROUP_BIT: u64 = 0x0100_0000_0000;
 /// The largest length of an IEEE 802.3 frame's payload.
-pub(super) const LAST_LENGTH: u16 = 1500;
+pub(crate) const LAST_LENGTH: u16 = 1500;
 /// The fixed header of IPv6.
-pub(super) const IPV6_LEN: u32 = 40;
+pub(crate) const IPV6_LEN: u32 = 40;
 const PPPOE_DISCOVERY: Carried = Carried::Type(0x8863);
 const PPPOE_SESSION: Carried = Carried::Type(0x8864);

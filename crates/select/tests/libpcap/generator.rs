@@ -1,6 +1,13 @@
 //! Random expressions and frames that have something to do with each other: few addresses, few
 //! ports, every kind of header, broken and cut ones too.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
+
 use std::fmt;
 
 /// A source of numbers that are the same for the same seed.

@@ -36,15 +36,19 @@ impl Llc {
             if destination & !1 != SAP_SNAP || source & !1 != SAP_SNAP {
                 return Ok(Self { destination, source, snap: None });
             }
-            let [o0, o1, o2, p0, p1] = *cursor.take::<5>(Layer::Llc)?;
-            Ok(Self {
-                destination,
-                source,
-                snap: Some(Snap {
-                    organisation: u32::from_be_bytes([0, o0, o1, o2]),
-                    protocol: u16::from_be_bytes([p0, p1]),
-                }),
-            })
+            Ok(Self { destination, source, snap: Some(Snap::decode(cursor)?) })
+        })
+    }
+}
+
+impl Snap {
+    /// Reads the header at `cursor` and leaves `cursor` behind it.
+    #[inline]
+    pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let [o0, o1, o2, p0, p1] = *cursor.take::<5>(Layer::Llc)?;
+        Ok(Self {
+            organisation: u32::from_be_bytes([0, o0, o1, o2]),
+            protocol: u16::from_be_bytes([p0, p1]),
         })
     }
 }

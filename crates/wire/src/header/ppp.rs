@@ -16,6 +16,10 @@ impl Ppp {
     pub const IPV6: u16 = 0x0057;
     /// Bridged frames (RFC 3518).
     pub const BRIDGED: u16 = 0x0031;
+    /// Medium of a bridged frame: Ethernet.
+    pub const ETHERNET: u8 = 1;
+    /// Several links as one (RFC 1990).
+    pub const MULTILINK: u16 = 0x003d;
     /// MPLS (RFC 3032, section 4.3).
     pub const MPLS: u16 = 0x0281;
 

@@ -24,6 +24,10 @@ impl Prefix {
             LinkType::IPNET => Self::ipnet,
             LinkType::PPP_WITH_DIRECTION => Self::ppp_with_direction,
             LinkType::BROADCOM_TAG_IN_FRONT => Self::broadcom_tag,
+            LinkType::PRISM | LinkType::AVS => Self::prism,
+            LinkType::PFLOG => Self::pflog,
+            LinkType::ENC => Self::enc,
+            LinkType::JUNIPER_ETHERNET => Self::juniper,
             _ => return None,
         };
         Some(cursor.whole(read))
@@ -112,6 +116,48 @@ impl Prefix {
         Ok(Self { link: LinkType::PPP })
     }
 
+    /// A Prism header has 144 bytes; that of AVS has its magic number in place of a kind of message,
+    /// and its length behind it. Both occur under the number of Prism.
+    fn prism(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let [m0, m1, m2, _, l0, l1, l2, l3] = *cursor.take::<8>(Layer::Capture)?;
+        let len = match [m0, m1, m2] {
+            AVS_MAGIC => u32::from_be_bytes([l0, l1, l2, l3]) as usize,
+            _ => PRISM_LEN,
+        };
+        cursor.take_slice(Layer::Capture, len.saturating_sub(8))?;
+        Ok(Self { link: LinkType::IEEE802_11 })
+    }
+
+    /// The first byte is the length without the padding to a multiple of 4, the second the family.
+    fn pflog(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let [len, _] = *cursor.take::<2>(Layer::Capture)?;
+        let len = usize::from(len).next_multiple_of(4).saturating_sub(2);
+        cursor.take_slice(Layer::Capture, len)?;
+        Ok(Self { link: LinkType::RAW })
+    }
+
+    /// Family, security parameters index, flags.
+    fn enc(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        cursor.take::<12>(Layer::Capture)?;
+        Ok(Self { link: LinkType::RAW })
+    }
+
+    /// A number, flags, and fields of their own length where a flag says so.
+    fn juniper(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let [j0, j1, j2, flags] = *cursor.take::<4>(Layer::Capture)?;
+        if [j0, j1, j2] != *b"MGC" {
+            return Err(cursor.stop(Layer::Capture, StopReason::Malformed));
+        }
+        if flags & JUNIPER_HAS_FIELDS != 0 {
+            let len = u16::from_be_bytes(*cursor.take::<2>(Layer::Capture)?);
+            cursor.take_slice(Layer::Capture, usize::from(len))?;
+        }
+        if flags & JUNIPER_HAS_NO_LINK != 0 {
+            return Err(cursor.stop(Layer::Capture, StopReason::Unsupported));
+        }
+        Ok(Self { link: LinkType::ETHERNET })
+    }
+
     fn broadcom_tag(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
         cursor.take::<4>(Layer::Capture)?;
         Ok(Self { link: LinkType::ETHERNET })
@@ -120,3 +166,7 @@ impl Prefix {
 
 const RADIOTAP_HAS_FCS: u8 = 0x10;
 const NFLOG_PAYLOAD: u16 = 9;
+const AVS_MAGIC: [u8; 3] = [0x80, 0x21, 0x10];
+const PRISM_LEN: usize = 144;
+const JUNIPER_HAS_FIELDS: u8 = 0x80;
+const JUNIPER_HAS_NO_LINK: u8 = 0x02;

@@ -2,10 +2,12 @@
 //! EtherTypes.
 
 use crate::header::{
-    Arp, CiscoMetadata, ETag, FabricPath, Llc, Macsec, Pbb, Pppoe, Trill, Ttag, VnTag, ethertype,
+    Arp, CiscoMetadata, ETag, FabricPath, Llc, Macsec, Pbb, Pppoe, Snap, Trill, Ttag, VnTag,
+    ethertype,
 };
 use crate::{Layer, Stop, StopReason};
 
+use super::guess::may_be_ethernet;
 use super::{Next, Walk};
 
 impl Walk<'_, '_> {
@@ -97,26 +99,6 @@ impl Walk<'_, '_> {
         }
     }
 
-    pub(super) fn llc(&mut self) -> Result<Next, Stop> {
-        let offset = self.cursor.offset();
-        let llc = Llc::decode(&mut self.cursor)?;
-        self.push(Layer::Llc, offset)?;
-        match (llc.snap, llc.destination) {
-            // 0x0000f8: EtherTypes bridged between media (IEEE 802.1H); 0x00000c: Cisco.
-            (Some(snap), _) => match (snap.organisation, snap.protocol) {
-                (0x00_000c, 0x2000) => self.leaf(Layer::Cdp),
-                (0x00_000c, 0x010b) => self.leaf(Layer::Stp),
-                (0x00_0000 | 0x00_00f8, protocol) => Ok(Next::EtherType(protocol)),
-                // RFC 2684, section 5.2: bridged frames, behind two bytes of padding on ATM.
-                (0x00_80c2, 0x0001 | 0x0007) => Ok(Next::Ethernet),
-                (_, protocol) => Err(self.unknown(StopReason::UnknownEtherType(protocol))),
-            },
-            (None, SAP_IP) => Ok(Next::Ipv4),
-            (None, SAP_STP) => self.leaf(Layer::Stp),
-            (None, _) => Ok(Next::Payload),
-        }
-    }
-
     pub(super) fn arp(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         Arp::decode(&mut self.cursor)?;
@@ -141,8 +123,65 @@ impl Walk<'_, '_> {
         let value = u16::from_be_bytes(*self.cursor.take::<2>(Layer::Macsec)?);
         Ok(Next::TypeOrLength(value))
     }
+
+    pub(super) fn llc(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let llc = Llc::decode(&mut self.cursor)?;
+        self.push(Layer::Llc, offset)?;
+        match (llc.snap, llc.destination) {
+            (Some(snap), _) => self.snap_payload(snap),
+            (None, SAP_IP) => Ok(Next::Ipv4),
+            (None, SAP_STP) => self.leaf(Layer::Stp),
+            (None, SAP_OSI) if llc.source == SAP_OSI => match self.cursor.ahead() {
+                [nlpid @ (0xcc | 0x8e | 0xcf), ..] => {
+                    self.cursor.take::<1>(Layer::Llc)?;
+                    self.network_layer(*nlpid)
+                }
+                _ => Ok(Next::Payload),
+            },
+            (None, _) => Ok(Next::Payload),
+        }
+    }
+
+    /// A SNAP header without LLC before it, as frame relay has it (RFC 2427, section 4).
+    pub(super) fn snap(&mut self) -> Result<Next, Stop> {
+        let offset = self.cursor.offset();
+        let snap = Snap::decode(&mut self.cursor)?;
+        self.push(Layer::Llc, offset)?;
+        self.snap_payload(snap)
+    }
+
+    fn snap_payload(&mut self, snap: Snap) -> Result<Next, Stop> {
+        // 0x0000f8: EtherTypes bridged between media (IEEE 802.1H); 0x00000c: Cisco.
+        match (snap.organisation, snap.protocol) {
+            (0x00_000c, 0x2000) => self.leaf(Layer::Cdp),
+            (0x00_000c, 0x010b) => self.leaf(Layer::Stp),
+            (0x00_0000 | 0x00_00f8, protocol) => Ok(Next::EtherType(protocol)),
+            // RFC 2684, section 5.2: bridged frames, on ATM behind two bytes of padding.
+            (0x00_80c2, 0x0001 | 0x0007) => {
+                if let [0, 0, frame @ ..] = self.cursor.ahead()
+                    && may_be_ethernet(frame)
+                {
+                    self.cursor.take::<2>(Layer::Llc)?;
+                }
+                Ok(Next::Ethernet)
+            }
+            (_, protocol) => Err(self.unknown(StopReason::UnknownEtherType(protocol))),
+        }
+    }
+
+    /// What a network layer identifier names (ISO/IEC TR 9577; RFC 2427, section 3).
+    pub(super) fn network_layer(&self, nlpid: u8) -> Result<Next, Stop> {
+        match nlpid {
+            0xcc => Ok(Next::Ipv4),
+            0x8e => Ok(Next::Ipv6),
+            0xcf => Ok(Next::Ppp),
+            _ => Err(self.unknown(StopReason::Unsupported)),
+        }
+    }
 }
 
 /// LLC service access points (IEEE 802, appendix of assigned addresses).
 const SAP_IP: u8 = 0x06;
 const SAP_STP: u8 = 0x42;
+const SAP_OSI: u8 = 0xfe;

@@ -62,9 +62,9 @@ pub(super) fn may_be_ip(bytes: &[u8]) -> bool {
 /// not its alone names; true if too little is there to tell.
 pub(super) fn may_be(tunnel: UdpTunnel, payload: &[u8]) -> bool {
     match tunnel {
-        UdpTunnel::Vxlan | UdpTunnel::VxlanGpe | UdpTunnel::Geneve => true,
-        // Micro-BFD begins with its version 1 (RFC 7130, section 2.2; RFC 5880, section 4.1).
-        UdpTunnel::VxlanOrBfd => matches!(payload, [] | [0x08, ..]),
+        // Without options of VXLAN. Micro-BFD begins with its version 1 (RFC 7130, section 2.2;
+        // RFC 5880, section 4.1).
+        UdpTunnel::Vxlan => matches!(payload, [] | [0x08, ..]),
         UdpTunnel::Gtpu => match payload {
             // 3GPP TS 29.281, section 5.1: the length is that of all behind the first 8 bytes.
             [first, _, l0, l1, _, _, _, _, rest @ ..] => {
@@ -111,7 +111,7 @@ pub(super) fn may_be(tunnel: UdpTunnel, payload: &[u8]) -> bool {
             [version, kind, high, ..] => *version == 1 && *kind <= 5 && *high == 0,
             _ => true,
         },
-        UdpTunnel::Gtpc => true,
+        UdpTunnel::VxlanGpe | UdpTunnel::Geneve | UdpTunnel::Gtpc => true,
     }
 }
 

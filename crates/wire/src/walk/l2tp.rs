@@ -37,7 +37,7 @@ impl Walk<'_, '_> {
     fn l2tp_3_payload(&mut self) -> Result<Next, Stop> {
         let ahead = self.cursor.ahead();
         // All but the longest cookie, the sublayer and an Ethernet header may be cut off.
-        self.cursor.clone().take::<LEAST>(Layer::L2tp)?;
+        { self.cursor }.take::<LEAST>(Layer::L2tp)?;
         let may_begin = |len: &usize| ahead.get(*len..).is_some_and(may_be_ethernet);
         let frame = {
             let mut lens = SUBLAYERS.into_iter().filter(may_begin);

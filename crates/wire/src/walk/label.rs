@@ -39,7 +39,7 @@ impl Walk<'_, '_> {
             }
             _ => {
                 self.enter_tunnel(Layer::Mpls)?;
-                self.cursor.clone().take::<18>(Layer::Mpls)?;
+                { self.cursor }.take::<18>(Layer::Mpls)?;
                 // A pseudowire may carry other things than Ethernet, which nobody else is told of.
                 if may_be_ethernet(self.cursor.ahead()) {
                     Ok(Next::Ethernet)
@@ -71,6 +71,27 @@ impl Walk<'_, '_> {
             Ppp::IPV4 => Ok(Next::Ipv4),
             Ppp::IPV6 => Ok(Next::Ipv6),
             Ppp::MPLS => Ok(Next::Mpls),
+            Ppp::BRIDGED => {
+                // RFC 3518, section 4.2: flags, kind of medium; padding as the flags say.
+                let [flags, medium] = *{ self.cursor }.take::<2>(Layer::Ppp)?;
+                if medium != Ppp::ETHERNET {
+                    return Err(self.cursor.stop(Layer::Ppp, StopReason::Unsupported));
+                }
+                self.cursor.take::<2>(Layer::Ppp)?;
+                let frame_len = self.cursor.ahead().len().saturating_sub(usize::from(flags & 0x0f));
+                self.cursor.limit(frame_len, StopReason::BeyondLength);
+                Ok(Next::Ethernet)
+            }
+            Ppp::MULTILINK => {
+                // RFC 1990, section 3: whether the packet begins and ends here, then a number, 24
+                // bits unless shorter ones were agreed on.
+                let [flags, ..] = *{ self.cursor }.take::<4>(Layer::Ppp)?;
+                if flags & 0xc0 != 0xc0 {
+                    return Err(self.cursor.stop(Layer::Ppp, StopReason::Fragment));
+                }
+                self.cursor.take::<4>(Layer::Ppp)?;
+                Ok(Next::Ppp)
+            }
             // RFC 1661, section 2: control protocols carry no user's packet.
             0x8000.. => Ok(Next::Payload),
             protocol => Err(self.unknown(StopReason::UnknownPppProtocol(protocol))),

@@ -11,15 +11,14 @@ impl Walk<'_, '_> {
     /// how it begins.
     pub(super) fn udp_payload(&self, ports: Ports) -> Next {
         let Ports { source, destination } = ports;
-        // Any client may have the number of a tunnel for its own port, so what is named by the
-        // source port must look like the tunnel too.
-        let (tunnel, is_doubtful) = match self.ports.at(destination) {
-            Some(tunnel) => (Some(tunnel), tunnel.is_doubtful(source)),
+        let (tunnel, is_doubtful) = match self.ports.named(destination) {
+            Some(named) => (Some(named.tunnel), named.is_shared || is_answer(named.tunnel, source)),
+            // Any client may have the number of a tunnel for its own port.
             None => (self.ports.find(source, destination), true),
         };
         match tunnel {
             Some(tunnel) if !is_doubtful || may_be(tunnel, self.cursor.ahead()) => match tunnel {
-                UdpTunnel::Vxlan | UdpTunnel::VxlanOrBfd => Next::Vxlan,
+                UdpTunnel::Vxlan => Next::Vxlan,
                 UdpTunnel::Geneve => Next::Geneve,
                 tunnel => Next::UdpTunnel(tunnel),
             },
@@ -30,7 +29,7 @@ impl Walk<'_, '_> {
     pub(super) fn udp_tunnel(&mut self, tunnel: UdpTunnel) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
         match tunnel {
-            UdpTunnel::Vxlan | UdpTunnel::VxlanOrBfd => Ok(Next::Vxlan),
+            UdpTunnel::Vxlan => Ok(Next::Vxlan),
             UdpTunnel::Geneve => Ok(Next::Geneve),
             UdpTunnel::VxlanGpe => {
                 let gpe = VxlanGpe::decode(&mut self.cursor)?;
@@ -128,4 +127,11 @@ impl Walk<'_, '_> {
             }
         }
     }
+}
+
+/// Whether a packet from `source` to the port of `tunnel` may be the answer of a service to a client
+/// that has picked this port. Overlays are left out: their source port is a hash, which may be any.
+const fn is_answer(tunnel: UdpTunnel, source: u16) -> bool {
+    let is_overlay = matches!(tunnel, UdpTunnel::Vxlan | UdpTunnel::VxlanGpe | UdpTunnel::Geneve);
+    source < 1024 && !is_overlay
 }

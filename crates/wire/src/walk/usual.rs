@@ -7,6 +7,7 @@
 
 use crate::header::{Vxlan, ethertype, protocol};
 use crate::layers::{Header, Layers, offset_32};
+use crate::ports::Named;
 use crate::{Cursor, Layer, StopReason, UdpTunnel};
 
 use super::{Next, Walk};
@@ -117,9 +118,9 @@ impl<'a> Walk<'a, '_> {
         let mut cursor = self.cursor;
         let [s0, s1, d0, d1, l0, l1, _, _] = *cursor.pass::<8>()?;
         let len = usize::from(u16::from_be_bytes([l0, l1])).checked_sub(8)?;
-        let named = match self.ports.at(u16::from_be_bytes([d0, d1])) {
-            Some(UdpTunnel::Vxlan) => Next::Vxlan,
-            Some(UdpTunnel::Geneve) => Next::Geneve,
+        let named = match self.ports.named(u16::from_be_bytes([d0, d1])) {
+            Some(Named { tunnel: UdpTunnel::Vxlan, is_shared: false, .. }) => Next::Vxlan,
+            Some(Named { tunnel: UdpTunnel::Geneve, is_shared: false, .. }) => Next::Geneve,
             // What the source port may name takes a closer look.
             None if !self.ports.may_name(u16::from_be_bytes([s0, s1])) => Next::Payload,
             _ => return None,

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use serde::Serialize;
-use wire::{Layer, Level, Tunnel};
+use wire::{Layer, Level, Timestamp, Tunnel};
 
 use super::View;
 
@@ -15,7 +15,7 @@ pub(super) fn write(out: &mut Vec<u8>, view: &View<'_>) -> io::Result<()> {
     let layers = &view.layers;
     let line = Packet {
         frame: view.record.number,
-        time: format!("{}.{:09}", packet.time.seconds(), packet.time.subsec_nanos()),
+        time: seconds(packet.time),
         point: (!point.is_empty()).then_some(point),
         caplen: packet.data.len(),
         len: packet.wire_len,
@@ -24,6 +24,9 @@ pub(super) fn write(out: &mut Vec<u8>, view: &View<'_>) -> io::Result<()> {
         payload_offset: layers.payload_offset(),
         payload_len: layers.payload_end() - layers.payload_offset(),
         guessed: layers.is_guessed(),
+        trailer: view
+            .trailer()
+            .map(|trailer| TrailerOut { kind: trailer.name(), time: trailer.time().map(seconds) }),
         stop: layers.stop().map(|stop| StopOut {
             layer: stop.layer.name(),
             offset: stop.offset,
@@ -35,10 +38,14 @@ pub(super) fn write(out: &mut Vec<u8>, view: &View<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Seconds since 1970 with nine decimals; text, because JSON readers would round a number.
+fn seconds(time: Timestamp) -> String {
+    format!("{}.{:09}", time.seconds(), time.subsec_nanos())
+}
+
 #[derive(Serialize)]
 struct Packet<'a> {
     frame: u64,
-    /// Seconds since 1970 with nine decimals; text, because JSON readers would round a number.
     time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     point: Option<&'a str>,
@@ -50,7 +57,17 @@ struct Packet<'a> {
     payload_len: usize,
     guessed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    trailer: Option<TrailerOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stop: Option<StopOut>,
+}
+
+/// What a time-stamping device put behind the packet.
+#[derive(Serialize)]
+struct TrailerOut {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -204,8 +221,9 @@ struct TunnelOut {
     truncated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<u32>,
+    /// Text, because JSON readers would round 64 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<u64>,
+    context: Option<String>,
 }
 
 impl TunnelOut {
@@ -237,7 +255,9 @@ impl TunnelOut {
             Tunnel::Trill { egress, ingress } => {
                 Self { id: Some(u32::from(egress)), session: Some(u32::from(ingress)), ..none }
             }
-            Tunnel::Stt { context } => Self { context: Some(context), ..none },
+            Tunnel::Stt { context } => {
+                Self { context: context.map(|context| format!("{context:#018x}")), ..none }
+            }
             Tunnel::Lisp { instance } => Self { id: instance, ..none },
             Tunnel::IpInIp
             | Tunnel::EtherIp

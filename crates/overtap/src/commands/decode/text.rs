@@ -28,6 +28,13 @@ pub(super) fn write(out: &mut Vec<u8>, view: &View<'_>) -> io::Result<()> {
     if view.layers.is_guessed() {
         out.write_all(b" (guessed)")?;
     }
+    if let Some(trailer) = view.trailer() {
+        write!(out, " | trailer {}", trailer.name())?;
+        if let Some(time) = trailer.time() {
+            out.push(b' ');
+            write_time(out, time)?;
+        }
+    }
     if let Some(stop) = view.layers.stop() {
         write!(out, " | stopped: {stop}")?;
     }
@@ -143,7 +150,7 @@ fn write_name(out: &mut Vec<u8>, tunnel: Tunnel) -> io::Result<()> {
         Tunnel::Nsh { path, index } => write!(out, " path {path} index {index}"),
         Tunnel::L2tp { tunnel, session } => write!(out, " tunnel {tunnel} session {session}"),
         Tunnel::Trill { egress, ingress } => write!(out, " ingress {ingress} egress {egress}"),
-        Tunnel::Stt { context } => write!(out, " context {context}"),
+        Tunnel::Stt { context: Some(context) } => write!(out, " context {context:#018x}"),
         Tunnel::Lisp { instance: Some(instance) } => write!(out, " instance {instance}"),
         _ => Ok(()),
     }

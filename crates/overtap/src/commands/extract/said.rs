@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use files::{Ended, Fate, Progress, Receipt};
+use files::{Ended, Fate, InputAccount, Progress, Receipt};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -15,14 +15,14 @@ use crate::Output;
 use crate::quantity::show_bytes;
 
 /// A progress bar on a terminal, until it is dropped.
-pub(super) struct Bar {
+pub(crate) struct Bar {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Bar {
     /// Shows how far reading is, if somebody looks.
-    pub(super) fn begin(progress: Progress, is_quiet: bool) -> Self {
+    pub(crate) fn begin(progress: Progress, is_quiet: bool) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let is_shown = !is_quiet && std::io::stderr().is_terminal();
         let thread = is_shown.then(|| {
@@ -90,19 +90,26 @@ pub(super) fn print(
 fn problems(receipt: &Receipt) -> String {
     let mut text = String::new();
     for input in &receipt.inputs {
-        let path = input.path.display();
-        for damage in &input.damages {
-            text += &format!("overtap: {path}: at byte {}: {}\n", damage.offset, damage.reason);
-        }
-        let more = input.damages_total - input.damages.len() as u64;
-        if more > 0 {
-            text += &format!("overtap: {path}: and {} more\n", agent::grouped(more));
-        }
-        if let Some(failure) = &input.failure {
-            text += &format!("overtap: {failure}\n");
-        }
+        text += &input_problems(input);
     }
     if let Some(failure) = &receipt.failure {
+        text += &format!("overtap: {failure}\n");
+    }
+    text
+}
+
+/// What is wrong with an input, one line for each.
+pub(crate) fn input_problems(input: &InputAccount) -> String {
+    let mut text = String::new();
+    let path = input.path.display();
+    for damage in &input.damages {
+        text += &format!("overtap: {path}: at byte {}: {}\n", damage.offset, damage.reason);
+    }
+    let more = input.damages_total - input.damages.len() as u64;
+    if more > 0 {
+        text += &format!("overtap: {path}: and {} more\n", agent::grouped(more));
+    }
+    if let Some(failure) = &input.failure {
         text += &format!("overtap: {failure}\n");
     }
     text

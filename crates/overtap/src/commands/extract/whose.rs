@@ -2,10 +2,15 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use files::{Elsewhere, Wanted};
 use inventory::History;
+use plan::Names;
 use select::{Filter, Member, Name, NameKind, Resolver, UnknownName};
+use wire::TunnelPorts;
 
+use super::words;
 use crate::exit::WrongUsage;
 use crate::names;
 
@@ -13,7 +18,7 @@ use crate::names;
 /// asked for.
 pub(super) struct Inventory {
     files: Vec<PathBuf>,
-    history: OnceCell<Result<History, String>>,
+    history: OnceCell<Result<Arc<History>, String>>,
     notes: RefCell<Vec<String>>,
 }
 
@@ -46,6 +51,46 @@ impl Inventory {
         Ok(Some(Filter::parse_with("vm all", &Together(members))?))
     }
 
+    /// What is wanted at interfaces that overtap itself captured, where only one machine's packets
+    /// are. `None` if there is no name in what was asked for.
+    pub(super) fn elsewhere(
+        &self,
+        wanted: &Wanted,
+        vms: &[String],
+        expression: &str,
+    ) -> Option<Elsewhere> {
+        let has_names = wanted.filter.as_ref().is_some_and(|f| f.names().next().is_some());
+        if vms.is_empty() && !has_names {
+            return None;
+        }
+        let history = Arc::clone(self.read().ok()?);
+        let (vms, expression) = (vms.to_vec(), expression.to_owned());
+        Some(Elsewhere::new(move |interface| {
+            let names = Names::new(&history);
+            let point = names.at_point(interface)?;
+            let (mut members, mut is_all) = (Vec::new(), vms.is_empty());
+            for text in &vms {
+                let name = Name { kind: NameKind::Vm, text: text.clone() };
+                is_all |= point.is_of(&name).ok()?;
+                members.extend(point.members(&name).ok()?);
+            }
+            let of_vms = || Filter::parse_with("vm all", &Together(members)).ok();
+            Some(Wanted {
+                vms: if is_all { None } else { Some(of_vms()?) },
+                filter: words::parse_filter(&expression, &point).ok()?,
+            })
+        }))
+    }
+
+    /// Where tunnels are, if the inventory was asked for.
+    pub(super) fn tunnel_ports(&self) -> TunnelPorts {
+        let mut ports = TunnelPorts::default();
+        if let Some(Ok(history)) = self.history.get() {
+            Names::new(history).add_tunnel_ports(&mut ports);
+        }
+        ports
+    }
+
     /// Says what whoever typed the names should know.
     pub(super) fn say_notes(&self) {
         let mut notes = self.notes.take();
@@ -56,15 +101,23 @@ impl Inventory {
         }
     }
 
-    fn history(&self) -> Result<&History, &str> {
-        let read = || names::history(&self.files).map_err(|error| format!("{error:#}"));
+    /// What is known of VMs, or why nothing is.
+    pub(super) fn history(&self) -> Result<&History, &str> {
+        self.read().map(|history| &**history)
+    }
+
+    fn read(&self) -> Result<&Arc<History>, &str> {
+        let read = || {
+            let history = names::history(&self.files);
+            history.map(Arc::new).map_err(|error| format!("{error:#}"))
+        };
         self.history.get_or_init(read).as_ref().map_err(String::as_str)
     }
 }
 
 impl Resolver for Inventory {
     fn members(&self, name: &Name) -> Result<Vec<Member>, UnknownName> {
-        let names = plan::Names::new(self.history().map_err(UnknownName::because)?);
+        let names = Names::new(self.history().map_err(UnknownName::because)?);
         let members = names.members(name);
         self.notes.borrow_mut().extend(names.notes());
         members

@@ -78,7 +78,7 @@ fn seconds(text: &str) -> Option<Timestamp> {
 }
 
 /// The first signal asks for the end and for complete files, the second ends at once.
-pub(super) fn on_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
+pub(crate) fn on_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(stop))?;
         signal_hook::flag::register(signal, Arc::clone(stop))?;

@@ -150,3 +150,129 @@ fn print(out: &mut impl Write, document: &Value) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, document)?;
     writeln!(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use inventory::{
+        Attachment, Host, KnownIp, MachineId, MachineKind, MachineState, Network, Uplink,
+        UplinkChoice, Vnic,
+    };
+    use wire::{Mac, Vni};
+
+    use super::*;
+
+    fn machine(name: &str, vni: u32) -> Machine {
+        let network = Network {
+            vlan: None,
+            vni: Vni::new(vni),
+            tunnel: Some("vxlan".into()),
+            tunnel_port: Some(8472),
+            remotes: vec![[192, 0, 2, 1].into()],
+            uplinks: vec![Uplink {
+                device: "eth0".into(),
+                ifindex: Some(2),
+                choice: UplinkChoice::Only,
+            }],
+            team: None,
+        };
+        let attachment = Attachment {
+            device: Some("vnet3".into()),
+            ifindex: Some(7),
+            namespace: inventory::facts::NamespaceId(4_026_531_840),
+            namespace_path: None,
+            switch: Some("br-int".into()),
+            switch_kind: Some(inventory::SwitchKind::OpenVSwitch),
+            port: Some("vnet3".into()),
+            port_id: None,
+            port_group: Some("VM Network".into()),
+            networks: vec![network],
+            notes: vec![],
+            since: None,
+        };
+        let ip = [10, 0, 7, 12].into();
+        Machine {
+            id: MachineId::Port(name.into()),
+            name: name.into(),
+            aliases: vec![],
+            kind: MachineKind::Vm,
+            state: MachineState::Running,
+            tenant: Some("acme".into()),
+            vnics: vec![Vnic {
+                name: "net0".into(),
+                mac: Some(Mac([0x52, 0x54, 0, 0, 0, 1])),
+                ips: vec![KnownIp { ip, source: inventory::facts::Source::Libvirt }],
+                attachment: Some(attachment),
+            }],
+            pid: Some(4711),
+            since: Some(second(0)),
+            evidence: vec![],
+        }
+    }
+
+    fn second(seconds: u64) -> Timestamp {
+        Timestamp::from_parts(1_795_255_200 + seconds, 0)
+    }
+
+    fn site(machines: &[Machine]) -> Site {
+        let host = Host { name: "hv-1".into() };
+        Site { host, machines: machines.to_vec(), sources: vec![] }
+    }
+
+    /// What is printed at the end of these looks, read as an inventory file.
+    fn printed(looks: &[&[Machine]]) -> History {
+        let mut timeline = Timeline::new(100);
+        for (number, machines) in looks.iter().enumerate() {
+            timeline.record(second(10 * number as u64), &site(machines));
+        }
+        let last = site(looks.last().unwrap());
+        let shown: Vec<&Machine> = last.machines.iter().collect();
+        let mut out = Vec::new();
+        present(&mut out, &last, second(100), &shown, &timeline, true).unwrap();
+        History::parse(std::str::from_utf8(&out).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_printed_is_an_inventory_file_that_says_the_same() {
+        let web = machine("web", 5001);
+        let history = printed(&[std::slice::from_ref(&web)]);
+        let [only] = history.episodes() else { panic!("{history:?}") };
+        assert_eq!((&only.host.name[..], only.during), ("hv-1", Period::ALWAYS));
+        assert_eq!(only.machine, web);
+    }
+
+    #[test]
+    fn a_change_of_network_is_printed_with_its_time_and_so_is_who_is_gone() {
+        let (before, after, db) = (machine("web", 5001), machine("web", 5002), machine("db", 5001));
+        let history =
+            printed(&[&[before, db], std::slice::from_ref(&after), std::slice::from_ref(&after)]);
+        let vni = |e: &Episode| {
+            let place = e.machine.vnics[0].attachment.as_ref().unwrap();
+            place.networks[0].vni.map(Vni::value)
+        };
+        let mut told: Vec<_> =
+            history.episodes().iter().map(|e| (&e.machine.name[..], e.during, vni(e))).collect();
+        told.sort();
+        // Between two looks both may have been so.
+        let first = Period { from: Timestamp::ZERO, until: Some(second(10)) };
+        let then = Period { from: second(0), until: None };
+        assert_eq!(
+            told,
+            [("db", first, Some(5001)), ("web", first, Some(5001)), ("web", then, Some(5002)),]
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_a_past_time_is_an_inventory_file_of_that_time() {
+        let mut timeline = Timeline::new(100);
+        timeline.record(second(0), &site(&[machine("web", 5001)]));
+        timeline.record(second(10), &site(&[machine("web", 5002)]));
+        let told = |at| {
+            let mut out = Vec::new();
+            let last = site(&[]);
+            past(&mut out, &last, second(at), &timeline.past(second(at)), &timeline).unwrap();
+            let history = History::parse(std::str::from_utf8(&out).unwrap()).unwrap();
+            history.episodes().len()
+        };
+        assert_eq!([told(0), told(5), told(20)], [1, 2, 1]);
+    }
+}

@@ -55,17 +55,19 @@ pub enum OverlayKind {
 
 /// How the names of two packets' networks stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Relation {
+pub(crate) enum Relation {
     /// The names are equal.
     Same,
     /// One says less than the other and nothing else.
     Unsaid,
     /// They name different networks.
     Different,
+    /// They are known to be those of two tenants.
+    OtherTenant,
 }
 
 impl Network {
-    pub(super) fn relation(&self, other: &Self) -> Relation {
+    pub(crate) fn relation(&self, other: &Self) -> Relation {
         if self == other {
             return Relation::Same;
         }
@@ -83,6 +85,17 @@ impl Network {
     /// Whether the packet names no network at all.
     pub const fn is_unnamed(&self) -> bool {
         self.overlay.is_none() && self.vlans == 0
+    }
+}
+
+impl Network {
+    /// What a packet says of its network, and the mirror it came in. `layers` must be those of
+    /// `data`.
+    #[inline]
+    pub fn of(data: &[u8], layers: &Layers) -> (Self, Option<Mirror>) {
+        let innermost = layers.innermost(data).headers();
+        let around = Around::of(data, layers, innermost, usize::MAX);
+        (around.network, around.mirror)
     }
 }
 
@@ -159,12 +172,12 @@ impl fmt::Display for Mirror {
 
 /// What stands around the innermost frame of a packet.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Around {
-    pub(super) network: Network,
-    pub(super) mirror: Option<Mirror>,
+pub(crate) struct Around {
+    pub(crate) network: Network,
+    pub(crate) mirror: Option<Mirror>,
     /// Made of the kinds of all headers up to the innermost IP header: equal where a packet is
     /// carried the same way.
-    pub(super) shape: u32,
+    pub(crate) shape: u32,
     /// The VLAN a mirror's header says, in case the frame itself has no tag left.
     mirrored_vlan: u32,
 }
@@ -173,8 +186,9 @@ impl Around {
     /// `own` are the headers of the frame that is compared, the last of `layers` that could be
     /// read, and `until` is where what is compared begins.
     #[inline]
-    pub(super) fn of(data: &[u8], layers: &Layers, own: &[Header], until: usize) -> Self {
-        let start = own.first().map_or(0, |header| header.offset);
+    pub(crate) fn of(data: &[u8], layers: &Layers, own: &[Header], until: usize) -> Self {
+        // Where nothing could be read of the innermost frame, all is around it.
+        let start = own.first().map_or(u32::MAX, |header| header.offset);
         let mut around = Self::default();
         for header in layers.headers() {
             if header.offset as usize >= until {
