@@ -316,12 +316,7 @@ impl Outputs {
         Ok(())
     }
 
-    fn end(
-        &self,
-        file: &mut OutFile,
-        link: LinkType,
-        points: &Points,
-    ) -> Result<(), OutputError> {
+    fn end(&self, file: &mut OutFile, link: LinkType, points: &Points) -> Result<(), OutputError> {
         let format = self.target.format;
         if file.link.is_none() {
             file.begin(link, format, self.is_fine, &self.target.section);

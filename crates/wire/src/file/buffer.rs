@@ -58,7 +58,8 @@ impl Buffer {
             room.resize(self.room.len(), 0);
         }
         std::mem::swap(room, &mut self.room);
-        if let (Some(rest), Some(front)) = (room.get(middle..end), self.room.get_mut(..end - middle))
+        if let (Some(rest), Some(front)) =
+            (room.get(middle..end), self.room.get_mut(..end - middle))
         {
             front.copy_from_slice(rest);
         }

@@ -203,5 +203,5 @@ impl Words {
     }
 }
 
-/// The least a block with a packet of no bytes has.
-const MIN_BYTES: u32 = (FULL_PACKET_DATA + 4) as u32;
+/// What the block of a packet of no bytes has: the fixed fields, and the length again.
+const MIN_BYTES: u32 = 32;
