@@ -12,7 +12,7 @@ mod ownership;
 mod reason;
 
 pub use filter::{
-    Filter, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver, UnknownName,
+    Filter, Groups, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver, UnknownName,
 };
 pub use guard::{Cleared, Guard};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};
