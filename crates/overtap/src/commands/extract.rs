@@ -71,7 +71,8 @@ pub(crate) struct Args {
 
     /// Which networks are one tenant's, for --dedup: a file with lines such as
     /// `acme: vni 5001, vlan 100`, or `one` if all are. Otherwise by the inventory, or else only
-    /// networks with one name are one tenant's.
+    /// networks with one name are one tenant's, and a packet that names none may be a copy of any
+    /// one that does.
     #[arg(long, value_name = "FILE|one", requires = "dedup")]
     tenant_map: Option<PathBuf>,
 
