@@ -180,13 +180,14 @@ fn a_cut_frame_never_passes_off_an_outer_level_as_the_innermost() {
     for golden in golden_frames().iter().filter(|golden| golden.levels.len() > 1) {
         let layers = decode(golden, golden.bytes.len());
         let inner = layers.innermost(&golden.bytes);
-        let first = inner.headers()[0].offset as usize;
-        for len in 0..=first {
+        // Of a later piece of a frame nothing can be read, so it stays hidden.
+        let first = inner.headers().first().map(|header| header.offset as usize);
+        for len in 0..=first.unwrap_or(golden.bytes.len()) {
             let cut = decode(golden, len);
             // Before its transport header an outer packet may carry anything.
             assert!(cut.is_innermost_hidden(), "{} cut to {len}: {}", golden.name, stack(&cut));
         }
-        assert!(!layers.is_innermost_hidden(), "{}", golden.name);
+        assert_eq!(layers.is_innermost_hidden(), first.is_none(), "{}", golden.name);
     }
 }
 
