@@ -7,55 +7,12 @@
     reason = "a test may fail this way"
 )]
 
+mod golden;
+
 use std::fmt::Write;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-use wire::{Layer, Layers, Level, LinkType, StopReason, Tunnel, TunnelPorts};
-
-struct Golden {
-    name: String,
-    link: LinkType,
-    stack: String,
-    levels: Vec<String>,
-    stop: String,
-    bytes: Vec<u8>,
-}
-
-fn golden_frames() -> Vec<Golden> {
-    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../captures");
-    let mut paths: Vec<PathBuf> = ["frames", "regressions"]
-        .iter()
-        .filter_map(|folder| fs::read_dir(captures.join(folder)).ok())
-        .flat_map(|entries| entries.map(|entry| entry.unwrap().path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
-        .collect();
-    paths.sort();
-    assert!(paths.len() >= 30, "the golden frames are missing: {}", captures.display());
-    paths.iter().map(|path| read(path)).collect()
-}
-
-fn read(path: &Path) -> Golden {
-    let text = fs::read_to_string(path).unwrap();
-    let (head, body) = text.split_once("\n\n").unwrap();
-    let field = |name: &str| -> Vec<String> {
-        let lines = head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
-        lines.map(|value| value.trim().to_owned()).collect()
-    };
-    let bytes = body
-        .lines()
-        .flat_map(|line| line.split('#').next().unwrap().split_whitespace())
-        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
-        .collect();
-    Golden {
-        name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-        link: LinkType(field("link")[0].parse().unwrap()),
-        stack: field("stack")[0].clone(),
-        levels: field("level"),
-        stop: field("stop")[0].clone(),
-        bytes,
-    }
-}
+use golden::{Golden, golden_frames};
+use wire::{Layer, Layers, Level, StopReason, Tunnel, TunnelPorts};
 
 fn decode(golden: &Golden, len: usize) -> Layers {
     Layers::decode(golden.link, &golden.bytes[..len], &TunnelPorts::default())
