@@ -14,7 +14,7 @@ mod reason;
 
 pub use datagram::{Datagram, Piece};
 pub use filter::{
-    Filter, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver, UnknownName,
+    Filter, Groups, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver, UnknownName,
 };
 pub use guard::{Cleared, Grant, Guard};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};

@@ -15,6 +15,7 @@ pub(crate) mod arithmetic;
 mod display;
 mod error;
 pub(crate) mod expression;
+mod groups;
 pub(crate) mod lower;
 mod matcher;
 pub(crate) mod members;
@@ -35,6 +36,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use self::error::ParseError;
+pub use self::groups::Groups;
 pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
 use wire::{Layers, Packet};
 

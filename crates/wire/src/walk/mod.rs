@@ -277,8 +277,18 @@ impl<'a, 'h> Walk<'a, 'h> {
 
     fn tcp(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
-        let next = self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop))?;
-        if self.is_stt(offset) { Ok(Next::Stt) } else { Ok(next) }
+        let mut ahead = self.cursor;
+        match self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop)) {
+            Ok(_) if self.is_stt(offset) => Ok(Next::Stt),
+            // Too little is there to tell.
+            Err(stop)
+                if Ports::decode(&mut ahead, Layer::Tcp)
+                    .is_ok_and(|ports| ports.destination == self.ports.stt()) =>
+            {
+                Err(Stop { layer: Layer::Stt, ..stop })
+            }
+            result => result,
+        }
     }
 
     fn udp(&mut self) -> Result<Next, Stop> {
@@ -299,7 +309,7 @@ impl<'a, 'h> Walk<'a, 'h> {
                 None => return Err(self.cursor.stop(Layer::Udp, StopReason::Malformed)),
             }
         }
-        Ok(self.udp_payload(udp.ports))
+        self.udp_payload(udp.ports)
     }
 
     fn vxlan(&mut self) -> Result<Next, Stop> {
