@@ -109,7 +109,7 @@ fn explain<'a>(
     interface: &'a Interface,
     shown_at: &mut Option<(&'a str, Program)>,
 ) {
-    let program = prefilter(&interface.ownership, None, 0, TagPlace::MetadataOrBytes);
+    let program = prefilter(&interface.ownership, 0, TagPlace::MetadataOrBytes);
     let _ = writeln!(out, "\n   {}: {}", shown(&interface.name), shown(&interface.description));
     let place = match (&interface.namespace_path, interface.ifindex) {
         (Some(path), _) => format!("enter the network namespace {path}, "),

@@ -7,13 +7,14 @@ mod assembler;
 mod expression;
 mod interpreter;
 mod kernel;
+mod point;
 mod prefilter;
 
 use std::fmt;
 
 pub use interpreter::{Auxiliary, run};
 pub use kernel::{Kernel, Passed};
-use prefilter::WHOLE_PACKET;
+pub use point::{InKernel, PointProgram};
 pub use prefilter::{MIN_KEPT_BYTES, TagPlace, prefilter, prefilter_within};
 
 /// One instruction, field for field the kernel's `struct sock_filter`.
@@ -92,6 +93,11 @@ pub enum Precision {
     Shape,
     /// Nothing: every packet passes.
     Everything,
+}
+
+impl Precision {
+    /// Those that need a program, the best first.
+    pub(super) const TOLD: [Self; 3] = [Self::Identity, Self::Network, Self::Shape];
 }
 
 impl fmt::Display for Precision {

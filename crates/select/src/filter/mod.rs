@@ -79,6 +79,11 @@ impl Filter {
         self.meanings.keys()
     }
 
+    /// Whether every packet is wanted, because nothing was asked.
+    pub fn wants_everything(&self) -> bool {
+        self.expression == Expression::EVERYTHING
+    }
+
     /// What it comes down to.
     pub(crate) const fn node(&self) -> &Node {
         &self.node
