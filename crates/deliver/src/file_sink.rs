@@ -246,22 +246,26 @@ impl FileSink {
         if packet.link != self.link {
             return Ok(self.refuse(number, Outcome::Foreign));
         }
-        let mut packet = *packet;
-        packet.lost_before = packet.lost_before.saturating_add(point.refused_before);
-        if let Some(slice) = packet.data.get(..point.snaplen) {
-            packet.data = slice;
-        }
+        let changed;
+        let packet = if point.refused_before == 0 && packet.data.len() <= point.snaplen {
+            packet
+        } else {
+            let data = packet.data.get(..point.snaplen).unwrap_or(packet.data);
+            let lost_before = packet.lost_before.saturating_add(point.refused_before);
+            changed = Packet { data, lost_before, ..*packet };
+            &changed
+        };
         if self.place.is_due(now) {
             self.rotate(now)?;
         }
-        let len = packet_block_len(&packet, options) as u64;
+        let len = packet_block_len(packet, options) as u64;
         if !self.place.has_room(&self.file.totals, len + self.closing_len(), 1) {
             if !self.place.can_hold(self.header_len() + len + self.closing_len()) {
                 return Ok(self.refuse(number, Outcome::TooLarge));
             }
             self.rotate(now)?;
         }
-        self.ended = self.ended.or_else(|| self.limit_before(now, &packet, len));
+        self.ended = self.ended.or_else(|| self.limit_before(now, packet, len));
         if let Some(end) = self.ended {
             return Ok(Outcome::Ended(end));
         }
@@ -279,7 +283,7 @@ impl FileSink {
             }
         }
         let Some(outlet) = &mut self.outlet else { return Ok(Outcome::Busy) };
-        write_packet(outlet.buffer(), number, &packet, options);
+        write_packet(outlet.buffer(), number, packet, options);
         let is_due = outlet.is_due();
         if let Some(point) = self.points.get_mut(number as usize) {
             point.written += 1;

@@ -3,6 +3,7 @@
 //! The way of a packet is [`Job::treat`]: read, selected, looked at for copies, stripped, sliced,
 //! written. Each step is one line there.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use wire::{Layers, LinkType, Strip};
 use crate::copies::Copies;
 use crate::outputs::{OutputError, Outputs};
 use crate::points::{Points, is_fine};
-use crate::sources::{Source, Turn};
+use crate::sources::{Source, turn};
 use crate::{Fate, OpenInputs, Receipt, Selection, Slice, Tally, Target};
 
 /// What is to be extracted, and where to.
@@ -35,6 +36,16 @@ pub struct Request {
     pub target: Target,
     /// Set by others to end early, with complete files.
     pub stop: Arc<AtomicBool>,
+}
+
+impl Request {
+    fn needs_headers(&self) -> bool {
+        self.selection.needs_headers()
+            || !self.strip.is_nothing()
+            || self.slice.needs_headers()
+            || self.dedup.is_some()
+            || self.target.split.is_some()
+    }
 }
 
 /// What is known about copies before the first packet.
@@ -87,11 +98,18 @@ pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractE
         first_link: None,
         outputs,
         copies: request.dedup.as_ref().map(Copies::new),
+        needs_headers: request.needs_headers(),
         request,
     };
     let mut sources = inputs.into_sources();
     let (ended, failure) = job.run(&mut sources);
     Ok(job.finish(sources, ended, failure))
+}
+
+/// Why packets are no longer taken.
+enum Broken {
+    Count,
+    Failed(OutputError),
 }
 
 /// A job while it runs.
@@ -106,6 +124,7 @@ struct Job {
     scratch: Vec<u8>,
     first_link: Option<LinkType>,
     copies: Option<Copies>,
+    needs_headers: bool,
 }
 
 impl Job {
@@ -113,32 +132,39 @@ impl Job {
         for (number, source) in sources.iter_mut().enumerate() {
             self.advance(number, source);
         }
-        let mut turn = Turn::default();
-        while let Some(number) = turn.next(sources) {
+        while let Some((number, bound)) = turn(sources) {
             if self.request.stop.load(Ordering::Relaxed) {
                 return (Ended::Stopped, None);
             }
-            if self.request.count.is_some_and(|most| self.tally.of(Fate::Written) >= most) {
-                return (Ended::Count, None);
-            }
             let Some(source) = sources.get_mut(number) else { break };
-            source.account.read += 1;
-            self.tally.read += 1;
-            let fate =
-                source.record().map_or(Ok(Fate::Unwritten), |record| self.treat(number, &record));
-            match fate {
-                Ok(fate) => self.tally.count(fate),
-                Err(error) => {
-                    self.tally.count(Fate::Written);
-                    return self.failed(error);
-                }
+            match source.each(bound, |record| self.take(number, record)) {
+                ControlFlow::Continue(false) => {}
+                ControlFlow::Continue(true) => self.advance(number, source),
+                ControlFlow::Break(Broken::Count) => return (Ended::Count, None),
+                ControlFlow::Break(Broken::Failed(error)) => return self.failed(error),
             }
-            self.advance(number, source);
         }
         match self.outputs.flush_all() {
             Ok(()) => (Ended::Inputs, None),
             Err(error) => self.failed(error),
         }
+    }
+
+    /// Gives one packet its fate.
+    #[inline]
+    fn take(&mut self, input: usize, record: &Record<'_>) -> ControlFlow<Broken> {
+        self.tally.read += 1;
+        match self.treat(input, record) {
+            Ok(fate) => self.tally.count(fate),
+            Err(error) => {
+                self.tally.count(Fate::Written);
+                return ControlFlow::Break(Broken::Failed(error));
+            }
+        }
+        if self.request.count.is_some_and(|most| self.tally.of(Fate::Written) >= most) {
+            return ControlFlow::Break(Broken::Count);
+        }
+        ControlFlow::Continue(())
     }
 
     /// The way of one packet.
@@ -152,12 +178,7 @@ impl Job {
             return Ok(Fate::OtherLink);
         };
         let mut packet = record.packet;
-        if selection.needs_headers()
-            || !request.strip.is_nothing()
-            || request.slice.needs_headers()
-            || request.dedup.is_some()
-            || request.target.split.is_some()
-        {
+        if self.needs_headers {
             self.layers.fill(packet.link, packet.data, &selection.ports);
         }
         if let Some(fate) = selection.refuses(input, &packet, &self.layers) {
@@ -184,8 +205,7 @@ impl Job {
 
     /// Brings a source to its next packet, and notes what stands before that.
     fn advance(&mut self, number: usize, source: &mut Source) {
-        let name = source.input.path().file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_default();
+        let name = source.name.clone();
         source.advance(|item| match item {
             Item::Section(section) => {
                 self.points.begin_section(number);

@@ -60,14 +60,15 @@ pub enum Split {
 pub(crate) struct Outputs {
     target: Target,
     stop: Arc<AtomicBool>,
-    files: HashMap<Key, OutFile>,
-    /// The key of the file that stands alone, so that most packets need no look-up.
+    files: Vec<OutFile>,
+    numbers: HashMap<Key, usize>,
+    /// The file of the last packet, which is mostly that of the next as well.
+    last: Option<(Key, usize)>,
     sequence: u64,
     is_fine: bool,
     names: Vec<u8>,
     statistics: Vec<(LinkType, Vec<u8>)>,
     statistics_bytes: usize,
-    closed: Vec<OutputAccount>,
     taken: Vec<(u64, u64)>,
 }
 
@@ -105,13 +106,14 @@ impl Outputs {
         let mut outputs = Self {
             target,
             stop,
-            files: HashMap::new(),
+            files: Vec::new(),
+            numbers: HashMap::new(),
+            last: None,
             sequence: 1,
             is_fine: false,
             names: Vec::new(),
             statistics: Vec::new(),
             statistics_bytes: 0,
-            closed: Vec::new(),
             taken,
         };
         if outputs.target.split.is_none() {
@@ -175,11 +177,12 @@ impl Outputs {
     ) -> Result<Fate, OutputError> {
         let Some(number) = point.number_in(packet.link) else { return Ok(Fate::OtherLink) };
         let key = self.key(packet, record, layers);
-        if !self.files.contains_key(&key) {
-            self.begin(key)?;
-        }
+        let index = match self.last {
+            Some((last, index)) if last == key => index,
+            _ => self.index(key)?,
+        };
         let (format, is_fine) = (self.target.format, self.is_fine);
-        let Some(file) = self.files.get_mut(&key) else { return Ok(Fate::Unwritten) };
+        let Some(file) = self.files.get_mut(index) else { return Ok(Fate::Unwritten) };
         match file.link {
             Some(link) if link != packet.link => return Ok(Fate::OtherLink),
             Some(_) => {}
@@ -197,15 +200,14 @@ impl Outputs {
         file.packets += 1;
         file.waiting += 1;
         if file.buffer.len() >= FLUSH_BYTES {
-            self.flush(key)?;
+            file.flush()?;
         }
         Ok(Fate::Written)
     }
 
     /// Writes what is waiting, so that a reader sees it.
     pub(crate) fn flush_all(&mut self) -> Result<(), OutputError> {
-        let keys: Vec<Key> = self.files.keys().copied().collect();
-        keys.into_iter().try_for_each(|key| self.flush(key))
+        self.files.iter_mut().try_for_each(OutFile::flush)
     }
 
     /// Ends all files. An empty file gets `link`, as it must have one.
@@ -215,16 +217,32 @@ impl Outputs {
         points: &Points,
     ) -> (Vec<OutputAccount>, Option<OutputError>) {
         let mut failure = None;
-        let mut keys: Vec<Key> = self.files.keys().copied().collect();
-        keys.sort_unstable_by_key(|key| {
-            self.files.get(key).map(|file| file.sink.path().to_owned())
-        });
-        for key in keys {
-            if let Err(error) = self.end(key, link, points) {
+        let mut accounts = Vec::new();
+        for mut file in std::mem::take(&mut self.files) {
+            let had = file.link;
+            if let Err(error) = self.end(&mut file, link, points) {
                 failure.get_or_insert(error);
             }
+            accounts.push(OutputAccount {
+                path: file.sink.path().to_owned(),
+                packets: file.packets,
+                bytes: file.sink.written(),
+                link: had,
+            });
         }
-        (self.closed, failure)
+        accounts.sort_by(|one, other| one.path.cmp(&other.path));
+        (accounts, failure)
+    }
+
+    /// The number of the file for `key`, which is begun if it is the first of its kind.
+    #[cold]
+    fn index(&mut self, key: Key) -> Result<usize, OutputError> {
+        let index = match self.numbers.get(&key) {
+            Some(index) => *index,
+            None => self.begin(key)?,
+        };
+        self.last = Some((key, index));
+        Ok(index)
     }
 
     fn key(&mut self, packet: &Packet<'_>, record: &Record<'_>, layers: &Layers) -> Key {
@@ -245,7 +263,8 @@ impl Outputs {
             Some(Split::Bytes(most)) => {
                 let key = Key::Number(self.sequence);
                 let len = packet.data.len() as u64 + PACKET_ROOM;
-                let is_full = self.files.get(&key).is_some_and(|file| {
+                let file = self.numbers.get(&key).and_then(|index| self.files.get(*index));
+                let is_full = file.is_some_and(|file| {
                     let closing: usize = self.statistics.iter().map(|(_, block)| block.len()).sum();
                     file.packets > 0 && file.bytes() + len + closing as u64 > most
                 });
@@ -257,7 +276,7 @@ impl Outputs {
         }
     }
 
-    fn begin(&mut self, key: Key) -> Result<(), OutputError> {
+    fn begin(&mut self, key: Key) -> Result<usize, OutputError> {
         // A sequence never goes back; of other keys there may be so many that the system runs out
         // of open files.
         if self.files.len() >= MAX_FILES {
@@ -281,8 +300,10 @@ impl Outputs {
             described: 0,
             names: 0,
         };
-        self.files.insert(key, file);
-        Ok(())
+        let index = self.files.len();
+        self.files.push(file);
+        self.numbers.insert(key, index);
+        Ok(index)
     }
 
     /// Refuses a file that is being read: opening it would empty it.
@@ -295,23 +316,10 @@ impl Outputs {
         Ok(())
     }
 
-    fn flush(&mut self, key: Key) -> Result<(), OutputError> {
-        let Some(file) = self.files.get_mut(&key) else { return Ok(()) };
-        let result = file.sink.write(&file.buffer);
-        file.buffer.clear();
-        let lost = std::mem::take(&mut file.waiting);
-        result.map_err(|error| {
-            file.packets = file.packets.saturating_sub(lost);
-            OutputError::Write { path: file.sink.path().to_owned(), error, lost }
-        })
-    }
-
-    fn end(&mut self, key: Key, link: LinkType, points: &Points) -> Result<(), OutputError> {
-        let (format, is_fine) = (self.target.format, self.is_fine);
-        let Some(file) = self.files.get_mut(&key) else { return Ok(()) };
-        let had = file.link;
-        if had.is_none() {
-            file.begin(link, format, is_fine, &self.target.section);
+    fn end(&self, file: &mut OutFile, link: LinkType, points: &Points) -> Result<(), OutputError> {
+        let format = self.target.format;
+        if file.link.is_none() {
+            file.begin(link, format, self.is_fine, &self.target.section);
         }
         if format == FileFormat::Pcapng {
             file.describe(points, &self.names);
@@ -321,16 +329,7 @@ impl Outputs {
                 }
             }
         }
-        let result = self.flush(key);
-        if let Some(file) = self.files.remove(&key) {
-            self.closed.push(OutputAccount {
-                path: file.sink.path().to_owned(),
-                packets: file.packets,
-                bytes: file.sink.written(),
-                link: had,
-            });
-        }
-        result
+        file.flush()
     }
 }
 
@@ -366,6 +365,17 @@ impl OutFile {
             self.buffer.extend_from_slice(names.get(self.names..).unwrap_or_default());
             self.names = names.len();
         }
+    }
+
+    #[cold]
+    fn flush(&mut self) -> Result<(), OutputError> {
+        let result = self.sink.write(&self.buffer);
+        self.buffer.clear();
+        let lost = std::mem::take(&mut self.waiting);
+        result.map_err(|error| {
+            self.packets = self.packets.saturating_sub(lost);
+            OutputError::Write { path: self.sink.path().to_owned(), error, lost }
+        })
     }
 
     fn bytes(&self) -> u64 {

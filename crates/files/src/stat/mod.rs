@@ -7,6 +7,8 @@ mod counts;
 mod facts;
 mod vms;
 
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +24,7 @@ use vms::Vms;
 pub use vms::{VmMember, VmOnWire};
 
 use crate::copies::Copies;
-use crate::sources::{Source, Turn};
+use crate::sources::{Source, turn};
 use crate::{CopiesReport, DedupRequest, InputAccount, OpenInputs};
 
 /// What is to be counted.
@@ -156,17 +158,18 @@ impl Job {
         for (number, source) in sources.iter_mut().enumerate() {
             self.advance(number, source);
         }
-        let mut turn = Turn::default();
-        while let Some(number) = turn.next(sources) {
+        while let Some((number, bound)) = turn(sources) {
             if stop.load(Ordering::Relaxed) {
                 return false;
             }
             let Some(source) = sources.get_mut(number) else { break };
-            source.account.read += 1;
-            if let Some(record) = source.record() {
-                self.count(number, &record);
+            let counted = source.each(bound, |record| {
+                self.count(number, record);
+                ControlFlow::<Infallible>::Continue(())
+            });
+            if counted == ControlFlow::Continue(true) {
+                self.advance(number, source);
             }
-            self.advance(number, source);
         }
         true
     }

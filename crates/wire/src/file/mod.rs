@@ -11,6 +11,7 @@
 
 mod block;
 mod buffer;
+mod chunk;
 mod clock;
 mod copy;
 mod damage;
@@ -24,6 +25,7 @@ mod write;
 mod write_pcap;
 
 pub use block::{BlockType, MAX_PACKET_BYTES};
+pub use chunk::{Chunk, Mark, Records};
 pub use clock::Resolution;
 pub use copy::{copied_packet_max, copy_interface, copy_names, copy_packet, copy_statistics};
 pub use damage::{Damage, DamageReason};

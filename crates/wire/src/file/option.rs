@@ -61,7 +61,7 @@ impl<'a> Options<'a> {
 
     /// The code of the first option that is longer than its block, or not as long as
     /// `length_of` its code; one that cannot even tell its code has the code 0xffff.
-    pub(crate) fn first_bad(mut self, length_of: fn(u16) -> Option<usize>) -> Option<u16> {
+    pub(crate) fn first_bad(mut self, length_of: impl Fn(u16) -> Option<usize>) -> Option<u16> {
         let wrong = self.find(|option| {
             length_of(option.code).is_some_and(|length| length != option.value.len())
         });
