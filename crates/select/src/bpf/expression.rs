@@ -22,20 +22,24 @@ use crate::filter::members::Members;
 use crate::filter::numbers::{Numbers, Range};
 use crate::filter::test::{Base, Bytes, End, GROUP_BIT, LAST_LENGTH, Test, WHOLE_MAC};
 
-/// How many shapes are told apart; the fewer, the shorter the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Detail {
-    /// Untagged frames without a tunnel.
-    Plain,
-    /// Also behind one VLAN tag.
-    Tagged,
+/// Which shapes are told apart, besides untagged frames without a tunnel; the fewer, the shorter
+/// the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Detail {
+    /// Also behind one VLAN tag in the bytes.
+    has_tags: bool,
     /// Also in VXLAN and GENEVE.
-    Tunnels,
+    has_tunnels: bool,
 }
 
 impl Detail {
-    /// All of them, the best first.
-    pub(super) const ALL: [Self; 3] = [Self::Tunnels, Self::Tagged, Self::Plain];
+    /// All of them, from the longest program to the shortest.
+    pub(super) const ALL: [Self; 4] = [
+        Self { has_tags: true, has_tunnels: true },
+        Self { has_tags: false, has_tunnels: true },
+        Self { has_tags: true, has_tunnels: false },
+        Self { has_tags: false, has_tunnels: false },
+    ];
 }
 
 /// Where the level is whose questions are asked.

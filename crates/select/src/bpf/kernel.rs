@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::Serialize;
 use wire::TunnelPorts;
 
 use super::assembler::{Assembler, Label};
@@ -85,7 +86,8 @@ pub(super) fn write_expression(
 }
 
 /// Packets that a kernel program lets through although the expression may not want them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Passed {
     /// Frames with more VLAN tags than one, with labels, sessions, fabric tags.
     Tagged,

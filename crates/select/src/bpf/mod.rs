@@ -52,6 +52,18 @@ impl Program {
         &self.instructions
     }
 
+    /// This program; or, where it is empty, one that lets every packet pass and keeps `snaplen`
+    /// bytes of it, 0 for all.
+    #[must_use]
+    pub fn or_keep_all(&self, snaplen: u32) -> Self {
+        if !self.is_empty() {
+            return self.clone();
+        }
+        let k = prefilter::kept_bytes(snaplen);
+        let keep = Instruction { code: code::RET_K, jt: 0, jf: 0, k };
+        Self { instructions: vec![keep], precision: Precision::Everything }
+    }
+
     /// Whether there is nothing to attach.
     pub fn is_empty(&self) -> bool {
         self.instructions.is_empty()

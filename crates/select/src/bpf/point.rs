@@ -6,7 +6,9 @@
 //! neighbour's packet costs more than one of the VM that nobody asked for.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+use serde::Serialize;
 use wire::TunnelPorts;
 
 use super::assembler::Assembler;
@@ -26,7 +28,8 @@ pub struct PointProgram {
 }
 
 /// What of an expression runs in the kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum InKernel {
     /// There is no expression, or it wants every packet.
     Nothing,
@@ -91,6 +94,27 @@ impl PointProgram {
             Some(_) => self.program.precision(),
             None => Precision::Everything,
         }
+    }
+}
+
+impl fmt::Display for InKernel {
+    /// A sentence without its point.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (head, passed) = match self {
+            Self::Nothing => return f.write_str("there is no expression to decide"),
+            Self::Attached(passed) if passed.is_empty() => {
+                return f.write_str("the kernel decides the expression, exactly");
+            }
+            Self::Attached(passed) => ("the kernel decides the expression, but lets pass:", passed),
+            Self::Left(passed) => {
+                ("the kernel leaves the expression to user space and lets pass:", passed)
+            }
+        };
+        f.write_str(head)?;
+        for (number, passed) in passed.iter().enumerate() {
+            write!(f, "{} {passed}", if number == 0 { "" } else { ";" })?;
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use wire::UdpTunnel;
 
 use super::super::assembler::{Label, To};
 use super::super::{ANCILLARY_VLAN_TAG_PRESENT, TagPlace, code};
-use super::{Detail, Node, Passed, Start, Tag, Where, Writer};
+use super::{Node, Passed, Start, Tag, Where, Writer};
 use super::{SLOT_START, SLOT_TUNNEL, SLOT_VNI, TUNNEL_GENEVE, TUNNEL_VXLAN};
 use super::{asks_for_tag, is_about_any_frame, looks_inside, tells_fragments_apart};
 
@@ -47,7 +47,7 @@ impl Writer<'_> {
         let accept = self.accept;
         let place = Where::outermost(payload, tag);
         let tagged = self.asm.label();
-        let may_be_tagged = payload == ETHERNET_LEN && self.detail >= Detail::Tagged;
+        let may_be_tagged = payload == ETHERNET_LEN && self.detail.has_tags;
         // The kernel's tag and one in the bytes are two, which is another shape.
         let behind_tag = (may_be_tagged && tag != Tag::Metadata).then_some(tagged);
         self.asm.step(code::LD_H_ABS, payload - 2);
@@ -99,14 +99,13 @@ impl Writer<'_> {
     fn payload(&mut self, node: &Node, place: Where) {
         let [plain, ipv4, ipv6, transport] = std::array::from_fn(|_| self.asm.label());
         // Tunnels are looked for where nearly all are: not behind a tag in the bytes, not in others.
-        let may_carry = self.detail == Detail::Tunnels
-            && place.start == Start::Zero
-            && place.payload == ETHERNET_LEN;
+        let may_carry =
+            self.detail.has_tunnels && place.start == Start::Zero && place.payload == ETHERNET_LEN;
         let tunnels = may_carry.then(|| [self.asm.label(), self.asm.label()]);
         self.passed.extend([Passed::Tagged, Passed::OddHeaders]);
-        self.passed.insert(match self.detail {
-            Detail::Tunnels => Passed::OtherTunnels,
-            _ => Passed::Tunnels,
+        self.passed.insert(match self.detail.has_tunnels {
+            true => Passed::OtherTunnels,
+            false => Passed::Tunnels,
         });
         self.ether_type(place, plain, ipv4, ipv6);
         self.asm.here(ipv4);
