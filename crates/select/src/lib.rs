@@ -12,7 +12,8 @@ mod ownership;
 mod reason;
 
 pub use filter::{
-    Filter, Groups, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver, UnknownName,
+    Explanation, Filter, Groups, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver,
+    UnknownName,
 };
 pub use guard::{Cleared, Guard};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};
