@@ -24,6 +24,7 @@ mod names;
 mod names_tests;
 pub(crate) mod numbers;
 mod parser;
+mod pieces;
 mod place;
 mod resolver;
 pub(crate) mod test;
@@ -91,6 +92,13 @@ impl Filter {
     /// Whether every packet is wanted, because nothing was asked.
     pub fn wants_everything(&self) -> bool {
         self.expression == Expression::EVERYTHING
+    }
+
+    /// Whether it asks for the length of frames, or for bytes that every fragment has of its own:
+    /// those of Ethernet and IP. Then each fragment answers for itself, as to libpcap; else the
+    /// first piece answers for all pieces of its packet.
+    pub fn is_about_pieces(&self) -> bool {
+        self.expression.is_about_pieces()
     }
 
     /// What it comes down to.
