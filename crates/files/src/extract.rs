@@ -216,10 +216,7 @@ impl Job {
         let found = self.pieces.look_up(packet, &self.layers, point);
         let depends =
             selection.depends_on_first(input, packet.point) || self.outputs.looks_inside();
-        if depends
-            && patience == Patience::Some
-            && self.pieces.hold(&found, input, point, record)
-        {
+        if depends && patience == Patience::Some && self.pieces.hold(&found, input, point, record) {
             // For the time being.
             return Ok(Fate::Undecidable);
         }

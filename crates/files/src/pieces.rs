@@ -75,9 +75,8 @@ impl Pieces {
         let packet = Packet { point: PointId(point.number), ..*packet };
         let pieces: Vec<Piece> = Piece::of(&packet, layers).collect();
         let later = pieces.last().filter(|piece| !piece.is_first());
-        let known = later.map_or(Known::Nothing, |piece| {
-            self.fragments.ask(piece, packet.data, packet.time)
-        });
+        let known = later
+            .map_or(Known::Nothing, |piece| self.fragments.ask(piece, packet.data, packet.time));
         InPieces { pieces, known }
     }
 

@@ -657,7 +657,7 @@ mod tests {
             let bytes = frame.bytes_with_all_tags();
             let cut = &bytes[..bytes.len().min(kept)];
             let ownership = Ownership::Shared(identities.clone());
-            let program = bpf::prefilter_within(&ownership, None, 0, TagPlace::Bytes, limit);
+            let program = bpf::prefilter_within(&ownership, 0, TagPlace::Bytes, limit);
             for data in [&bytes[..], cut] {
                 if judge(data, &identities).is_ok() {
                     let kept = bpf::run(&program, data, &Auxiliary::default());

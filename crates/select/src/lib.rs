@@ -14,7 +14,8 @@ mod reason;
 
 pub use datagram::{Datagram, Piece};
 pub use filter::{
-    Filter, Groups, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver, UnknownName,
+    Explanation, Filter, Groups, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver,
+    UnknownName,
 };
 pub use guard::{Cleared, Grant, Guard};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};

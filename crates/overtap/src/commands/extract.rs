@@ -1,7 +1,7 @@
 //! `overtap extract`: selected packets of capture files into another one.
 
 pub(crate) mod said;
-mod whose;
+pub(crate) mod whose;
 pub(crate) mod words;
 
 use std::path::{Path, PathBuf};

@@ -75,13 +75,7 @@ struct Seen {
 
 impl<V: Clone + PartialEq> Table<V> {
     pub(super) fn new(kept: Duration) -> Self {
-        Self {
-            kept,
-            entries: HashMap::new(),
-            order: VecDeque::new(),
-            number: 0,
-            pieces: 0,
-        }
+        Self { kept, entries: HashMap::new(), order: VecDeque::new(), number: 0, pieces: 0 }
     }
 
     pub(super) fn ask(&mut self, piece: &Piece, hash: u64, time: Timestamp) -> Known<V> {

@@ -207,7 +207,10 @@ fn traffic() -> impl Strategy<Value = Vec<Sent>> {
                     start = end;
                 }
             }
-            (Just(sent.clone()).prop_shuffle(), prop::sample::subsequence(sent.clone(), 0..=sent.len()))
+            (
+                Just(sent.clone()).prop_shuffle(),
+                prop::sample::subsequence(sent.clone(), 0..=sent.len()),
+            )
         })
         .prop_map(|(sent, again)| [sent, again].concat())
 }

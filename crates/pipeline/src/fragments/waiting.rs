@@ -29,13 +29,7 @@ struct Held<H> {
 
 impl<H> Waiting<H> {
     pub(super) fn new(held: Duration) -> Self {
-        Self {
-            held,
-            pieces: VecDeque::new(),
-            counts: HashMap::new(),
-            bytes: 0,
-            deadline: NEVER,
-        }
+        Self { held, pieces: VecDeque::new(), counts: HashMap::new(), bytes: 0, deadline: NEVER }
     }
 
     pub(super) fn hold(

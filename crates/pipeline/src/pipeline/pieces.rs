@@ -204,7 +204,8 @@ struct HeldPacket {
 
 impl HeldPacket {
     fn new(packet: &Packet<'_>) -> Self {
-        let Packet { time, point, link, data, wire_len, direction, checksum, lost_before } = *packet;
+        let Packet { time, point, link, data, wire_len, direction, checksum, lost_before } =
+            *packet;
         let data = data.to_vec();
         Self { time, point, link, data, wire_len, direction, checksum, lost_before }
     }

@@ -31,6 +31,7 @@ pub(crate) mod test;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token;
+mod words;
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,6 +39,7 @@ use std::str::FromStr;
 pub use self::error::ParseError;
 pub use self::groups::Groups;
 pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
+pub use self::words::Explanation;
 use wire::{Layers, Packet};
 
 use self::expression::Expression;
@@ -80,6 +82,16 @@ impl Filter {
     /// The names of the inventory in it, each once, by kind and then in the order of the alphabet.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.meanings.keys()
+    }
+
+    /// What it asks, in words.
+    pub fn explanation(&self) -> Explanation {
+        Explanation::of(self)
+    }
+
+    /// Whether every packet is wanted, because nothing was asked.
+    pub fn wants_everything(&self) -> bool {
+        self.expression == Expression::EVERYTHING
     }
 
     /// Whether it asks for the length of frames, or for bytes that every fragment has of its own:

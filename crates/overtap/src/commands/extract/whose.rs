@@ -16,7 +16,7 @@ use crate::names;
 
 /// Explains names by inventory files or what this host knows; reads them when the first name is
 /// asked for.
-pub(super) struct Inventory {
+pub(crate) struct Inventory {
     files: Vec<PathBuf>,
     history: OnceCell<Result<Arc<History>, String>>,
     notes: RefCell<Vec<String>>,
@@ -24,7 +24,7 @@ pub(super) struct Inventory {
 
 impl Inventory {
     /// From these files, or of this host if there are none.
-    pub(super) fn new(files: &[PathBuf]) -> Self {
+    pub(crate) fn new(files: &[PathBuf]) -> Self {
         Self { files: files.to_vec(), history: OnceCell::new(), notes: RefCell::default() }
     }
 
@@ -97,7 +97,7 @@ impl Inventory {
     }
 
     /// Where tunnels are, if the inventory was asked for.
-    pub(super) fn tunnel_ports(&self) -> TunnelPorts {
+    pub(crate) fn tunnel_ports(&self) -> TunnelPorts {
         let mut ports = TunnelPorts::default();
         if let Some(Ok(history)) = self.history.get() {
             Names::new(history).add_tunnel_ports(&mut ports);
@@ -106,7 +106,7 @@ impl Inventory {
     }
 
     /// Says what whoever typed the names should know.
-    pub(super) fn say_notes(&self) {
+    pub(crate) fn say_notes(&self) {
         let mut notes = self.notes.take();
         notes.sort_unstable();
         notes.dedup();
@@ -116,7 +116,7 @@ impl Inventory {
     }
 
     /// What is known of VMs, or why nothing is.
-    pub(super) fn history(&self) -> Result<&History, &str> {
+    pub(crate) fn history(&self) -> Result<&History, &str> {
         self.read().map(|history| &**history)
     }
 
