@@ -1,3 +1,5 @@
+//! The table and the waiting room by themselves: names used twice, bounds, orders.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

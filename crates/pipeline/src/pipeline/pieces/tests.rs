@@ -1,3 +1,5 @@
+//! Fragments through the whole pipeline: two tenants between the same two hosts.
+
 use proptest::prelude::*;
 use select::{Cleared, DropReason, Encapsulation, Filter, Guard, Identity, OnWire, Ownership};
 use wire::{LinkType, Mac, Packet, PointId, Timestamp, TunnelPorts, Vni};
