@@ -202,6 +202,9 @@ impl Engine {
         {
             return Some(End::Limit(pipeline::Limit::Time));
         }
+        // Nothing older than this can still come out of the rings.
+        let settled = now().saturating_sub(GRACE.max(self.merge.hold));
+        self.pipeline.settle(settled, &mut self.sink);
         self.sink.tick(now());
         if instant >= self.next_progress {
             self.next_progress = instant + PROGRESS_EVERY;
@@ -338,9 +341,11 @@ impl Engine {
                 break;
             }
         }
+        self.pipeline.finish(&mut self.sink);
         let ledgers = self.pipeline.ledgers().copied().collect();
+        let out_of_order = self.out_of_order + self.pipeline.written_late();
         let sink = self.sink;
-        sink.close(now(), ledgers, end, self.out_of_order)
+        sink.close(now(), ledgers, end, out_of_order)
     }
 
     fn drain(&mut self) {

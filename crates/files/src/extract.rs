@@ -194,7 +194,7 @@ impl Job {
         let whole = packet.data;
         let kept = request.slice.kept(&self.layers, stripped.removed as usize);
         packet.data = whole.get(..kept).unwrap_or(whole);
-        let fate = self.outputs.take(&packet, record, &self.layers, point, &self.points)?;
+        let fate = self.outputs.take(input, &packet, record, &self.layers, point, &self.points)?;
         if fate == Fate::Written {
             self.tally.written_bytes += packet.data.len() as u64;
             self.tally.sliced += u64::from(packet.data.len() < whole.len());
@@ -221,6 +221,7 @@ impl Job {
                 if let Some(name) = interface.name() {
                     let selection = &mut self.request.selection;
                     selection.add_point(number, interface.point, &name.to_str());
+                    self.outputs.add_point(number, interface.point, &name.to_str());
                 }
                 if is_fine(interface.resolution) {
                     self.outputs.keep_nanoseconds();
@@ -268,6 +269,7 @@ impl Job {
         failure: Option<OutputError>,
     ) -> Receipt {
         let link = self.first_link.unwrap_or(LinkType::ETHERNET);
+        let repeated = self.outputs.repeated;
         let (outputs, late) = self.outputs.finish(link, &self.points);
         let mut ended = ended;
         if let Some(OutputError::Write { lost, error, .. }) = &late {
@@ -280,6 +282,7 @@ impl Job {
             inputs: sources.into_iter().map(|source| source.account).collect(),
             outputs,
             tally: self.tally,
+            repeated,
             copies: self.copies.map(Copies::report),
             ended,
             failure: failure.or(late).map(|error| error.to_string()),

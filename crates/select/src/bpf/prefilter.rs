@@ -1,8 +1,10 @@
 //! The kernel program of a shared wire: the VM's identities as jumps.
 //!
-//! What it cannot follow (a second tag, IPv6 extension headers, later fragments, MPLS) it lets
-//! through. The order of its tests is for the packet that is most common on an uplink: that of
-//! somebody else, in another overlay network or with another MAC.
+//! What it cannot follow (a second tag, IPv6 extension headers, MPLS) it lets through, and every
+//! fragment that may be of a tunnel packet: later ones, which show no network, and first ones of
+//! others, without which theirs could be taken for the VM's. The order of its tests is for the
+//! packet that is most common on an uplink: that of somebody else, in another overlay network or
+//! with another MAC.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -285,7 +287,7 @@ impl Writer<'_> {
         self.asm.step(code::RSH_K, 8);
         self.asm.test(code::JEQ_K, IPV4 << 8 | IPV4_WITHOUT_OPTIONS, To::Next, long_way);
         self.asm.step(code::LD_W_ABS, 20);
-        self.asm.test(code::JSET_K, 0x1fff_0000, long_way, To::Next);
+        self.asm.test(code::JSET_K, FRAGMENT << 16, long_way, To::Next);
         self.asm.step(code::AND_K, 0xff);
         self.asm.test(code::JEQ_K, UDP, To::Next, long_way);
         self.asm.step(code::LD_W_ABS, 46);
@@ -314,9 +316,10 @@ impl Writer<'_> {
             let other = self.asm.label();
             let no = if rest.is_empty() { self.reject } else { other };
             self.asm.test(code::JEQ_K, protocol, To::Next, no);
-            // Later fragments have no transport header; they are counted in user space.
+            // Later fragments have no transport header; they are told apart in user space, which
+            // for that has to see the first ones of others as well.
             self.asm.step(code::LD_H_ABS, 20 + shift);
-            self.asm.test(code::JSET_K, 0x1fff, self.accept, To::Next);
+            self.asm.test(code::JSET_K, FRAGMENT, self.accept, To::Next);
             self.asm.step(code::LDX_MSH, 14 + shift);
             if shift > 0 {
                 self.asm.step(code::TXA, 0);
@@ -478,6 +481,8 @@ fn union<'a>(all: impl Iterator<Item = &'a Macs>) -> Macs {
     all.cloned().reduce(|left, right| Some(left?.into_iter().chain(right?).collect())).flatten()
 }
 
+/// More fragments follow, or the offset of this one (RFC 791, section 3.1).
+const FRAGMENT: u32 = 0x3fff;
 /// Version 4 and five words of header.
 const IPV4_WITHOUT_OPTIONS: u32 = 0x45;
 const IPV4: u32 = 0x0800;

@@ -15,6 +15,7 @@ pub(crate) mod arithmetic;
 mod display;
 mod error;
 pub(crate) mod expression;
+mod groups;
 pub(crate) mod lower;
 mod matcher;
 pub(crate) mod members;
@@ -23,6 +24,7 @@ mod names;
 mod names_tests;
 pub(crate) mod numbers;
 mod parser;
+mod pieces;
 mod place;
 mod resolver;
 pub(crate) mod test;
@@ -35,6 +37,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use self::error::ParseError;
+pub use self::groups::Groups;
 pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
 pub use self::words::Explanation;
 use wire::{Layers, Packet};
@@ -89,6 +92,13 @@ impl Filter {
     /// Whether every packet is wanted, because nothing was asked.
     pub fn wants_everything(&self) -> bool {
         self.expression == Expression::EVERYTHING
+    }
+
+    /// Whether it asks for the length of frames, or for bytes that every fragment has of its own:
+    /// those of Ethernet and IP. Then each fragment answers for itself, as to libpcap; else the
+    /// first piece answers for all pieces of its packet.
+    pub fn is_about_pieces(&self) -> bool {
+        self.expression.is_about_pieces()
     }
 
     /// What it comes down to.

@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use files::{Elsewhere, Wanted};
+use files::{Elsewhere, Wanted, Whose};
 use inventory::History;
 use plan::Names;
 use select::{Filter, Member, Name, NameKind, Resolver, UnknownName};
@@ -80,6 +80,20 @@ impl Inventory {
                 filter: words::parse_filter(&expression, &point).ok()?,
             })
         }))
+    }
+
+    /// All VMs, or all tenants, to tell packets apart by.
+    pub(super) fn whose(&self, kind: NameKind) -> anyhow::Result<Whose> {
+        let history = self.read().map_err(|error| anyhow::anyhow!(error.to_owned()))?;
+        let whose = names::whose(history, kind);
+        if whose.names().is_empty() {
+            let what = if kind == NameKind::Tenant { "tenant" } else { "VM" };
+            return Err(WrongUsage(format!(
+                "the inventory names no {what} to split by; give --inventory FILE"
+            ))
+            .into());
+        }
+        Ok(whose)
     }
 
     /// Where tunnels are, if the inventory was asked for.
