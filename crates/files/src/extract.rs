@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use capture::InputError;
-use pipeline::Tenants;
+use pipeline::{Known, Tenants};
 use wire::file::{Item, Record};
-use wire::{Layers, LinkType, Strip};
+use wire::{Layers, LinkType, Strip, Timestamp};
 
 use crate::copies::Copies;
-use crate::outputs::{OutputError, Outputs};
-use crate::points::{Points, is_fine};
+use crate::outputs::{Key, OutputError, Outputs};
+use crate::pieces::{First, Held, Pieces};
+use crate::points::{Point, Points, is_fine};
 use crate::sources::{Source, turn};
 use crate::{Fate, OpenInputs, Receipt, Selection, Slice, Tally, Target};
 
@@ -99,11 +100,19 @@ pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractE
         outputs,
         copies: request.dedup.as_ref().map(Copies::new),
         needs_headers: request.needs_headers(),
+        pieces: Pieces::new(),
         request,
     };
     let mut sources = inputs.into_sources();
     let (ended, failure) = job.run(&mut sources);
     Ok(job.finish(sources, ended, failure))
+}
+
+/// Whether a fragment may still wait for the first one of its packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Some,
+    Over,
 }
 
 /// Why packets are no longer taken.
@@ -125,6 +134,7 @@ struct Job {
     first_link: Option<LinkType>,
     copies: Option<Copies>,
     needs_headers: bool,
+    pieces: Pieces,
 }
 
 impl Job {
@@ -144,7 +154,7 @@ impl Job {
                 ControlFlow::Break(Broken::Failed(error)) => return self.failed(error),
             }
         }
-        match self.outputs.flush_all() {
+        match self.give_up(None).and_then(|()| self.outputs.flush_all()) {
             Ok(()) => (Ended::Inputs, None),
             Err(error) => self.failed(error),
         }
@@ -161,7 +171,7 @@ impl Job {
                 return ControlFlow::Break(Broken::Failed(error));
             }
         }
-        if self.request.count.is_some_and(|most| self.tally.of(Fate::Written) >= most) {
+        if self.is_enough() {
             return ControlFlow::Break(Broken::Count);
         }
         ControlFlow::Continue(())
@@ -169,21 +179,122 @@ impl Job {
 
     /// The way of one packet.
     fn treat(&mut self, input: usize, record: &Record<'_>) -> Result<Fate, OutputError> {
-        let request = &self.request;
-        let selection = &request.selection;
+        if record.packet.time >= self.pieces.deadline() {
+            self.give_up(Some(record.packet.time)).map_err(|error| self.and_this(error))?;
+        }
+        let selection = &self.request.selection;
         if !selection.wants_time(record.packet.time) {
             return Ok(Fate::OutsideTime);
         }
         let Some(point) = self.points.of(input, record.packet.point) else {
             return Ok(Fate::OtherLink);
         };
-        let mut packet = record.packet;
+        let packet = &record.packet;
         if self.needs_headers {
             self.layers.fill(packet.link, packet.data, &selection.ports);
+            if self.layers.has_fragment() {
+                return self.treat_piece(input, record, point, Patience::Some);
+            }
         }
-        if let Some(fate) = selection.refuses(input, &packet, &self.layers) {
-            return Ok(fate);
+        match selection.refuses(input, packet, &self.layers) {
+            Some(fate) => Ok(fate),
+            None => self.deliver(input, record, point, &[]),
         }
+    }
+
+    /// The way of a packet of which some level is a fragment; its headers are at hand.
+    #[cold]
+    fn treat_piece(
+        &mut self,
+        input: usize,
+        record: &Record<'_>,
+        point: Point,
+        patience: Patience,
+    ) -> Result<Fate, OutputError> {
+        let selection = &self.request.selection;
+        let packet = &record.packet;
+        let found = self.pieces.look_up(packet, &self.layers, point);
+        let depends =
+            selection.depends_on_first(input, packet.point) || self.outputs.looks_inside();
+        if depends && patience == Patience::Some && self.pieces.hold(&found, input, point, record) {
+            // For the time being.
+            return Ok(Fate::Undecidable);
+        }
+        let first = match &found.known {
+            Known::As(first) => Some(first),
+            Known::Nothing | Known::Ambiguous => None,
+        };
+        let refused = first.map(|first| first.refused);
+        let refused = selection.refuses_piece(input, packet, &self.layers, refused);
+        let keys = match first {
+            Some(first) => Arc::clone(&first.keys),
+            None => self.outputs.keys_inside(input, packet, &self.layers).into(),
+        };
+        let decided = First { refused, keys };
+        let released = self.pieces.begin(&found, packet, &decided);
+        if !released.is_empty() {
+            for held in &released {
+                // They were seen before.
+                self.treat_again(held, Patience::Some).map_err(|error| self.and_this(error))?;
+            }
+            self.layers.fill(packet.link, packet.data, &self.request.selection.ports);
+        }
+        match decided.refused {
+            Some(fate) => Ok(fate),
+            None if self.is_enough() => Ok(Fate::Undecidable),
+            None => self.deliver(input, record, point, &decided.keys),
+        }
+    }
+
+    /// The way of a piece that has waited, and that was counted as undecidable.
+    fn treat_again(&mut self, held: &Held, patience: Patience) -> Result<(), OutputError> {
+        let record = held.record.record();
+        let packet = &record.packet;
+        if self.is_enough() {
+            return Ok(());
+        }
+        self.layers.fill(packet.link, packet.data, &self.request.selection.ports);
+        match self.treat_piece(held.input, &record, held.point, patience) {
+            Ok(fate) => self.tally.decide(fate),
+            Err(error) => {
+                self.tally.decide(Fate::Written);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits no longer for the first pieces of packets that should have come by `time`.
+    #[cold]
+    fn give_up(&mut self, time: Option<Timestamp>) -> Result<(), OutputError> {
+        while let Some(held) = self.pieces.overdue(time) {
+            self.treat_again(&held, Patience::Over)?;
+        }
+        Ok(())
+    }
+
+    /// Another packet could not be written, and so the one in hand will not be: whoever counts it
+    /// takes it for written.
+    fn and_this(&mut self, error: OutputError) -> OutputError {
+        self.tally.unwrite(1);
+        error
+    }
+
+    /// Whether as many packets are written as were asked for.
+    fn is_enough(&self) -> bool {
+        self.request.count.is_some_and(|most| self.tally.of(Fate::Written) >= most)
+    }
+
+    /// The rest of the way of a packet that is wanted; `keys` are its files, where those are known.
+    fn deliver(
+        &mut self,
+        input: usize,
+        record: &Record<'_>,
+        point: Point,
+        keys: &[Key],
+    ) -> Result<Fate, OutputError> {
+        let request = &self.request;
+        let mut packet = record.packet;
         if let Some(copies) = &mut self.copies
             && copies.is_copy(input, &packet, &self.layers)
         {
@@ -194,7 +305,11 @@ impl Job {
         let whole = packet.data;
         let kept = request.slice.kept(&self.layers, stripped.removed as usize);
         packet.data = whole.get(..kept).unwrap_or(whole);
-        let fate = self.outputs.take(input, &packet, record, &self.layers, point, &self.points)?;
+        let fate = if keys.is_empty() {
+            self.outputs.take(input, &packet, record, &self.layers, point, &self.points)?
+        } else {
+            self.outputs.take_as(keys, &packet, record, point, &self.points)?
+        };
         if fate == Fate::Written {
             self.tally.written_bytes += packet.data.len() as u64;
             self.tally.sliced += u64::from(packet.data.len() < whole.len());
