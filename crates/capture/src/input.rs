@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 use thiserror::Error;
-use wire::file::{Item, Limits, Progress, Reader};
+use wire::file::{Chunk, Item, Limits, Progress, Reader};
 
 /// A capture file being read.
 ///
@@ -104,6 +104,24 @@ impl Input {
         }
     }
 
+    /// Goes on by as many packets as can be had at once, which are in `chunk` then, or to the next
+    /// item, which [`item`](Self::item) then shows.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn advance_by(&mut self, chunk: &mut Chunk) -> Result<Advance, InputError> {
+        loop {
+            if self.reader.take_chunk(chunk) {
+                return Ok(Advance::Chunk);
+            }
+            match self.reader.advance() {
+                Progress::Item => return Ok(Advance::Item),
+                Progress::End => return Ok(Advance::End),
+                Progress::NeedBytes => self.fill()?,
+            }
+        }
+    }
+
     /// The item that [`advance`](Self::advance) went to.
     pub fn item(&self) -> Item<'_> {
         self.reader.item()
@@ -149,6 +167,17 @@ impl Input {
     pub const fn identity(&self) -> Option<(u64, u64)> {
         self.identity
     }
+}
+
+/// What [`Input::advance_by`] went to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advance {
+    /// Packets, which are in the chunk.
+    Chunk,
+    /// An item of any kind.
+    Item,
+    /// The end of the file.
+    End,
 }
 
 /// Counts what is read.

@@ -7,6 +7,6 @@ mod ring;
 mod sys;
 
 pub use error::OpenError;
-pub use input::{Input, InputError};
+pub use input::{Advance, Input, InputError};
 pub use interface::InterfaceCounters;
 pub use ring::{Condition, Opening, Ring, RingCounters, RingSize, Side};

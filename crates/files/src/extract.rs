@@ -3,19 +3,21 @@
 //! The way of a packet is [`Job::treat`]: read, selected, looked at for copies, stripped, sliced,
 //! written. Each step is one line there.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use capture::InputError;
-use pipeline::Tenants;
+use pipeline::{Known, Tenants};
 use wire::file::{Item, Record};
-use wire::{Layers, LinkType, Strip};
+use wire::{Layers, LinkType, Strip, Timestamp};
 
 use crate::copies::Copies;
-use crate::outputs::{OutputError, Outputs};
-use crate::points::{Points, is_fine};
-use crate::sources::{Source, Turn};
+use crate::outputs::{Key, OutputError, Outputs};
+use crate::pieces::{First, Held, Pieces};
+use crate::points::{Point, Points, is_fine};
+use crate::sources::{Source, turn};
 use crate::{Fate, OpenInputs, Receipt, Selection, Slice, Tally, Target};
 
 /// What is to be extracted, and where to.
@@ -35,6 +37,16 @@ pub struct Request {
     pub target: Target,
     /// Set by others to end early, with complete files.
     pub stop: Arc<AtomicBool>,
+}
+
+impl Request {
+    fn needs_headers(&self) -> bool {
+        self.selection.needs_headers()
+            || !self.strip.is_nothing()
+            || self.slice.needs_headers()
+            || self.dedup.is_some()
+            || self.target.split.is_some()
+    }
 }
 
 /// What is known about copies before the first packet.
@@ -87,11 +99,26 @@ pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractE
         first_link: None,
         outputs,
         copies: request.dedup.as_ref().map(Copies::new),
+        needs_headers: request.needs_headers(),
+        pieces: Pieces::new(),
         request,
     };
     let mut sources = inputs.into_sources();
     let (ended, failure) = job.run(&mut sources);
     Ok(job.finish(sources, ended, failure))
+}
+
+/// Whether a fragment may still wait for the first one of its packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Some,
+    Over,
+}
+
+/// Why packets are no longer taken.
+enum Broken {
+    Count,
+    Failed(OutputError),
 }
 
 /// A job while it runs.
@@ -106,6 +133,8 @@ struct Job {
     scratch: Vec<u8>,
     first_link: Option<LinkType>,
     copies: Option<Copies>,
+    needs_headers: bool,
+    pieces: Pieces,
 }
 
 impl Job {
@@ -113,56 +142,159 @@ impl Job {
         for (number, source) in sources.iter_mut().enumerate() {
             self.advance(number, source);
         }
-        let mut turn = Turn::default();
-        while let Some(number) = turn.next(sources) {
+        while let Some((number, bound)) = turn(sources) {
             if self.request.stop.load(Ordering::Relaxed) {
                 return (Ended::Stopped, None);
             }
-            if self.request.count.is_some_and(|most| self.tally.of(Fate::Written) >= most) {
-                return (Ended::Count, None);
-            }
             let Some(source) = sources.get_mut(number) else { break };
-            source.account.read += 1;
-            self.tally.read += 1;
-            let fate =
-                source.record().map_or(Ok(Fate::Unwritten), |record| self.treat(number, &record));
-            match fate {
-                Ok(fate) => self.tally.count(fate),
-                Err(error) => {
-                    self.tally.count(Fate::Written);
-                    return self.failed(error);
-                }
+            match source.each(bound, |record| self.take(number, record)) {
+                ControlFlow::Continue(false) => {}
+                ControlFlow::Continue(true) => self.advance(number, source),
+                ControlFlow::Break(Broken::Count) => return (Ended::Count, None),
+                ControlFlow::Break(Broken::Failed(error)) => return self.failed(error),
             }
-            self.advance(number, source);
         }
-        match self.outputs.flush_all() {
+        match self.give_up(None).and_then(|()| self.outputs.flush_all()) {
             Ok(()) => (Ended::Inputs, None),
             Err(error) => self.failed(error),
         }
     }
 
+    /// Gives one packet its fate.
+    #[inline]
+    fn take(&mut self, input: usize, record: &Record<'_>) -> ControlFlow<Broken> {
+        self.tally.read += 1;
+        match self.treat(input, record) {
+            Ok(fate) => self.tally.count(fate),
+            Err(error) => {
+                self.tally.count(Fate::Written);
+                return ControlFlow::Break(Broken::Failed(error));
+            }
+        }
+        if self.is_enough() {
+            return ControlFlow::Break(Broken::Count);
+        }
+        ControlFlow::Continue(())
+    }
+
     /// The way of one packet.
     fn treat(&mut self, input: usize, record: &Record<'_>) -> Result<Fate, OutputError> {
-        let request = &self.request;
-        let selection = &request.selection;
+        if record.packet.time >= self.pieces.deadline() {
+            self.give_up(Some(record.packet.time)).map_err(|error| self.and_this(error))?;
+        }
+        let selection = &self.request.selection;
         if !selection.wants_time(record.packet.time) {
             return Ok(Fate::OutsideTime);
         }
         let Some(point) = self.points.of(input, record.packet.point) else {
             return Ok(Fate::OtherLink);
         };
-        let mut packet = record.packet;
-        if selection.needs_headers()
-            || !request.strip.is_nothing()
-            || request.slice.needs_headers()
-            || request.dedup.is_some()
-            || request.target.split.is_some()
-        {
+        let packet = &record.packet;
+        if self.needs_headers {
             self.layers.fill(packet.link, packet.data, &selection.ports);
+            if self.layers.has_fragment() {
+                return self.treat_piece(input, record, point, Patience::Some);
+            }
         }
-        if let Some(fate) = selection.refuses(input, &packet, &self.layers) {
-            return Ok(fate);
+        match selection.refuses(input, packet, &self.layers) {
+            Some(fate) => Ok(fate),
+            None => self.deliver(input, record, point, &[]),
         }
+    }
+
+    /// The way of a packet of which some level is a fragment; its headers are at hand.
+    #[cold]
+    fn treat_piece(
+        &mut self,
+        input: usize,
+        record: &Record<'_>,
+        point: Point,
+        patience: Patience,
+    ) -> Result<Fate, OutputError> {
+        let selection = &self.request.selection;
+        let packet = &record.packet;
+        let found = self.pieces.look_up(packet, &self.layers, point);
+        let depends =
+            selection.depends_on_first(input, packet.point) || self.outputs.looks_inside();
+        if depends && patience == Patience::Some && self.pieces.hold(&found, input, point, record) {
+            // For the time being.
+            return Ok(Fate::Undecidable);
+        }
+        let first = match &found.known {
+            Known::As(first) => Some(first),
+            Known::Nothing | Known::Ambiguous => None,
+        };
+        let refused = first.map(|first| first.refused);
+        let refused = selection.refuses_piece(input, packet, &self.layers, refused);
+        let keys = match first {
+            Some(first) => Arc::clone(&first.keys),
+            None => self.outputs.keys_inside(input, packet, &self.layers).into(),
+        };
+        let decided = First { refused, keys };
+        let released = self.pieces.begin(&found, packet, &decided);
+        if !released.is_empty() {
+            for held in &released {
+                // They were seen before.
+                self.treat_again(held, Patience::Some).map_err(|error| self.and_this(error))?;
+            }
+            self.layers.fill(packet.link, packet.data, &self.request.selection.ports);
+        }
+        match decided.refused {
+            Some(fate) => Ok(fate),
+            None if self.is_enough() => Ok(Fate::Undecidable),
+            None => self.deliver(input, record, point, &decided.keys),
+        }
+    }
+
+    /// The way of a piece that has waited, and that was counted as undecidable.
+    fn treat_again(&mut self, held: &Held, patience: Patience) -> Result<(), OutputError> {
+        let record = held.record.record();
+        let packet = &record.packet;
+        if self.is_enough() {
+            return Ok(());
+        }
+        self.layers.fill(packet.link, packet.data, &self.request.selection.ports);
+        match self.treat_piece(held.input, &record, held.point, patience) {
+            Ok(fate) => self.tally.decide(fate),
+            Err(error) => {
+                self.tally.decide(Fate::Written);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits no longer for the first pieces of packets that should have come by `time`.
+    #[cold]
+    fn give_up(&mut self, time: Option<Timestamp>) -> Result<(), OutputError> {
+        while let Some(held) = self.pieces.overdue(time) {
+            self.treat_again(&held, Patience::Over)?;
+        }
+        Ok(())
+    }
+
+    /// Another packet could not be written, and so the one in hand will not be: whoever counts it
+    /// takes it for written.
+    fn and_this(&mut self, error: OutputError) -> OutputError {
+        self.tally.unwrite(1);
+        error
+    }
+
+    /// Whether as many packets are written as were asked for.
+    fn is_enough(&self) -> bool {
+        self.request.count.is_some_and(|most| self.tally.of(Fate::Written) >= most)
+    }
+
+    /// The rest of the way of a packet that is wanted; `keys` are its files, where those are known.
+    fn deliver(
+        &mut self,
+        input: usize,
+        record: &Record<'_>,
+        point: Point,
+        keys: &[Key],
+    ) -> Result<Fate, OutputError> {
+        let request = &self.request;
+        let mut packet = record.packet;
         if let Some(copies) = &mut self.copies
             && copies.is_copy(input, &packet, &self.layers)
         {
@@ -173,7 +305,11 @@ impl Job {
         let whole = packet.data;
         let kept = request.slice.kept(&self.layers, stripped.removed as usize);
         packet.data = whole.get(..kept).unwrap_or(whole);
-        let fate = self.outputs.take(&packet, record, &self.layers, point, &self.points)?;
+        let fate = if keys.is_empty() {
+            self.outputs.take(input, &packet, record, &self.layers, point, &self.points)?
+        } else {
+            self.outputs.take_as(keys, &packet, record, point, &self.points)?
+        };
         if fate == Fate::Written {
             self.tally.written_bytes += packet.data.len() as u64;
             self.tally.sliced += u64::from(packet.data.len() < whole.len());
@@ -184,8 +320,7 @@ impl Job {
 
     /// Brings a source to its next packet, and notes what stands before that.
     fn advance(&mut self, number: usize, source: &mut Source) {
-        let name = source.input.path().file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_default();
+        let name = source.name.clone();
         source.advance(|item| match item {
             Item::Section(section) => {
                 self.points.begin_section(number);
@@ -201,6 +336,7 @@ impl Job {
                 if let Some(name) = interface.name() {
                     let selection = &mut self.request.selection;
                     selection.add_point(number, interface.point, &name.to_str());
+                    self.outputs.add_point(number, interface.point, &name.to_str());
                 }
                 if is_fine(interface.resolution) {
                     self.outputs.keep_nanoseconds();
@@ -248,6 +384,7 @@ impl Job {
         failure: Option<OutputError>,
     ) -> Receipt {
         let link = self.first_link.unwrap_or(LinkType::ETHERNET);
+        let repeated = self.outputs.repeated;
         let (outputs, late) = self.outputs.finish(link, &self.points);
         let mut ended = ended;
         if let Some(OutputError::Write { lost, error, .. }) = &late {
@@ -260,6 +397,7 @@ impl Job {
             inputs: sources.into_iter().map(|source| source.account).collect(),
             outputs,
             tally: self.tally,
+            repeated,
             copies: self.copies.map(Copies::report),
             ended,
             failure: failure.or(late).map(|error| error.to_string()),

@@ -1,4 +1,4 @@
-//! Where packets go: one file, or one for each VNI, size or time.
+//! Where packets go: one file, or one for each VM, tenant, VNI, size or time.
 //!
 //! A file gets its link type from its first packet. Every file describes the interfaces that have
 //! this link type, with the names the inputs have, and ends with the counters the inputs have.
@@ -14,10 +14,10 @@ use wire::file::{
     PcapTime, Record, SectionHeader, Statistics, copy_packet, copy_statistics, write_pcap_header,
     write_pcap_packet, write_section,
 };
-use wire::{Layers, LinkType, Packet, Timestamp};
+use wire::{Layers, LinkType, Packet, PointId, Timestamp};
 
 use crate::points::{Point, Points};
-use crate::{Fate, OutputAccount};
+use crate::{Fate, OutputAccount, Whose};
 
 /// The format of outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,10 @@ pub struct Target {
 }
 
 /// What makes a file of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Split {
+    /// Each group: a packet of several is in the file of each; what is of none is one file as well.
+    Whose(Whose),
     /// Each VNI of the innermost tunnel; what has none is one file as well.
     Vni,
     /// Each link type.
@@ -60,21 +62,25 @@ pub enum Split {
 pub(crate) struct Outputs {
     target: Target,
     stop: Arc<AtomicBool>,
-    files: HashMap<Key, OutFile>,
-    /// The key of the file that stands alone, so that most packets need no look-up.
+    files: Vec<OutFile>,
+    numbers: HashMap<Key, usize>,
+    /// The file of the last packet, which is mostly that of the next as well.
+    last: Option<(Key, usize)>,
     sequence: u64,
     is_fine: bool,
     names: Vec<u8>,
     statistics: Vec<(LinkType, Vec<u8>)>,
     statistics_bytes: usize,
-    closed: Vec<OutputAccount>,
     taken: Vec<(u64, u64)>,
+    /// Packets in a file that are in another one too.
+    pub(crate) repeated: u64,
 }
 
 /// What files are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Key {
+pub(crate) enum Key {
     Only,
+    Group(Option<u32>),
     Vni(Option<u32>),
     Link(u16),
     Number(u64),
@@ -105,14 +111,16 @@ impl Outputs {
         let mut outputs = Self {
             target,
             stop,
-            files: HashMap::new(),
+            files: Vec::new(),
+            numbers: HashMap::new(),
+            last: None,
             sequence: 1,
             is_fine: false,
             names: Vec::new(),
             statistics: Vec::new(),
             statistics_bytes: 0,
-            closed: Vec::new(),
             taken,
+            repeated: 0,
         };
         if outputs.target.split.is_none() {
             outputs.begin(Key::Only)?;
@@ -164,22 +172,91 @@ impl Outputs {
         }
     }
 
-    /// Takes a packet: `packet` is what became of `record`'s.
+    /// An interface of input number `input`.
+    pub(crate) fn add_point(&mut self, input: usize, point: PointId, name: &str) {
+        if let Some(Split::Whose(whose)) = &mut self.target.split {
+            whose.add_point(input, point, name);
+        }
+    }
+
+    /// Takes a packet of input number `input`: `packet` is what became of `record`'s.
+    #[inline]
     pub(crate) fn take(
         &mut self,
+        input: usize,
         packet: &Packet<'_>,
         record: &Record<'_>,
         layers: &Layers,
         point: Point,
         points: &Points,
     ) -> Result<Fate, OutputError> {
-        let Some(number) = point.number_in(packet.link) else { return Ok(Fate::OtherLink) };
-        let key = self.key(packet, record, layers);
-        if !self.files.contains_key(&key) {
-            self.begin(key)?;
+        if let Some(Split::Whose(_)) = &self.target.split {
+            let keys = self.keys_inside(input, &record.packet, layers);
+            return self.take_as(&keys, packet, record, point, points);
         }
+        let key = self.key(packet, record, layers);
+        self.put(key, packet, record, point, points)
+    }
+
+    /// The files for a packet, where that is a question of what is in it; else none.
+    pub(crate) fn keys_inside(
+        &mut self,
+        input: usize,
+        packet: &Packet<'_>,
+        layers: &Layers,
+    ) -> Vec<Key> {
+        match &mut self.target.split {
+            Some(Split::Whose(whose)) => {
+                let groups = whose.find(input, packet, layers);
+                let nobodys = groups.is_empty().then_some(Key::Group(None));
+                groups.iter().map(|group| Key::Group(Some(*group))).chain(nobodys).collect()
+            }
+            Some(Split::Vni) => vec![vni_key(packet, layers)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the file for a packet is a question of what is in it.
+    pub(crate) const fn looks_inside(&self) -> bool {
+        matches!(self.target.split, Some(Split::Whose(_) | Split::Vni))
+    }
+
+    /// Takes a packet into each of these files.
+    pub(crate) fn take_as(
+        &mut self,
+        keys: &[Key],
+        packet: &Packet<'_>,
+        record: &Record<'_>,
+        point: Point,
+        points: &Points,
+    ) -> Result<Fate, OutputError> {
+        let mut fate = Fate::OtherLink;
+        for (times, key) in keys.iter().enumerate() {
+            match self.put(*key, packet, record, point, points)? {
+                Fate::Written if times > 0 && fate == Fate::Written => self.repeated += 1,
+                Fate::Written => fate = Fate::Written,
+                _ => {}
+            }
+        }
+        Ok(fate)
+    }
+
+    #[inline]
+    fn put(
+        &mut self,
+        key: Key,
+        packet: &Packet<'_>,
+        record: &Record<'_>,
+        point: Point,
+        points: &Points,
+    ) -> Result<Fate, OutputError> {
+        let Some(number) = point.number_in(packet.link) else { return Ok(Fate::OtherLink) };
+        let index = match self.last {
+            Some((last, index)) if last == key => index,
+            _ => self.index(key)?,
+        };
         let (format, is_fine) = (self.target.format, self.is_fine);
-        let Some(file) = self.files.get_mut(&key) else { return Ok(Fate::Unwritten) };
+        let Some(file) = self.files.get_mut(index) else { return Ok(Fate::Unwritten) };
         match file.link {
             Some(link) if link != packet.link => return Ok(Fate::OtherLink),
             Some(_) => {}
@@ -197,15 +274,14 @@ impl Outputs {
         file.packets += 1;
         file.waiting += 1;
         if file.buffer.len() >= FLUSH_BYTES {
-            self.flush(key)?;
+            file.flush()?;
         }
         Ok(Fate::Written)
     }
 
     /// Writes what is waiting, so that a reader sees it.
     pub(crate) fn flush_all(&mut self) -> Result<(), OutputError> {
-        let keys: Vec<Key> = self.files.keys().copied().collect();
-        keys.into_iter().try_for_each(|key| self.flush(key))
+        self.files.iter_mut().try_for_each(OutFile::flush)
     }
 
     /// Ends all files. An empty file gets `link`, as it must have one.
@@ -215,29 +291,40 @@ impl Outputs {
         points: &Points,
     ) -> (Vec<OutputAccount>, Option<OutputError>) {
         let mut failure = None;
-        let mut keys: Vec<Key> = self.files.keys().copied().collect();
-        keys.sort_unstable_by_key(|key| {
-            self.files.get(key).map(|file| file.sink.path().to_owned())
-        });
-        for key in keys {
-            if let Err(error) = self.end(key, link, points) {
+        let mut accounts = Vec::new();
+        for mut file in std::mem::take(&mut self.files) {
+            let had = file.link;
+            if let Err(error) = self.end(&mut file, link, points) {
                 failure.get_or_insert(error);
             }
+            accounts.push(OutputAccount {
+                path: file.sink.path().to_owned(),
+                packets: file.packets,
+                bytes: file.sink.written(),
+                link: had,
+            });
         }
-        (self.closed, failure)
+        accounts.sort_by(|one, other| one.path.cmp(&other.path));
+        (accounts, failure)
+    }
+
+    /// The number of the file for `key`, which is begun if it is the first of its kind.
+    #[cold]
+    fn index(&mut self, key: Key) -> Result<usize, OutputError> {
+        let index = match self.numbers.get(&key) {
+            Some(index) => *index,
+            None => self.begin(key)?,
+        };
+        self.last = Some((key, index));
+        Ok(index)
     }
 
     fn key(&mut self, packet: &Packet<'_>, record: &Record<'_>, layers: &Layers) -> Key {
-        match self.target.split {
+        match &self.target.split {
             None => Key::Only,
+            Some(Split::Whose(_)) => Key::Group(None),
             Some(Split::Link) => Key::Link(packet.link.0),
-            Some(Split::Vni) => {
-                let vni = layers
-                    .levels(record.packet.data)
-                    .rev()
-                    .find_map(|level| level.tunnel().and_then(wire::Tunnel::vni));
-                Key::Vni(vni.map(wire::Vni::value))
-            }
+            Some(Split::Vni) => vni_key(&record.packet, layers),
             Some(Split::Time(every)) => {
                 let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
                 Key::Time(packet.time.as_nanos() / every * every)
@@ -245,9 +332,10 @@ impl Outputs {
             Some(Split::Bytes(most)) => {
                 let key = Key::Number(self.sequence);
                 let len = packet.data.len() as u64 + PACKET_ROOM;
-                let is_full = self.files.get(&key).is_some_and(|file| {
+                let file = self.numbers.get(&key).and_then(|index| self.files.get(*index));
+                let is_full = file.is_some_and(|file| {
                     let closing: usize = self.statistics.iter().map(|(_, block)| block.len()).sum();
-                    file.packets > 0 && file.bytes() + len + closing as u64 > most
+                    file.packets > 0 && file.bytes() + len + closing as u64 > *most
                 });
                 if is_full {
                     self.sequence += 1;
@@ -257,7 +345,30 @@ impl Outputs {
         }
     }
 
-    fn begin(&mut self, key: Key) -> Result<(), OutputError> {
+    /// What tells the file of `key` from the others; nothing if there is only one.
+    fn word_of(&self, key: Key) -> String {
+        match key {
+            Key::Only => String::new(),
+            Key::Group(None) => "others".to_owned(),
+            Key::Group(Some(number)) => match &self.target.split {
+                Some(Split::Whose(whose)) => file_word_of(whose, number),
+                _ => number.to_string(),
+            },
+            Key::Vni(Some(vni)) => format!("vni{vni}"),
+            Key::Vni(None) => "no-vni".to_owned(),
+            Key::Link(link) => format!("link{link}"),
+            Key::Number(number) => format!("{number:05}"),
+            Key::Time(nanos) => {
+                let time = Timestamp::from_nanos(nanos);
+                match time.subsec_nanos() {
+                    0 => format!("{}", time.seconds()),
+                    fraction => format!("{}.{fraction:09}", time.seconds()),
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, key: Key) -> Result<usize, OutputError> {
         // A sequence never goes back; of other keys there may be so many that the system runs out
         // of open files.
         if self.files.len() >= MAX_FILES {
@@ -266,7 +377,7 @@ impl Outputs {
         let destination = match &self.target.path {
             None => Destination::Stdout,
             Some(path) => {
-                let path = named(path, key);
+                let path = named(path, &self.word_of(key));
                 self.check_identity(&path)?;
                 Destination::File { path, existing: self.target.existing }
             }
@@ -281,8 +392,10 @@ impl Outputs {
             described: 0,
             names: 0,
         };
-        self.files.insert(key, file);
-        Ok(())
+        let index = self.files.len();
+        self.files.push(file);
+        self.numbers.insert(key, index);
+        Ok(index)
     }
 
     /// Refuses a file that is being read: opening it would empty it.
@@ -295,23 +408,10 @@ impl Outputs {
         Ok(())
     }
 
-    fn flush(&mut self, key: Key) -> Result<(), OutputError> {
-        let Some(file) = self.files.get_mut(&key) else { return Ok(()) };
-        let result = file.sink.write(&file.buffer);
-        file.buffer.clear();
-        let lost = std::mem::take(&mut file.waiting);
-        result.map_err(|error| {
-            file.packets = file.packets.saturating_sub(lost);
-            OutputError::Write { path: file.sink.path().to_owned(), error, lost }
-        })
-    }
-
-    fn end(&mut self, key: Key, link: LinkType, points: &Points) -> Result<(), OutputError> {
-        let (format, is_fine) = (self.target.format, self.is_fine);
-        let Some(file) = self.files.get_mut(&key) else { return Ok(()) };
-        let had = file.link;
-        if had.is_none() {
-            file.begin(link, format, is_fine, &self.target.section);
+    fn end(&self, file: &mut OutFile, link: LinkType, points: &Points) -> Result<(), OutputError> {
+        let format = self.target.format;
+        if file.link.is_none() {
+            file.begin(link, format, self.is_fine, &self.target.section);
         }
         if format == FileFormat::Pcapng {
             file.describe(points, &self.names);
@@ -321,16 +421,7 @@ impl Outputs {
                 }
             }
         }
-        let result = self.flush(key);
-        if let Some(file) = self.files.remove(&key) {
-            self.closed.push(OutputAccount {
-                path: file.sink.path().to_owned(),
-                packets: file.packets,
-                bytes: file.sink.written(),
-                link: had,
-            });
-        }
-        result
+        file.flush()
     }
 }
 
@@ -368,6 +459,17 @@ impl OutFile {
         }
     }
 
+    #[cold]
+    fn flush(&mut self) -> Result<(), OutputError> {
+        let result = self.sink.write(&self.buffer);
+        self.buffer.clear();
+        let lost = std::mem::take(&mut self.waiting);
+        result.map_err(|error| {
+            self.packets = self.packets.saturating_sub(lost);
+            OutputError::Write { path: self.sink.path().to_owned(), error, lost }
+        })
+    }
+
     fn bytes(&self) -> u64 {
         self.sink.written() + self.buffer.len() as u64
     }
@@ -403,28 +505,37 @@ pub enum OutputError {
     },
 }
 
-/// `web.pcapng` for each key: `web-vni5001.pcapng`.
-fn named(path: &Path, key: Key) -> PathBuf {
-    let word = match key {
-        Key::Only => return path.to_owned(),
-        Key::Vni(Some(vni)) => format!("vni{vni}"),
-        Key::Vni(None) => "no-vni".to_owned(),
-        Key::Link(link) => format!("link{link}"),
-        Key::Number(number) => format!("{number:05}"),
-        Key::Time(nanos) => {
-            let time = Timestamp::from_nanos(nanos);
-            match time.subsec_nanos() {
-                0 => format!("{}", time.seconds()),
-                fraction => format!("{}.{fraction:09}", time.seconds()),
-            }
-        }
-    };
+fn vni_key(packet: &Packet<'_>, layers: &Layers) -> Key {
+    let mut levels = layers.levels(packet.data).rev();
+    let vni = levels.find_map(|level| level.tunnel().and_then(wire::Tunnel::vni));
+    Key::Vni(vni.map(wire::Vni::value))
+}
+
+/// `web.pcapng` for each word: `web-vni5001.pcapng`; as it is without one.
+fn named(path: &Path, word: &str) -> PathBuf {
+    if word.is_empty() {
+        return path.to_owned();
+    }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = match path.extension() {
         Some(extension) => format!("{stem}-{word}.{}", extension.to_string_lossy()),
         None => format!("{stem}-{word}"),
     };
     path.with_file_name(name)
+}
+
+/// The name of a group as part of a file's name, with its number if another one reads the same.
+fn file_word_of(whose: &Whose, number: u32) -> String {
+    let word_of = |name: &String| file_word(name);
+    let word = whose.names().get(number as usize).map(word_of).unwrap_or_default();
+    let same = whose.names().iter().filter(|name| file_word(name) == word).count();
+    if same > 1 || word.is_empty() || word == "others" { format!("{word}-{number}") } else { word }
+}
+
+/// A name that can be part of a file's: `acme/web 1` becomes `acme_web_1`.
+fn file_word(name: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '@' | '+');
+    name.chars().take(MAX_WORD_CHARS).map(|c| if is_plain(c) { c } else { '_' }).collect()
 }
 
 const fn pcap_time(asked: Option<PcapTime>, is_fine: bool) -> PcapTime {
@@ -444,3 +555,5 @@ const MAX_NOTES: usize = 4 << 20;
 /// What a packet takes at most beside its bytes, unless it has comments.
 const PACKET_ROOM: u64 = 64;
 const MAX_FILES: usize = 512;
+/// Characters of a name that a file is called by.
+const MAX_WORD_CHARS: usize = 100;

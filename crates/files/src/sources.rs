@@ -5,13 +5,14 @@
 //! is: a packet that comes too late comes when it is its turn, nothing waits for it and nothing is
 //! held.
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use capture::{Input, InputError};
+use capture::{Advance, Input, InputError};
 use wire::Timestamp;
-use wire::file::{DamageReason, Item, Record};
+use wire::file::{Chunk, DamageReason, Item, Mark, Record};
 
 use crate::{DamageSeen, InputAccount};
 
@@ -71,28 +72,59 @@ impl Progress {
 pub(crate) struct Source {
     pub(crate) input: Input,
     pub(crate) account: InputAccount,
+    /// What interfaces without a name are called.
+    pub(crate) name: String,
+    ahead: Ahead,
+    chunk: Chunk,
     /// The time of the packet it stands at; `None` at its end.
     head: Option<Timestamp>,
 }
 
+/// Where the packet is that a source stands at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ahead {
+    /// In the chunk, here.
+    Chunk(Mark),
+    /// It is the item of the input.
+    Item,
+    /// There is none.
+    Nothing,
+}
+
 impl Source {
-    fn open(path: &std::path::Path) -> Result<Self, InputError> {
-        Ok(Self { input: Input::open(path)?, account: InputAccount::new(path), head: None })
+    fn open(path: &Path) -> Result<Self, InputError> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(Self {
+            input: Input::open(path)?,
+            account: InputAccount::new(path),
+            name: name.unwrap_or_default(),
+            ahead: Ahead::Nothing,
+            chunk: Chunk::new(),
+            head: None,
+        })
     }
 
-    /// Goes to the next packet. Whatever stands before it is shown to `others`.
+    /// Goes to the packets that come next, once those at hand are used up. Whatever stands before
+    /// them is shown to `others`.
     pub(crate) fn advance(&mut self, mut others: impl FnMut(&Item<'_>)) {
-        self.head = loop {
-            match self.input.advance() {
-                Ok(true) => {}
-                Ok(false) => break None,
+        self.ahead = loop {
+            match self.input.advance_by(&mut self.chunk) {
+                Ok(Advance::Chunk) => {
+                    self.head = self.chunk.records().peek_time();
+                    break Ahead::Chunk(self.chunk.first());
+                }
+                Ok(Advance::Item) => {}
+                Ok(Advance::End) => break self.end(),
                 Err(error) => {
                     self.account.failure = Some(error.to_string());
-                    break None;
+                    break self.end();
                 }
             }
             match self.input.item() {
-                Item::Record(record) => break Some(record.packet.time),
+                Item::Record(record) => {
+                    self.head = Some(record.packet.time);
+                    break Ahead::Item;
+                }
                 Item::Damage(damage) => {
                     if matches!(damage.reason, DamageReason::NotACapture { .. }) {
                         self.account.failure =
@@ -105,41 +137,78 @@ impl Source {
         };
     }
 
-    /// The packet it stands at.
-    pub(crate) fn record(&self) -> Option<Record<'_>> {
-        match self.input.item() {
-            Item::Record(record) if self.head.is_some() => Some(record),
-            _ => None,
+    /// Shows the packets at hand to `each`, as long as they are before `bound`; says whether there
+    /// are none left at hand.
+    #[inline]
+    pub(crate) fn each<B>(
+        &mut self,
+        bound: Bound,
+        mut each: impl FnMut(&Record<'_>) -> ControlFlow<B>,
+    ) -> ControlFlow<B, bool> {
+        match self.ahead {
+            Ahead::Nothing => ControlFlow::Continue(true),
+            Ahead::Item => {
+                self.account.read += 1;
+                if let Item::Record(record) = self.input.item() {
+                    each(&record)?;
+                }
+                ControlFlow::Continue(true)
+            }
+            Ahead::Chunk(mark) => {
+                let mut records = self.chunk.records_from(mark);
+                let mut read = 0;
+                let result = loop {
+                    let mark = records.mark();
+                    let Some(record) = records.next() else { break ControlFlow::Continue(true) };
+                    if !bound.is_after(record.packet.time) {
+                        self.head = Some(record.packet.time);
+                        self.ahead = Ahead::Chunk(mark);
+                        break ControlFlow::Continue(false);
+                    }
+                    read += 1;
+                    if let ControlFlow::Break(broken) = each(&record) {
+                        break ControlFlow::Break(broken);
+                    }
+                };
+                self.account.read += read;
+                result
+            }
         }
+    }
+
+    fn end(&mut self) -> Ahead {
+        self.head = None;
+        Ahead::Nothing
     }
 }
 
-/// The order in which several sources are read.
-#[derive(Debug, Default)]
-pub(crate) struct Turn {
-    current: usize,
-    /// The packet of another source that is the next, and the number of that source.
-    bound: Option<(Timestamp, usize)>,
+/// How far one source is read before it is another's turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound {
+    /// The next packet of any other source, and the number of that source.
+    other: Option<(Timestamp, usize)>,
+    own: usize,
 }
 
-impl Turn {
-    /// The source whose packet is next; `None` at the end of all.
-    pub(crate) fn next(&mut self, sources: &[Source]) -> Option<usize> {
-        let current = sources.get(self.current).and_then(|source| source.head);
-        let is_still =
-            current.is_some_and(|time| self.bound.is_none_or(|bound| (time, self.current) < bound));
-        if is_still {
-            return Some(self.current);
-        }
-        let mut heads = sources
-            .iter()
-            .enumerate()
-            .filter_map(|(number, source)| Some((source.head?, number)))
-            .collect::<Vec<_>>();
-        heads.sort_unstable();
-        let (_, first) = *heads.first()?;
-        self.current = first;
-        self.bound = heads.get(1).copied();
-        Some(first)
+impl Bound {
+    #[inline]
+    fn is_after(&self, time: Timestamp) -> bool {
+        self.other.is_none_or(|other| (time, self.own) < other)
     }
+}
+
+/// The source whose packet is next, and until when; `None` at the end of all.
+pub(crate) fn turn(sources: &[Source]) -> Option<(usize, Bound)> {
+    let mut heads =
+        sources.iter().enumerate().filter_map(|(number, source)| Some((source.head?, number)));
+    let (mut first, mut second) = (heads.next()?, None);
+    for head in heads {
+        if head < first {
+            (first, second) = (head, Some(first));
+        } else if second.is_none_or(|second| head < second) {
+            second = Some(head);
+        }
+    }
+    let own = first.1;
+    Some((own, Bound { other: second, own }))
 }

@@ -49,6 +49,26 @@ impl Buffer {
         self.offset += len as u64;
     }
 
+    /// Gives the first `len` bytes away, with the memory they stand in, and goes on in `room`.
+    /// Returns where they begin and end there.
+    pub(crate) fn give(&mut self, len: usize, room: &mut Vec<u8>) -> (usize, usize) {
+        let (start, end) = (self.start, self.end);
+        let middle = start.saturating_add(len).min(end);
+        if room.len() < self.room.len() {
+            room.resize(self.room.len(), 0);
+        }
+        std::mem::swap(room, &mut self.room);
+        if let (Some(rest), Some(front)) =
+            (room.get(middle..end), self.room.get_mut(..end - middle))
+        {
+            front.copy_from_slice(rest);
+        }
+        self.start = 0;
+        self.end = end - middle;
+        self.offset += (middle - start) as u64;
+        (start, middle)
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         self.room.get(self.start..self.end).unwrap_or_default()
     }

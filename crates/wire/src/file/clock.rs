@@ -46,9 +46,12 @@ impl Clock {
     }
 
     /// The time of this many ticks; what cannot be represented becomes the nearest that can.
+    #[inline]
     pub(crate) fn time(self, ticks: u64) -> Timestamp {
         let nanos = match self.scale {
-            Scale::Times(1) if self.offset_s == 0 => return Timestamp::from_nanos(ticks),
+            Scale::Times(factor) if self.offset_s == 0 => {
+                return Timestamp::from_nanos(ticks.saturating_mul(factor));
+            }
             Scale::Times(factor) => u128::from(ticks) * u128::from(factor),
             Scale::Over(divisor) => u128::from(ticks / divisor),
             Scale::Shift(bits) => (u128::from(ticks) * 1_000_000_000) >> bits,

@@ -59,6 +59,12 @@ pub fn copied_packet_max(record: &Record<'_>) -> usize {
 /// off.
 pub fn copy_packet(out: &mut Vec<u8>, interface: u32, packet: &Packet<'_>, record: &Record<'_>) {
     let data = packet.data.get(..MAX_PACKET_BYTES).unwrap_or(packet.data);
+    let is_changed =
+        data.len() != record.packet.data.len() || packet.wire_len != record.packet.wire_len;
+    if !is_changed && record.raw.get(8..12) == Some(&interface.to_ne_bytes()) {
+        out.extend_from_slice(record.raw);
+        return;
+    }
     let start = out.len();
     let [t0, t1, t2, t3, t4, t5, t6, t7] = record.ticks.to_be_bytes();
     let mut head = [0; 28];
@@ -89,8 +95,6 @@ pub fn copy_packet(out: &mut Vec<u8>, interface: u32, packet: &Packet<'_>, recor
     if lost {
         put_option(out, code::PACKET_DROP_COUNT, &packet.lost_before.to_ne_bytes());
     }
-    let is_changed =
-        data.len() != record.packet.data.len() || packet.wire_len != record.packet.wire_len;
     put_options(out, record.options, |option| match option {
         code::PACKET_FLAGS | PACKET_QUEUE => Shape::U32,
         code::PACKET_DROP_COUNT | code::PACKET_ID => Shape::U64,

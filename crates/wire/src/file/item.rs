@@ -149,6 +149,8 @@ pub struct Record<'a> {
     pub id: Option<u64>,
     /// Comments and options we have no name for.
     pub options: Options<'a>,
+    /// The whole block, if it can stand in another file as it is, apart from its interface.
+    pub(crate) raw: &'a [u8],
 }
 
 impl Record<'_> {

@@ -11,10 +11,12 @@
 
 mod block;
 mod buffer;
+mod chunk;
 mod clock;
 mod copy;
 mod damage;
 mod item;
+mod kept;
 mod option;
 mod order;
 mod pcap;
@@ -24,12 +26,14 @@ mod write;
 mod write_pcap;
 
 pub use block::{BlockType, MAX_PACKET_BYTES};
+pub use chunk::{Chunk, Mark, Records};
 pub use clock::Resolution;
 pub use copy::{copied_packet_max, copy_interface, copy_names, copy_packet, copy_statistics};
 pub use damage::{Damage, DamageReason};
 pub use item::{
     Format, Interface, Item, Name, NamedAddress, Names, OtherBlock, Record, Section, Statistics,
 };
+pub use kept::KeptRecord;
 pub use option::{FileOption, Options, Text};
 pub use order::ByteOrder;
 pub use reader::{Limits, Progress, Reader};

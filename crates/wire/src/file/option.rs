@@ -37,6 +37,10 @@ impl<'a> Options<'a> {
         self.bytes.len()
     }
 
+    pub(crate) const fn as_bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(crate) const fn order(self) -> ByteOrder {
         self.order
     }
@@ -61,7 +65,7 @@ impl<'a> Options<'a> {
 
     /// The code of the first option that is longer than its block, or not as long as
     /// `length_of` its code; one that cannot even tell its code has the code 0xffff.
-    pub(crate) fn first_bad(mut self, length_of: fn(u16) -> Option<usize>) -> Option<u16> {
+    pub(crate) fn first_bad(mut self, length_of: impl Fn(u16) -> Option<usize>) -> Option<u16> {
         let wrong = self.find(|option| {
             length_of(option.code).is_some_and(|length| length != option.value.len())
         });

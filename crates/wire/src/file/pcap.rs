@@ -9,7 +9,7 @@
 
 use super::order::{ByteOrder, Fields};
 use super::reader::{Found, Head, Limits, Step};
-use super::{DamageReason, Format, Interface, Options, Resolution};
+use super::{DamageReason, Format, Interface, Options, Record, Resolution};
 use crate::{LinkType, PointId, Timestamp};
 
 /// What the file header says, as far as records are read with it.
@@ -85,6 +85,35 @@ impl File {
         self.order
     }
 
+    /// What records are read with, once the beginning of the file was shown, if this is a file as
+    /// nearly all are.
+    pub(crate) fn ordinary(&self, limits: &Limits) -> Option<Ordinary> {
+        if self.told != Told::All || self.format == Format::ModifiedPcap || self.minor < 4 {
+            return None;
+        }
+        let (ticks_per_second, nanos_per_tick) = self.ticks();
+        Some(Ordinary {
+            order: self.order,
+            ticks_per_second,
+            nanos_per_tick,
+            link: self.link(),
+            most: self.most(limits),
+        })
+    }
+
+    /// As libpcap does: beyond this it is no length but bytes from somewhere else.
+    fn most(&self, limits: &Limits) -> u32 {
+        self.snaplen.max(MAX_RECORD_BYTES).min(limits.block_bytes)
+    }
+
+    /// Ticks in a second, nanoseconds in a tick.
+    const fn ticks(&self) -> (u64, u64) {
+        match self.resolution {
+            Resolution::NANOSECONDS => (1_000_000_000, 1),
+            _ => (1_000_000, 1000),
+        }
+    }
+
     const fn link(&self) -> LinkType {
         let [low, high, _, _] = self.link_word.to_le_bytes();
         LinkType(u16::from_le_bytes([low, high]))
@@ -115,7 +144,7 @@ impl File {
     }
 
     fn record(&self, bytes: &[u8], limits: &Limits) -> Step {
-        let header_len = if self.format == Format::ModifiedPcap { 24 } else { 16 };
+        let header_len = if self.format == Format::ModifiedPcap { 24 } else { RECORD_BYTES };
         let mut fields = Fields::new(bytes, self.order);
         let (Some(seconds), Some(fraction), Some(captured), Some(wire_len)) =
             (fields.u32(), fields.u32(), fields.u32(), fields.u32())
@@ -126,9 +155,7 @@ impl File {
         let swapped = self.minor < 3 || self.minor == 3 && captured > wire_len;
         let (captured, wire_len) =
             if swapped { (wire_len, captured) } else { (captured, wire_len) };
-        // As libpcap does: beyond this it is no length but bytes from somewhere else.
-        let most = self.snaplen.max(MAX_RECORD_BYTES).min(limits.block_bytes);
-        if captured > most {
+        if captured > self.most(limits) {
             return Step::Damaged(DamageReason::BadRecordLength { length: captured });
         }
         let captured_len = captured as usize;
@@ -136,15 +163,52 @@ impl File {
         if bytes.len() < len {
             return Step::Need(len);
         }
-        let (per_second, nanos_each) = match self.resolution {
-            Resolution::NANOSECONDS => (1_000_000_000, 1),
-            _ => (1_000_000, 1000),
-        };
+        let (per_second, nanos_each) = self.ticks();
         let ticks = u64::from(seconds) * per_second + u64::from(fraction);
         let time = Timestamp::from_nanos(ticks * nanos_each);
         let mut head = Head::new(time, PointId(0), self.link(), header_len, captured_len, wire_len);
         head.ticks = ticks;
         Step::Show { found: Found::Record(head), len, damage: None }
+    }
+}
+
+/// What reading the records of a file as nearly all files are needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ordinary {
+    order: ByteOrder,
+    ticks_per_second: u64,
+    nanos_per_tick: u64,
+    link: LinkType,
+    /// The most bytes of one packet.
+    most: u32,
+}
+
+impl Ordinary {
+    /// The length of the record that `ahead` begins with, if it is whole.
+    #[inline]
+    pub(crate) fn ordinary_len(&self, ahead: &[u8]) -> Option<usize> {
+        let [_, _, captured, _] = self.words(ahead)?;
+        let len = RECORD_BYTES + captured as usize;
+        (captured <= self.most && len <= ahead.len()).then_some(len)
+    }
+
+    /// The packet that `ahead` begins with, and the length of its record, which was found ordinary.
+    #[inline]
+    pub(crate) fn record<'a>(&self, ahead: &'a [u8]) -> Option<(Record<'a>, usize)> {
+        let [seconds, fraction, captured, wire_len] = self.words(ahead)?;
+        let len = RECORD_BYTES + captured as usize;
+        let data = ahead.get(RECORD_BYTES..len)?;
+        let ticks = u64::from(seconds) * self.ticks_per_second + u64::from(fraction);
+        let time = Timestamp::from_nanos(ticks * self.nanos_per_tick);
+        let mut head = Head::new(time, PointId(0), self.link, 0, 0, wire_len);
+        head.ticks = ticks;
+        Some((head.record(data, Options::none(), &[]), len))
+    }
+
+    #[inline]
+    fn words(&self, ahead: &[u8]) -> Option<[u32; 4]> {
+        let (words, _) = ahead.first_chunk::<RECORD_BYTES>()?.as_chunks::<4>();
+        Some(<[[u8; 4]; 4]>::try_from(words).ok()?.map(|word| self.order.u32(word)))
     }
 }
 
@@ -156,6 +220,7 @@ enum Told {
 }
 
 const HEADER_BYTES: usize = 24;
+const RECORD_BYTES: usize = 16;
 /// What a record may have in a file that promises less.
 const MAX_RECORD_BYTES: u32 = 262_144;
 const LINK_HAS_FCS: u32 = 0x0400_0000;

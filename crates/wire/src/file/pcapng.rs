@@ -7,6 +7,7 @@
 //! not shown is passed over as its bytes come in, so it may be of any size.
 
 use super::block::{BLOCK_FRAME_BYTES, BYTE_ORDER_MAGIC, code, flag};
+use super::chunk::PacketBlocks;
 use super::clock::Clock;
 use super::order::{ByteOrder, Fields, padded};
 use super::reader::{Found, Head, Limits, Step};
@@ -22,14 +23,16 @@ pub(crate) struct Blocks {
     /// Interfaces of the sections before.
     earlier: u32,
     passing: Option<Passing>,
+    /// The same as `interfaces`, to be held by chunks; made anew when they have become more.
+    shared: Option<PacketBlocks>,
 }
 
 /// What reading packets needs to know of an interface.
 #[derive(Debug, Clone, Copy)]
-struct Port {
-    link: LinkType,
+pub(crate) struct Port {
+    pub(crate) link: LinkType,
     snaplen: u32,
-    clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 /// A block being passed over.
@@ -42,7 +45,13 @@ struct Passing {
 
 impl Blocks {
     pub(crate) const fn new() -> Self {
-        Self { order: ByteOrder::NATIVE, interfaces: Vec::new(), earlier: 0, passing: None }
+        Self {
+            order: ByteOrder::NATIVE,
+            interfaces: Vec::new(),
+            earlier: 0,
+            passing: None,
+            shared: None,
+        }
     }
 
     /// Whether the file may end here without anything missing.
@@ -52,6 +61,20 @@ impl Blocks {
 
     pub(crate) const fn order(&self) -> ByteOrder {
         self.order
+    }
+
+    /// What ordinary packets are read with; `None` while a block is being passed over.
+    pub(crate) fn packet_blocks(&mut self) -> Option<&PacketBlocks> {
+        if self.passing.is_some() || self.interfaces.is_empty() {
+            return None;
+        }
+        let (order, earlier) = (self.order, self.earlier);
+        let interfaces = &self.interfaces;
+        Some(self.shared.get_or_insert_with(|| PacketBlocks {
+            order,
+            ports: interfaces.as_slice().into(),
+            earlier,
+        }))
     }
 
     pub(crate) fn step(&mut self, bytes: &[u8], limits: &Limits) -> Step {
@@ -152,6 +175,7 @@ impl Blocks {
         let count = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
         self.earlier = self.earlier.saturating_add(count);
         self.interfaces.clear();
+        self.shared = None;
         self.order = order;
     }
 
@@ -236,7 +260,8 @@ impl Blocks {
         head.ticks = ticks;
         head.lost_before = u64::from(lost);
         head.options = (FULL_PACKET_DATA + options_start, options.len());
-        let damage = self.packet_options(&mut head, options);
+        let bad = take_options(&mut head, options, self.order);
+        let damage = bad.map(|code| DamageReason::BadOption { code });
         Ok((head, damage))
     }
 
@@ -252,36 +277,6 @@ impl Blocks {
         }
         let point = self.point(0);
         Ok(Head::new(Timestamp::ZERO, point, port.link, 12, captured as usize, wire_len))
-    }
-
-    /// Takes the options we know into `head`; says which is bad, if one is.
-    fn packet_options(&self, head: &mut Head, bytes: &[u8]) -> Option<DamageReason> {
-        if bytes.is_empty() {
-            return None;
-        }
-        let mut options = Options::new(bytes, self.order);
-        let mut bad = None;
-        for option in options.by_ref() {
-            let taken = match option.code {
-                code::PACKET_FLAGS => option
-                    .value
-                    .try_into()
-                    .is_ok_and(|value| head.take_flags(self.order.u32(value))),
-                code::PACKET_DROP_COUNT => option.value.try_into().is_ok_and(|value| {
-                    head.lost_before = self.order.u64(value);
-                    true
-                }),
-                code::PACKET_ID => option.value.try_into().is_ok_and(|value| {
-                    head.id = Some(self.order.u64(value));
-                    true
-                }),
-                _ => true,
-            };
-            if !taken {
-                bad = bad.or(Some(option.code));
-            }
-        }
-        bad.or_else(|| options.unread_code()).map(|code| DamageReason::BadOption { code })
     }
 
     fn interface_damage(&mut self, body: &[u8], limits: &Limits) -> (Found, Option<DamageReason>) {
@@ -328,6 +323,7 @@ impl Blocks {
         let room = self.interfaces.len() < limits.interfaces;
         if room {
             self.interfaces.push(port);
+            self.shared = None;
         }
         room
     }
@@ -358,6 +354,46 @@ impl Head {
         };
         true
     }
+}
+
+/// Whether the options of a packet can be read, all of them.
+pub(crate) fn are_sound(bytes: &[u8], order: ByteOrder) -> bool {
+    let len = |code| match code {
+        code::PACKET_FLAGS => Some(4),
+        code::PACKET_DROP_COUNT | code::PACKET_ID => Some(8),
+        _ => None,
+    };
+    Options::new(bytes, order).first_bad(len).is_none()
+}
+
+/// Takes the options of a packet that we know into `head`; the code of the first that is bad, if
+/// one is.
+pub(crate) fn take_options(head: &mut Head, bytes: &[u8], order: ByteOrder) -> Option<u16> {
+    if bytes.is_empty() {
+        return None;
+    }
+    let mut options = Options::new(bytes, order);
+    let mut bad = None;
+    for option in options.by_ref() {
+        let taken = match option.code {
+            code::PACKET_FLAGS => {
+                option.value.try_into().is_ok_and(|value| head.take_flags(order.u32(value)))
+            }
+            code::PACKET_DROP_COUNT => option.value.try_into().is_ok_and(|value| {
+                head.lost_before = order.u64(value);
+                true
+            }),
+            code::PACKET_ID => option.value.try_into().is_ok_and(|value| {
+                head.id = Some(order.u64(value));
+                true
+            }),
+            _ => true,
+        };
+        if !taken {
+            bad = bad.or(Some(option.code));
+        }
+    }
+    bad.or_else(|| options.unread_code())
 }
 
 /// The options of a section header, behind magic, version and section length.
@@ -407,4 +443,4 @@ const fn statistics_option_len(option: u16) -> Option<usize> {
 
 const SECTION_FIXED_BYTES: usize = 16;
 /// Where the bytes of a packet begin in its block.
-const FULL_PACKET_DATA: usize = 28;
+pub(crate) const FULL_PACKET_DATA: usize = 28;

@@ -19,6 +19,7 @@
 //! ```
 
 use super::buffer::Buffer;
+use super::chunk::{Chunk, Layout};
 use super::pcap::File;
 use super::pcapng::{self, Blocks};
 use super::{
@@ -151,6 +152,51 @@ impl Reader {
         }
     }
 
+    /// Takes the packets that come next out of the buffer, as many as lie there one behind the
+    /// other and are as packets nearly always are. `false` if there is none: then
+    /// [`Reader::advance`] says what comes. The memory of `chunk` is used for what is read next.
+    pub fn take_chunk(&mut self, chunk: &mut Chunk) -> bool {
+        self.forget();
+        if self.pending.is_some() {
+            return false;
+        }
+        let bytes = self.buffer.bytes();
+        let (mut at, mut len) = (0, 0);
+        let layout = match &mut self.format {
+            State::Pcap(file) => {
+                let Some(ordinary) = file.ordinary(&self.limits) else { return false };
+                while let Some(found) = bytes.get(at..).and_then(|b| ordinary.ordinary_len(b)) {
+                    at += found;
+                    len += 1;
+                }
+                Layout::Pcap(ordinary)
+            }
+            State::Pcapng(blocks) => {
+                let most = self.limits.block_bytes;
+                let Some(blocks) = blocks.packet_blocks() else { return false };
+                while let Some(found) = bytes.get(at..).and_then(|b| blocks.ordinary_len(b, most)) {
+                    at += found;
+                    len += 1;
+                }
+                if len == 0 {
+                    return false;
+                }
+                Layout::Pcapng(blocks.clone())
+            }
+            State::Unknown | State::Ended => return false,
+        };
+        if len == 0 {
+            return false;
+        }
+        chunk.offset = self.buffer.offset();
+        chunk.number = self.records + 1;
+        chunk.len = len;
+        chunk.layout = layout;
+        (chunk.start, chunk.end) = self.buffer.give(at, &mut chunk.room);
+        self.records += len as u64;
+        true
+    }
+
     /// What [`Reader::advance`] went to; means nothing unless that said [`Progress::Item`].
     pub fn item(&self) -> Item<'_> {
         let block = self.buffer.bytes().get(..self.found_len).unwrap_or_default();
@@ -201,24 +247,10 @@ impl Reader {
             State::Pcapng(blocks) => blocks.order(),
             _ => super::ByteOrder::NATIVE,
         };
-        Record {
-            number: self.records,
-            offset,
-            packet: Packet {
-                time: head.time,
-                point: head.point,
-                link: head.link,
-                data: slice(head.data),
-                wire_len: head.wire_len,
-                direction: head.direction,
-                checksum: head.checksum,
-                lost_before: head.lost_before,
-            },
-            ticks: head.ticks,
-            flags: head.flags,
-            id: head.id,
-            options: Options::new(slice(head.options), order),
-        }
+        let options = Options::new(slice(head.options), order);
+        let mut record = head.record(slice(head.data), options, &[]);
+        (record.number, record.offset) = (self.records, offset);
+        record
     }
 
     fn described<'a>(&'a self, block: &'a [u8]) -> Option<Item<'a>> {
@@ -393,6 +425,35 @@ impl Head {
             flags: 0,
             id: None,
             options: (0, 0),
+        }
+    }
+
+    /// With its bytes. Its number and place in the file are still to be told.
+    #[inline]
+    pub(crate) const fn record<'a>(
+        &self,
+        data: &'a [u8],
+        options: Options<'a>,
+        raw: &'a [u8],
+    ) -> Record<'a> {
+        Record {
+            number: 0,
+            offset: 0,
+            packet: Packet {
+                time: self.time,
+                point: self.point,
+                link: self.link,
+                data,
+                wire_len: self.wire_len,
+                direction: self.direction,
+                checksum: self.checksum,
+                lost_before: self.lost_before,
+            },
+            ticks: self.ticks,
+            flags: self.flags,
+            id: self.id,
+            options,
+            raw,
         }
     }
 }

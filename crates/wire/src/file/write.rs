@@ -141,6 +141,7 @@ pub fn write_interface(out: &mut Vec<u8>, header: &InterfaceHeader) {
 
 /// Appends a packet of interface number `interface`. What is beyond [`MAX_PACKET_BYTES`] is
 /// sliced off.
+#[inline]
 pub fn write_packet(
     out: &mut Vec<u8>,
     interface: u32,
@@ -161,29 +162,47 @@ pub fn write_packet(
         len_u32(data.len()),
         packet.wire_len,
     ];
-    for word in head {
-        put_u32(out, word);
-    }
+    out.extend_from_slice(head.map(u32::to_ne_bytes).as_flattened());
     out.extend_from_slice(data);
-    put_padding(out, data.len());
-    let is_told = flags != 0 || packet.lost_before != 0;
-    if is_told || options.id.is_some() || !options.comments.is_empty() {
-        if flags != 0 {
-            put_option(out, code::PACKET_FLAGS, &flags.to_ne_bytes());
-        }
-        if packet.lost_before != 0 {
-            put_option(out, code::PACKET_DROP_COUNT, &packet.lost_before.to_ne_bytes());
-        }
-        if let Some(id) = options.id {
-            put_option(out, code::PACKET_ID, &id.to_ne_bytes());
-        }
-        put_comments(out, options.comments);
-        put_end(out);
+    if !data.len().is_multiple_of(4) {
+        put_padding(out, data.len());
     }
-    put_u32(out, len_u32(length));
+    if packet.lost_before != 0 || options.id.is_some() || !options.comments.is_empty() {
+        put_packet_options(out, flags, packet.lost_before, options);
+        put_u32(out, len_u32(length));
+    } else if flags != 0 {
+        // Nearly every packet has this option and no other, so it is written as one.
+        let [c0, c1] = code::PACKET_FLAGS.to_ne_bytes();
+        let [l0, l1] = 4_u16.to_ne_bytes();
+        let words = [[c0, c1, l0, l1], flags.to_ne_bytes(), [0; 4], len_u32(length).to_ne_bytes()];
+        out.extend_from_slice(words.as_flattened());
+    } else {
+        put_u32(out, len_u32(length));
+    }
+}
+
+#[cold]
+fn put_packet_options(
+    out: &mut Vec<u8>,
+    flags: u32,
+    lost_before: u64,
+    options: &PacketOptions<'_>,
+) {
+    if flags != 0 {
+        put_option(out, code::PACKET_FLAGS, &flags.to_ne_bytes());
+    }
+    if lost_before != 0 {
+        put_option(out, code::PACKET_DROP_COUNT, &lost_before.to_ne_bytes());
+    }
+    if let Some(id) = options.id {
+        put_option(out, code::PACKET_ID, &id.to_ne_bytes());
+    }
+    put_comments(out, options.comments);
+    put_end(out);
 }
 
 /// How many bytes [`write_packet`] appends.
+#[inline]
 pub fn packet_block_len(packet: &Packet<'_>, options: &PacketOptions<'_>) -> usize {
     let mut told = 0;
     if flags_of(packet, options) != 0 {
@@ -247,6 +266,7 @@ pub fn write_statistics(out: &mut Vec<u8>, interface: u32, block: &StatisticsBlo
     });
 }
 
+#[inline]
 fn flags_of(packet: &Packet<'_>, options: &PacketOptions<'_>) -> u32 {
     let direction = match packet.direction {
         Some(Direction::ToVm) => flag::INBOUND,
