@@ -1,4 +1,4 @@
-//! The table and the waiting room by themselves: names used twice, bounds, orders.
+//! Packets in pieces whose first one is known, against what the table says of the later ones.
 
 use std::time::Duration;
 

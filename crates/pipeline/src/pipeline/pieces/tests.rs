@@ -1,4 +1,4 @@
-//! Fragments through the whole pipeline: two tenants between the same two hosts.
+//! Traffic of two tenants in pieces, in any order: all of the one is written, none of the other.
 
 use proptest::prelude::*;
 use select::{Cleared, DropReason, Encapsulation, Filter, Guard, Identity, OnWire, Ownership};
