@@ -9,6 +9,7 @@ mod names;
 mod quantity;
 mod site;
 mod tenants;
+mod tunnels;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 

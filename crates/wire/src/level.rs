@@ -84,7 +84,9 @@ impl<'a> Level<'a> {
         if let Some(header) = self.read(Layer::Ethernet, Ethernet::decode) {
             return Some(Macs { source: header.source, destination: header.destination });
         }
-        let header = self.read(Layer::Wlan, Wlan::decode).filter(|wlan| wlan.carries_packet)?;
+        let is_in_capwap = self.before.last().is_some_and(|last| last.layer == Layer::Capwap);
+        let decode = if is_in_capwap { Wlan::decode_in_capwap } else { Wlan::decode };
+        let header = self.read(Layer::Wlan, decode).filter(|wlan| wlan.carries_packet)?;
         Some(Macs { source: header.source, destination: header.destination })
     }
 

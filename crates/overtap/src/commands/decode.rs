@@ -11,9 +11,10 @@ use capture::Input;
 use clap::ValueEnum;
 use wire::file::{DamageReason, Interface, Item, Record};
 use wire::header::Trailer;
-use wire::{Layers, PointId, TunnelPort, TunnelPorts};
+use wire::{Layers, PointId, TunnelPorts};
 
 use crate::exit::Exit;
+use crate::tunnels::Tunnels;
 
 /// Prints one line for each packet of a file with its layers.
 ///
@@ -31,12 +32,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged 
 pub(crate) struct Args {
     /// The capture file, pcap or pcapng, also packed by gzip; `-` is standard input.
     file: PathBuf,
-    /// Also takes UDP packets to this port for this tunnel, as in `vxlan=4800`; may be repeated.
-    ///
-    /// Known are vxlan, vxlan-gpe, geneve, gtpu, teredo, l2tp, capwap, mpls, gre, gue (also IP right
-    /// behind UDP), lisp and tzsp; and stt, of which the one port is TCP's.
-    #[arg(long = "tunnel-port", value_name = "KIND=PORT")]
-    tunnel_ports: Vec<TunnelPort>,
+    #[command(flatten)]
+    tunnels: Tunnels,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -58,9 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut input = Input::open(&args.file)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
     let mut ports = TunnelPorts::default();
-    for port in &args.tunnel_ports {
-        port.add_to(&mut ports);
-    }
+    args.tunnels.add_to(&mut ports);
     match decode(&mut input, &ports, args.output, &mut out) {
         // Whoever reads us has seen enough.
         Err(error) if is_broken_pipe(&error) => Ok(Exit::Done),

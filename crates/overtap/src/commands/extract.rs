@@ -21,6 +21,7 @@ use self::whose::Inventory;
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::{parse_bytes, parse_duration};
+use crate::tunnels::Tunnels;
 
 /// Extracts packets of capture files into another one, with an account of every packet.
 ///
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// `overtap find` remembers or sees on this host.
     #[arg(long, value_name = "FILE")]
     inventory: Vec<PathBuf>,
+
+    #[command(flatten)]
+    tunnels: Tunnels,
 
     /// Remove headers: `all`, or some of outer (every tunnel), vxlan, geneve, gre, erspan, gtpu,
     /// ipip, mpls, pbb, fabricpath, vlan, vntag, etag, pppoe, cmd, ttag.
@@ -164,7 +168,8 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     let wanted = Wanted { vms, filter };
     let elsewhere = inventory.elsewhere(&wanted, &args.vm, expression);
     let split = split(args, &inventory)?;
-    let ports = inventory.tunnel_ports();
+    let mut ports = inventory.tunnel_ports();
+    args.tunnels.add_to(&mut ports);
     inventory.say_notes();
     if is_stdout && args.split_by.is_some() {
         return Err(

@@ -19,6 +19,7 @@ use wire::TunnelPorts;
 use super::extract::{said::Bar, words};
 use crate::exit::Exit;
 use crate::quantity::parse_duration;
+use crate::tunnels::Tunnels;
 use crate::{Output, names, tenants};
 
 /// Counts what capture files hold, by interface, network, tunnel and VM.
@@ -54,6 +55,9 @@ pub(crate) struct Args {
     /// Count the packets of every VM of this inventory file too; may be given several times.
     #[arg(long, value_name = "FILE")]
     inventory: Vec<PathBuf>,
+
+    #[command(flatten)]
+    tunnels: Tunnels,
 
     /// How to print.
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -101,6 +105,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     if let Some(history) = &history {
         Names::new(history).add_tunnel_ports(&mut ports);
     }
+    args.tunnels.add_to(&mut ports);
     let request = StatRequest {
         dedup: dedup(args, history.as_deref())?,
         vms: history.as_ref().map(|history| names::whose(history, NameKind::Vm)),

@@ -52,6 +52,11 @@ pub struct Tzsp {
 }
 
 impl Tzsp {
+    /// An Ethernet frame.
+    pub const ETHERNET: u16 = 1;
+    /// An IEEE 802.11 frame.
+    pub const WLAN: u16 = 18;
+
     /// Reads the header at `cursor` and leaves `cursor` on the mirrored frame.
     #[inline]
     pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {

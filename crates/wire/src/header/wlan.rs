@@ -23,8 +23,21 @@ impl Wlan {
     /// Reads the header at `cursor` and leaves `cursor` on the LLC header of a data frame.
     #[inline]
     pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        Self::read(cursor, |control| control)
+    }
+
+    /// The same of a frame in CAPWAP. Cisco's access points swap the bytes of frame control there,
+    /// which RFC 5416 does not ask for; the version in it, always 0, tells.
+    pub(crate) fn decode_in_capwap(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
+        Self::read(cursor, |[first, second]| match (first & 0x03, second & 0x03) {
+            (1.., 0) => [second, first],
+            _ => [first, second],
+        })
+    }
+
+    fn read(cursor: &mut Cursor<'_>, order: impl Fn([u8; 2]) -> [u8; 2]) -> Result<Self, Stop> {
         cursor.whole(|cursor| {
-            let [kind, flags] = *cursor.take::<2>(Layer::Wlan)?;
+            let [kind, flags] = order(*cursor.take::<2>(Layer::Wlan)?);
             if kind & 0x03 != 0 {
                 return Err(cursor.stop(Layer::Wlan, StopReason::Unsupported));
             }
@@ -96,6 +109,13 @@ mod tests {
             let wlan = Wlan::decode(&mut Cursor::new(&bytes)).unwrap();
             assert_eq!(wlan.destination, Mac([destination; 6]), "{flags}");
             assert_eq!(wlan.source, Mac([source; 6]), "{flags}");
+            let in_capwap = |bytes: &[u8]| Wlan::decode_in_capwap(&mut Cursor::new(bytes));
+            assert_eq!(in_capwap(&bytes), Ok(wlan), "{flags}");
+            if flags != 0 {
+                bytes.swap(0, 1);
+                assert_eq!(in_capwap(&bytes), Ok(wlan), "{flags} swapped");
+                bytes.swap(0, 1);
+            }
         }
     }
 }

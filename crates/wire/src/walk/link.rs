@@ -169,7 +169,11 @@ impl Walk<'_, '_> {
 
     pub(super) fn wlan(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
-        let wlan = Wlan::decode(&mut self.cursor)?;
+        let wlan = if self.last() == Layer::Capwap {
+            Wlan::decode_in_capwap(&mut self.cursor)?
+        } else {
+            Wlan::decode(&mut self.cursor)?
+        };
         self.push(Layer::Wlan, offset)?;
         let stop = |reason| Err(self.cursor.stop(Layer::Wlan, reason));
         match wlan {

@@ -87,10 +87,7 @@ impl Walk<'_, '_> {
                 if capwap.fragment_offset.is_some_and(|offset| offset != 0) {
                     return Err(self.cursor.stop(Layer::Capwap, StopReason::Fragment));
                 }
-                if capwap.is_native {
-                    return Err(self.cursor.stop(Layer::Capwap, StopReason::Unsupported));
-                }
-                Ok(Next::Ethernet)
+                Ok(if capwap.is_native { Next::Wlan } else { Next::Ethernet })
             }
             UdpTunnel::Mpls => {
                 self.enter_tunnel(Layer::Mpls)?;
@@ -130,10 +127,11 @@ impl Walk<'_, '_> {
                     return Ok(Next::Payload);
                 }
                 self.enter_tunnel(Layer::Tzsp)?;
-                if tzsp.encapsulated != 1 {
-                    return Err(self.cursor.stop(Layer::Tzsp, StopReason::Unsupported));
+                match tzsp.encapsulated {
+                    Tzsp::ETHERNET => Ok(Next::Ethernet),
+                    Tzsp::WLAN => Ok(Next::Wlan),
+                    _ => Err(self.cursor.stop(Layer::Tzsp, StopReason::Unsupported)),
                 }
-                Ok(Next::Ethernet)
             }
         }
     }
