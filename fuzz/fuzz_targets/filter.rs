@@ -15,6 +15,7 @@ fuzz_target!(|input: (&str, &[u8])| {
             let normal = filter.to_string();
             let again = Filter::parse(&normal).expect("a normal form can be read again");
             assert_eq!(again.to_string(), normal);
+            assert!(!filter.explanation().to_string().is_empty());
             let packet =
                 Packet::new(Timestamp::ZERO, LinkType::ETHERNET, frame, frame.len() as u32);
             let layers = Layers::decode(packet.link, frame, &TunnelPorts::default());

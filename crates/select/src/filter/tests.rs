@@ -219,6 +219,24 @@ fn errors_say_what_was_expected() {
     }
 }
 
+/// Found by fuzzing: what was understood could not be read again, having more parentheses.
+#[test]
+fn the_normal_form_of_a_deep_calculation_is_understood() {
+    let sum = vec!["1"; 31].join(" + ");
+    for (text, expected) in [
+        (format!("8={}8", "-".repeat(22)), "8 = 8"),
+        (format!("8={}8", "-".repeat(21)), "8 = -8"),
+        (format!("{}{sum} = 2", "not ".repeat(60)), ""),
+        (format!("{}-({sum}) = 2", "(".repeat(60)) + &")".repeat(60), ""),
+        (format!("ip[ip[ip[{sum}]]] = -ip[-(-ip[0] & 3)]"), ""),
+    ] {
+        let Ok(filter) = Filter::parse(&text) else { continue };
+        let normal = filter.to_string();
+        assert!(expected.is_empty() || normal == expected, "{normal}");
+        assert_eq!(Filter::parse(&normal), Ok(filter), "{text}");
+    }
+}
+
 #[test]
 fn an_error_never_gives_control_characters_back_to_the_terminal() {
     let text = error("host \u{1b}[2J");

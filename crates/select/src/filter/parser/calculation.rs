@@ -39,6 +39,15 @@ impl Parser<'_> {
 
     /// Two numbers and how they are compared.
     pub(super) fn relation(&mut self) -> Result<Parsed, ParseError> {
+        // What stands around a calculation takes nothing from its own depth: the normal form has
+        // more parentheses in it than were typed.
+        let around = std::mem::take(&mut self.nesting);
+        let relation = self.compared();
+        self.nesting = around;
+        relation
+    }
+
+    fn compared(&mut self) -> Result<Parsed, ParseError> {
         let left = self.calculation(0)?;
         let Some(Kind::Compare(compare)) = self.peek() else {
             let message = "expected a comparison: `=`, `!=`, `<`, `>`, `<=` or `>=`";
@@ -93,10 +102,18 @@ impl Parser<'_> {
         let alone = |arithmetic| Ok(Calculation { arithmetic, depth: 1 });
         match self.peek() {
             Some(Kind::Operator(Operator::Subtract)) => {
+                let place = self.place();
                 self.at += 1;
-                let of = self.nested(Self::operand)?;
-                let depth = of.depth + 1;
-                Ok(Calculation { arithmetic: Arithmetic::Negative(Box::new(of.arithmetic)), depth })
+                let Calculation { arithmetic, depth } = self.nested(Self::operand)?;
+                // Numbers wrap, so twice is not at all.
+                if let Arithmetic::Negative(of) = arithmetic {
+                    return Ok(Calculation { arithmetic: *of, depth });
+                }
+                let depth = depth + 1;
+                if depth >= DEEPEST_CALCULATION {
+                    return Err(self.error(place, "too much to calculate".into(), None));
+                }
+                Ok(Calculation { arithmetic: Arithmetic::Negative(Box::new(arithmetic)), depth })
             }
             Some(Kind::Open) => {
                 self.at += 1;
@@ -157,6 +174,9 @@ impl Parser<'_> {
         }
         self.at += 1;
         let depth = offset.depth + 1;
+        if depth >= DEEPEST_CALCULATION {
+            return Err(self.wrong("too much to calculate", None));
+        }
         let offset = Box::new(offset.arithmetic);
         Ok(Calculation { arithmetic: Arithmetic::Bytes { header, offset, width }, depth })
     }
