@@ -285,6 +285,44 @@ def trunk():
     hv("ip", "netns", "del", "trunky")
 
 
+def fragments():
+    """An underlay too narrow for the tunnel: a VM's packets in pieces, all of them, and nobody else's."""
+    hv = lambda *words: started("hv-3", *words)
+    legacy, alien, app = "52:54:00:00:65:1f", "52:54:00:00:65:77", "52:54:00:00:65:11"
+    hv("ip", "netns", "add", "alien")
+    hv("ip", "link", "add", "tap-alien", "type", "veth", "peer", "name", "eth0", "address", alien, "netns", "alien")
+    hv("ip", "netns", "exec", "alien", "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    hv("ip", "link", "set", "tap-alien", "master", "br101", "up")
+    hv("ip", "-n", "alien", "link", "set", "eth0", "up")
+    hv("ip", "link", "set", "up0", "mtu", "600")
+    whole, some, inside, wire = (Overtap("hv-3", "legacy", "--point", "uplink"), Overtap("hv-3", "legacy", "--point", "uplink", "udp port 5002"),
+                                 Overtap("hv-3", "legacy", "--point", "uplink", "--strip"), Tcpdump("hv-3", "up0"))
+    payload = lambda n, port: b"%d:%05d:" % (port, n) + bytes([n % 251]) * 1250
+    own = [udp_frame(legacy, app, "172.16.101.31", "172.16.101.17", payload(n, 5001 + n % 2), port=5001 + n % 2) for n in range(200)]
+    others = [udp_frame(alien, app, "172.16.101.77", "172.16.101.17", payload(n, 5002), port=5002) for n in range(200)]
+    for n in range(0, 200, 20):
+        send_frames(enter_machine("hv-3", "legacy"), "eth0", own[n:n + 20])
+        send_frames([*enter("hv-3"), "nsenter", "--net=/run/netns/alien"], "eth0", others[n:n + 20])
+    seen = wire.finish().frames()
+    # The inner MACs and port stand in the first piece: outer headers and VXLAN are 50 bytes.
+    of_id = {}
+    for frame in seen:
+        if frame[12:14] == b"\x08\x00" and frame[20] & 0x3f == 0x20 and frame[21] == 0:
+            of_id[frame[18:20]] = (frame[56:62], int.from_bytes(frame[86:88], "big"))
+    pieces = of(seen, lambda f: f[12:14] == b"\x08\x00" and int.from_bytes(f[20:22], "big") & 0x3fff and f[18:20] in of_id)
+    belongs = lambda f, source, port: of_id[f[18:20]][0] == mac(source) and port in (None, of_id[f[18:20]][1])
+    check("fragments: each packet is in three pieces on the wire", pieces.total() == 1200, pieces.total())
+    is_later = lambda f: f[12:14] == b"\x08\x00" and int.from_bytes(f[20:22], "big") & 0x1fff
+    for name, capture, port in (("all", whole, None), ("port 5002", some, 5002), ("--strip", inside, None)):
+        status, receipt, file = capture.finish()
+        held = of(file.frames(), lambda f: f in pieces or is_later(f))
+        honest(f"fragments, {name}", status, receipt, file)
+        same_frames(f"fragments, {name}: every piece of the VM's packets and none of its neighbour's", held, of(pieces, lambda f: belongs(f, legacy, port)))
+        equal(f"fragments, {name}: nothing is undecidable", receipt["total"]["undecidable"], 0)
+    hv("ip", "link", "set", "up0", "mtu", "1600")
+    hv("ip", "netns", "del", "alien")
+
+
 # --- find -------------------------------------------------------------------------------------
 
 # What the shape says: switch, VLAN, VNI and tunnel of each machine, its MAC and address.
@@ -524,4 +562,4 @@ def migration():
 
 
 if __name__ == "__main__":
-    chapters(everything_found, found_by, two_tenants, decoded, same_everywhere, trunk, changes_watched, guests_watched, migration)
+    chapters(everything_found, found_by, two_tenants, decoded, same_everywhere, trunk, fragments, changes_watched, guests_watched, migration)

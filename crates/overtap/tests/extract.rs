@@ -250,6 +250,57 @@ fn split_files_hold_each_what_its_name_takes() {
     assert_eq!(split("time=1h").len(), 1);
 }
 
+/// An IPv4 frame without tags in pieces of 96 bytes, with this identification.
+fn in_pieces(id: u8, frame: &[u8]) -> Vec<Vec<u8>> {
+    let (head, payload) = frame.split_at(34);
+    let pieces = payload.chunks(96).enumerate().map(|(number, piece)| {
+        let mut head = head.to_vec();
+        head[16..18].copy_from_slice(&u16::try_from(20 + piece.len()).unwrap().to_be_bytes());
+        head[19] = id;
+        let more = if number + 1 < payload.len().div_ceil(96) { 0x2000 } else { 0 };
+        let field = more | u16::try_from(number * 12).unwrap();
+        head[20..22].copy_from_slice(&field.to_be_bytes());
+        [&head[..], piece].concat()
+    });
+    pieces.collect()
+}
+
+#[test]
+fn fragments_go_where_the_first_of_their_packet_goes() {
+    let folder = Folder::new();
+    let acme = in_pieces(1, &vxlan(5001, &frame(1, 2, 200)));
+    let umbrella = in_pieces(2, &vxlan(5002, &frame(1, 9, 200)));
+    // Without their first: nobody's.
+    let lost = in_pieces(3, &vxlan(5001, &frame(1, 2, 200))).split_off(1);
+    // The order is turned round, so that all wait.
+    let all: Vec<_> = acme.iter().zip(&umbrella).rev().flat_map(|(a, u)| [a, u]).collect();
+    let all: Vec<_> = all.into_iter().chain(&lost).cloned().collect();
+    folder.capture("up.pcapng", "up0", &all);
+    let lens = |frames: &[Vec<u8>]| {
+        let mut lens: Vec<_> = frames.iter().map(|frame| frame.len().to_string()).collect();
+        lens.sort();
+        lens
+    };
+    for words in [&["--vm", "acme/web"][..], &["vni 5001 and udp port 53"], &["tenant acme"]] {
+        let rest =
+            ["up.pcapng", "--inventory", "site.toml", "--strip", "-w", "x.pcapng", "--force"];
+        let receipt = folder.extract(&[&rest[..], words].concat(), 0);
+        let packets = &receipt["packets"];
+        assert_eq!((written(&receipt), &packets["undecidable"]), (3, &2.into()), "{words:?}");
+        let mut found = folder.column("x.pcapng", "len");
+        found.sort();
+        assert_eq!(found, lens(&acme), "the tunnel stays: {words:?}");
+    }
+    let words = ["up.pcapng", "--inventory", "site.toml", "--split-by", "vni", "-w", "s.pcapng"];
+    assert_eq!(written(&folder.extract(&words, 0)), all.len() as u64);
+    assert_eq!(folder.column("s-vni5001.pcapng", "len").len(), 3);
+    assert_eq!(folder.column("s-vni5002.pcapng", "len").len(), 3);
+    assert_eq!(folder.column("s-no-vni.pcapng", "len").len(), 2);
+    let words = ["up.pcapng", "vni 5001", "--count", "2", "-w", "two.pcapng"];
+    assert_eq!(written(&folder.extract(&words, 0)), 2);
+    assert_eq!(folder.column("two.pcapng", "len").len(), 2);
+}
+
 #[test]
 fn slices_keep_the_original_length() {
     let folder = Folder::new();

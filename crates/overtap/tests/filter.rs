@@ -60,16 +60,19 @@ fn an_expression_is_explained_normalised_and_shown_as_the_kernel_runs_it() {
 
 #[test]
 fn a_program_that_lets_nothing_else_pass_says_so() {
-    let output = overtap(&["filter", "check", "outer (ether src 52:54:00:00:00:01)"]);
+    let output = overtap(&["filter", "check", "outer (less 100)"]);
     let text = text(&output.stdout);
-    assert!(text.contains("in the kernel: 7 instructions\n  lets exactly these packets pass\n"));
-    assert_eq!(check("outer (broadcast)")["kernel"]["exact"], true);
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
+    let reference = std::fs::read_to_string(reference.join("filter-check.md")).unwrap();
+    assert!(reference.contains(&format!("$ overtap filter check 'outer (less 100)'\n{text}```")));
+    assert!(text.contains("\n  lets exactly these packets pass\n"), "{text}");
+    assert_eq!(check("outer (less 100)")["kernel"]["exact"], true);
     assert_eq!(check("tcp")["kernel"]["exact"], false);
 }
 
 #[test]
 fn numbers_alone_are_what_other_programs_take() {
-    let output = overtap(&["filter", "check", "--ddd", "outer (broadcast)"]);
+    let output = overtap(&["filter", "check", "--ddd", "outer (less 100)"]);
     let text = text(&output.stdout);
     let mut lines = text.lines();
     let count: usize = lines.next().unwrap().parse().unwrap();
@@ -80,7 +83,7 @@ fn numbers_alone_are_what_other_programs_take() {
     assert_eq!(rows.last().unwrap(), &[6, 0, 0, 262_144], "ret #262144");
     let all = overtap(&["filter", "check", "--ddd", "-s", "600", "inbound"]);
     assert_eq!(all.stdout, b"1\n6 0 0 600\n", "what the kernel cannot decide passes");
-    let document = check("outer (broadcast)");
+    let document = check("outer (less 100)");
     assert_eq!(document["kernel"]["program"].as_array().unwrap().len(), count);
     assert_eq!(document["kernel"]["listing"].as_array().unwrap().len(), count);
 }

@@ -1,3 +1,5 @@
+//! Packets in pieces whose first one is known, against what the table says of the later ones.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -15,6 +15,7 @@ use wire::TunnelPorts;
 use super::assembler::{Assembler, Label, To};
 use super::kernel::Passed;
 use super::{ANCILLARY_VLAN_TAG, TagPlace, code};
+use crate::Filter;
 use crate::filter::arithmetic::{Accessor, Arithmetic, Compare, Operator, Width};
 use crate::filter::expression::{Carrier, Scope};
 use crate::filter::lower::Node;
@@ -109,13 +110,18 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes all of it; false if every packet passes and nothing needs to be written.
-    pub(super) fn write(&mut self, node: &Node) -> bool {
+    pub(super) fn write(&mut self, filter: &Filter) -> bool {
+        let node = filter.node();
         // A first look says whether anything is left of it anywhere.
         let place = Where::outermost(14, Tag::None);
         if self.known(node, place).is_empty() {
             return false;
         }
-        self.shapes(node);
+        if filter.is_about_pieces() && is_about_any_frame(node) {
+            self.any_frame(node);
+        } else {
+            self.shapes(node);
+        }
         true
     }
 
@@ -470,28 +476,6 @@ fn is_about_any_frame(node: &Node) -> bool {
     }
 }
 
-/// Whether the fragments of one IP packet could get different answers.
-fn tells_fragments_apart(node: &Node) -> bool {
-    match node {
-        Node::All(parts) | Node::Any(parts) => parts.iter().any(tells_fragments_apart),
-        Node::Not(part) | Node::Within(_, part) => tells_fragments_apart(part),
-        Node::Test(test) => match test {
-            Test::Bytes(bytes) => {
-                bytes.base != Base::Frame
-                    || bytes.offset.saturating_add(bytes.width.bytes()) > MACS_LEN
-            }
-            Test::Length { .. } | Test::Relation(_) | Test::Chain { .. } => true,
-            Test::Carries(_)
-            | Test::Names(_)
-            | Test::HasLength
-            | Test::Mac { .. }
-            | Test::Goes(_)
-            | Test::Carrier(_)
-            | Test::Member { .. } => false,
-        },
-    }
-}
-
 /// Whether an answer depends on the levels within the outermost.
 fn looks_inside(node: &Node) -> bool {
     match node {
@@ -557,7 +541,5 @@ const TUNNEL_VXLAN: u32 = 1;
 const TUNNEL_GENEVE: u32 = 2;
 /// The first of the slots for what is not finished.
 const SLOT_FREE: u32 = 5;
-/// The two MACs at the beginning of a frame.
-const MACS_LEN: u32 = 12;
 /// The largest offset that is asked for: longer than any header.
 const FARTHEST: u32 = 0xffff;

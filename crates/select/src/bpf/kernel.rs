@@ -45,7 +45,7 @@ impl Kernel {
             let mut asm = Assembler::default();
             let (accept, reject) = (asm.label(), asm.label());
             let mut writer = Writer::new(&mut asm, ports, place, detail, accept, reject);
-            if !writer.write(filter.node()) {
+            if !writer.write(filter) {
                 return Self { program: Program::NONE, passed: writer.passed };
             }
             let passed = writer.passed;
@@ -77,7 +77,7 @@ pub(super) fn write_expression(
     reject: Label,
 ) -> BTreeSet<Passed> {
     let mut writer = Writer::new(asm, ports, place, detail, accept, reject);
-    let is_written = writer.write(filter.node());
+    let is_written = writer.write(filter);
     let passed = writer.passed;
     if !is_written {
         asm.goto(accept);

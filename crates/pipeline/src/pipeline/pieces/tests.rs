@@ -1,3 +1,5 @@
+//! Traffic of two tenants in pieces, in any order: all of the one is written, none of the other.
+
 use proptest::prelude::*;
 use select::{Cleared, DropReason, Encapsulation, Filter, Guard, Identity, OnWire, Ownership};
 use wire::{LinkType, Mac, Packet, PointId, Timestamp, TunnelPorts, Vni};

@@ -11,35 +11,35 @@ use super::super::assembler::{Label, To};
 use super::super::{ANCILLARY_VLAN_TAG_PRESENT, TagPlace, code};
 use super::{Node, Passed, Start, Tag, Where, Writer};
 use super::{SLOT_START, SLOT_TUNNEL, SLOT_VNI, TUNNEL_GENEVE, TUNNEL_VXLAN};
-use super::{asks_for_tag, is_about_any_frame, looks_inside, tells_fragments_apart};
+use super::{asks_for_tag, looks_inside};
 
 impl Writer<'_> {
     /// Every shape and its verdict.
     pub(super) fn shapes(&mut self, node: &Node) {
         let accept = self.accept;
-        let is_about_any_frame = is_about_any_frame(node);
-        if !is_about_any_frame {
-            // Nothing of a frame without a whole header can be told.
-            self.asm.step(code::LD_LEN, 0);
-            self.asm.test(code::JGE_K, ETHERNET_LEN, To::Next, accept);
-        }
+        // Nothing of a frame without a whole header can be told.
+        self.asm.step(code::LD_LEN, 0);
+        self.asm.test(code::JGE_K, ETHERNET_LEN, To::Next, accept);
+        self.by_tag(node, |writer, tag| writer.frame(node, ETHERNET_LEN, tag));
+    }
+
+    /// The verdict on every frame, whatever it carries, where nothing else is asked.
+    pub(super) fn any_frame(&mut self, node: &Node) {
+        let place = |tag| Where::outermost(ETHERNET_LEN, tag);
+        self.by_tag(node, |writer, tag| writer.verdict(node, place(tag)));
+    }
+
+    /// With a tag beside the bytes or not, if that matters.
+    fn by_tag(&mut self, node: &Node, write: impl Fn(&mut Self, Tag)) {
         let tag_matters = asks_for_tag(node);
-        let frame = |writer: &mut Self, tag| match is_about_any_frame {
-            true => writer.verdict(node, Where::outermost(ETHERNET_LEN, tag)),
-            false => writer.frame(node, ETHERNET_LEN, tag),
-        };
-        let mut untagged = Tag::Whichever;
         if tag_matters && self.place == TagPlace::MetadataOrBytes {
             let none = self.asm.label();
             self.asm.step(code::LD_B_ABS, ANCILLARY_VLAN_TAG_PRESENT);
             self.asm.test(code::JEQ_K, 0, none, To::Next);
-            frame(self, Tag::Metadata);
+            write(self, Tag::Metadata);
             self.asm.here(none);
         }
-        if tag_matters {
-            untagged = Tag::None;
-        }
-        frame(self, untagged);
+        write(self, if tag_matters { Tag::None } else { Tag::Whichever });
     }
 
     /// A frame whose payload begins at `payload`.
@@ -67,23 +67,19 @@ impl Writer<'_> {
         } else {
             let plain = self.asm.label();
             self.passed.insert(Passed::Tagged);
-            if tells_fragments_apart(node) {
-                let [ipv4, ipv6] = std::array::from_fn(|_| self.asm.label());
-                self.ether_type(place, plain, ipv4, ipv6);
-                self.asm.here(ipv4);
-                self.long_enough(place, place.payload + 8);
-                self.pass_fragments(place);
-                self.asm.goto(plain);
-                self.asm.here(ipv6);
-                self.long_enough(place, place.payload + 7);
-                self.byte(place, place.payload + 6);
-                for number in EXTENSIONS {
-                    self.asm.test(code::JEQ_K, number, accept, To::Next);
-                }
-                self.passed.insert(Passed::OddHeaders);
-            } else {
-                self.ether_type(place, plain, plain, plain);
+            let [ipv4, ipv6] = std::array::from_fn(|_| self.asm.label());
+            self.ether_type(place, plain, ipv4, ipv6);
+            self.asm.here(ipv4);
+            self.long_enough(place, place.payload + 8);
+            self.pass_fragments(place);
+            self.asm.goto(plain);
+            self.asm.here(ipv6);
+            self.long_enough(place, place.payload + 7);
+            self.byte(place, place.payload + 6);
+            for number in EXTENSIONS {
+                self.asm.test(code::JEQ_K, number, accept, To::Next);
             }
+            self.passed.insert(Passed::OddHeaders);
             self.asm.here(plain);
             self.verdict(node, place);
         }
