@@ -1,7 +1,12 @@
 //! Packets read in chunks are the packets read one by one: on any file, whole or damaged, however
 //! its bytes come in.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail this way")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail this way"
+)]
 
 use std::fmt::Write as _;
 use std::fs;
