@@ -1,6 +1,6 @@
 //! Extract: selected packets of some capture files, changed if asked for, into others.
 //!
-//! The way of a packet is [`Job::treat`]: read, selected, looked at for copies, stripped, sliced,
+//! The way of a packet is [`Rules::treat`]: read, selected, looked at for copies, stripped, sliced,
 //! written. Each step is one line there.
 
 use std::ops::ControlFlow;
@@ -11,12 +11,13 @@ use std::time::Duration;
 use capture::InputError;
 use pipeline::Tenants;
 use wire::file::{Item, Record};
-use wire::{Layers, LinkType, Strip};
+use wire::{Layers, LinkType, Packet, Strip};
 
 use crate::copies::Copies;
-use crate::outputs::{OutputError, Outputs};
-use crate::points::{Points, is_fine};
+use crate::outputs::{Encoding, OutputError, Outputs};
+use crate::points::{Point, Points, is_fine};
 use crate::sources::{Source, turn};
+use crate::threads;
 use crate::{Fate, OpenInputs, Receipt, Selection, Slice, Tally, Target};
 
 /// What is to be extracted, and where to.
@@ -34,6 +35,9 @@ pub struct Request {
     pub count: Option<u64>,
     /// Where the packets go.
     pub target: Target,
+    /// How many threads share the work. One input that goes into one file can be shared, unless
+    /// copies are left out or packets counted off; of all else one thread does it.
+    pub threads: usize,
     /// Set by others to end early, with complete files.
     pub stop: Arc<AtomicBool>,
 }
@@ -45,6 +49,14 @@ impl Request {
             || self.slice.needs_headers()
             || self.dedup.is_some()
             || self.target.split.is_some()
+    }
+
+    /// Whether several threads are asked for, and no packet's fate depends on others' before it.
+    fn can_be_shared(&self) -> bool {
+        self.threads > 1
+            && self.dedup.is_none()
+            && self.count.is_none()
+            && self.target.split.is_none()
     }
 }
 
@@ -91,18 +103,21 @@ pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractE
     let taken = inputs.identities().collect();
     let outputs = Outputs::open(request.target.clone(), taken, Arc::clone(&request.stop))?;
     let mut job = Job {
-        points: Points::default(),
-        layers: Layers::empty(),
-        scratch: Vec::new(),
-        tally: Tally::default(),
-        first_link: None,
-        outputs,
         copies: request.dedup.as_ref().map(Copies::new),
-        needs_headers: request.needs_headers(),
-        request,
+        rules: Rules {
+            needs_headers: request.needs_headers(),
+            points: Points::default(),
+            encoding: outputs.only_file().0,
+            request,
+        },
+        results: Results { outputs, tally: Tally::default(), first_link: None },
+        hands: Hands::default(),
     };
     let mut sources = inputs.into_sources();
-    let (ended, failure) = job.run(&mut sources);
+    let (ended, failure) = match &mut sources[..] {
+        [source] if job.rules.request.can_be_shared() => job.run_threads(source),
+        _ => job.run(&mut sources),
+    };
     Ok(job.finish(sources, ended, failure))
 }
 
@@ -114,17 +129,10 @@ enum Broken {
 
 /// A job while it runs.
 struct Job {
-    request: Request,
-    points: Points,
-    outputs: Outputs,
-    tally: Tally,
-    /// The headers of the packet in hand.
-    layers: Layers,
-    /// Where a stripped packet is put together.
-    scratch: Vec<u8>,
-    first_link: Option<LinkType>,
+    rules: Rules,
+    results: Results,
     copies: Option<Copies>,
-    needs_headers: bool,
+    hands: Hands,
 }
 
 impl Job {
@@ -133,7 +141,7 @@ impl Job {
             self.advance(number, source);
         }
         while let Some((number, bound)) = turn(sources) {
-            if self.request.stop.load(Ordering::Relaxed) {
+            if self.rules.request.stop.load(Ordering::Relaxed) {
                 return (Ended::Stopped, None);
             }
             let Some(source) = sources.get_mut(number) else { break };
@@ -144,7 +152,21 @@ impl Job {
                 ControlFlow::Break(Broken::Failed(error)) => return self.failed(error),
             }
         }
-        match self.outputs.flush_all() {
+        self.flush()
+    }
+
+    fn run_threads(&mut self, source: &mut Source) -> (Ended, Option<OutputError>) {
+        let result = threads::run(&mut self.rules, &mut self.results, source);
+        source.account.read = self.results.tally.read;
+        match result {
+            Ok(true) => self.flush(),
+            Ok(false) => (Ended::Stopped, None),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn flush(&mut self) -> (Ended, Option<OutputError>) {
+        match self.results.outputs.flush_all() {
             Ok(()) => (Ended::Inputs, None),
             Err(error) => self.failed(error),
         }
@@ -153,125 +175,54 @@ impl Job {
     /// Gives one packet its fate.
     #[inline]
     fn take(&mut self, input: usize, record: &Record<'_>) -> ControlFlow<Broken> {
-        self.tally.read += 1;
-        match self.treat(input, record) {
-            Ok(fate) => self.tally.count(fate),
-            Err(error) => {
-                self.tally.count(Fate::Written);
-                return ControlFlow::Break(Broken::Failed(error));
-            }
+        let Self { rules, results, copies, hands } = self;
+        if let Err(error) = results.take(rules, copies.as_mut(), hands, input, record) {
+            return ControlFlow::Break(Broken::Failed(error));
         }
-        if self.request.count.is_some_and(|most| self.tally.of(Fate::Written) >= most) {
+        let count = rules.request.count;
+        if count.is_some_and(|most| results.tally.of(Fate::Written) >= most) {
             return ControlFlow::Break(Broken::Count);
         }
         ControlFlow::Continue(())
     }
 
-    /// The way of one packet.
-    fn treat(&mut self, input: usize, record: &Record<'_>) -> Result<Fate, OutputError> {
-        let request = &self.request;
-        let selection = &request.selection;
-        if !selection.wants_time(record.packet.time) {
-            return Ok(Fate::OutsideTime);
-        }
-        let Some(point) = self.points.of(input, record.packet.point) else {
-            return Ok(Fate::OtherLink);
-        };
-        let mut packet = record.packet;
-        if self.needs_headers {
-            self.layers.fill(packet.link, packet.data, &selection.ports);
-        }
-        if let Some(fate) = selection.refuses(input, &packet, &self.layers) {
-            return Ok(fate);
-        }
-        if let Some(copies) = &mut self.copies
-            && copies.is_copy(input, &packet, &self.layers)
-        {
-            return Ok(Fate::Duplicate);
-        }
-        let stripped = request.strip.apply(packet, &self.layers, &mut self.scratch);
-        packet = stripped.packet;
-        let whole = packet.data;
-        let kept = request.slice.kept(&self.layers, stripped.removed as usize);
-        packet.data = whole.get(..kept).unwrap_or(whole);
-        let fate = self.outputs.take(&packet, record, &self.layers, point, &self.points)?;
-        if fate == Fate::Written {
-            self.tally.written_bytes += packet.data.len() as u64;
-            self.tally.sliced += u64::from(packet.data.len() < whole.len());
-            self.tally.stripped += u64::from(stripped.removed > 0);
-        }
-        Ok(fate)
-    }
-
     /// Brings a source to its next packet, and notes what stands before that.
     fn advance(&mut self, number: usize, source: &mut Source) {
+        let Self { rules, results, copies, .. } = self;
         let name = source.name.clone();
-        source.advance(|item| match item {
-            Item::Section(section) => {
-                self.points.begin_section(number);
-                let text = |text: Option<wire::file::Text<'_>>| {
-                    text.map(|text| text.to_str().into_owned()).unwrap_or_default()
-                };
-                let comments = section.options.comments();
-                let comments = comments.map(|text| text.to_str().into_owned()).collect();
-                self.outputs.add_origin(&text(section.hardware()), &text(section.os()), comments);
+        source.advance(|item| {
+            rules.note(results, number, &name, item);
+            if let (Some(copies), Item::Interface(interface)) = (&mut *copies, item) {
+                copies.add_point(number, interface, &name);
             }
-            Item::Interface(interface) => {
-                self.first_link.get_or_insert(interface.link);
-                if let Some(name) = interface.name() {
-                    let selection = &mut self.request.selection;
-                    selection.add_point(number, interface.point, &name.to_str());
-                }
-                if is_fine(interface.resolution) {
-                    self.outputs.keep_nanoseconds();
-                }
-                let has_ethernet = !self.request.strip.is_nothing();
-                self.points.add(number, interface, &name, has_ethernet);
-                if let Some(copies) = &mut self.copies {
-                    copies.add_point(number, interface, &name);
-                }
-            }
-            Item::Names(names) => {
-                self.outputs.add_names(|out| wire::file::copy_names(out, names));
-            }
-            Item::Statistics(statistics) => {
-                if let Some(point) = self.points.of(number, statistics.point) {
-                    self.outputs.add_statistics(point, statistics);
-                }
-            }
-            Item::Record(_) | Item::Other(_) | Item::Damage(_) => {}
         });
     }
 
     fn failed(&mut self, error: OutputError) -> (Ended, Option<OutputError>) {
         let ended = match &error {
             OutputError::Write { error: deliver::WriteError::ReaderGone, lost, .. } => {
-                self.tally.unwrite(*lost);
+                self.results.tally.unwrite(*lost);
                 return (Ended::ReaderGone, None);
             }
             OutputError::Write { lost, .. } => {
-                self.tally.unwrite(*lost);
+                self.results.tally.unwrite(*lost);
                 Ended::Failed
             }
             _ => {
-                self.tally.unwrite(1);
+                self.results.tally.unwrite(1);
                 Ended::Failed
             }
         };
         (ended, Some(error))
     }
 
-    fn finish(
-        mut self,
-        sources: Vec<Source>,
-        ended: Ended,
-        failure: Option<OutputError>,
-    ) -> Receipt {
-        let link = self.first_link.unwrap_or(LinkType::ETHERNET);
-        let (outputs, late) = self.outputs.finish(link, &self.points);
+    fn finish(self, sources: Vec<Source>, ended: Ended, failure: Option<OutputError>) -> Receipt {
+        let Results { outputs, mut tally, first_link } = self.results;
+        let link = first_link.unwrap_or(LinkType::ETHERNET);
+        let (outputs, late) = outputs.finish(link, &self.rules.points);
         let mut ended = ended;
         if let Some(OutputError::Write { lost, error, .. }) = &late {
-            self.tally.unwrite(*lost);
+            tally.unwrite(*lost);
             let is_gone = matches!(error, deliver::WriteError::ReaderGone);
             ended = if is_gone { Ended::ReaderGone } else { Ended::Failed };
         }
@@ -279,10 +230,175 @@ impl Job {
         Receipt {
             inputs: sources.into_iter().map(|source| source.account).collect(),
             outputs,
-            tally: self.tally,
+            tally,
             copies: self.copies.map(Copies::report),
             ended,
             failure: failure.or(late).map(|error| error.to_string()),
         }
+    }
+}
+
+/// What the fate of a packet depends on. It changes at what stands between packets, not at them.
+pub(crate) struct Rules {
+    pub(crate) request: Request,
+    pub(crate) points: Points,
+    needs_headers: bool,
+    /// How packets are written into the only file, if there is one.
+    pub(crate) encoding: Encoding,
+}
+
+impl Rules {
+    /// The way of one packet up to where it is written; what it is then, or why it is not.
+    #[inline]
+    pub(crate) fn treat<'a>(
+        &self,
+        copies: Option<&mut Copies>,
+        hands: &'a mut Hands,
+        input: usize,
+        record: &Record<'a>,
+    ) -> Result<Treated<'a>, Fate> {
+        let request = &self.request;
+        let selection = &request.selection;
+        if !selection.wants_time(record.packet.time) {
+            return Err(Fate::OutsideTime);
+        }
+        let point = self.points.of(input, record.packet.point).ok_or(Fate::OtherLink)?;
+        let packet = record.packet;
+        if self.needs_headers {
+            hands.layers.fill(packet.link, packet.data, &selection.ports);
+        }
+        if let Some(fate) = selection.refuses(input, &packet, &hands.layers) {
+            return Err(fate);
+        }
+        if let Some(copies) = copies
+            && copies.is_copy(input, &packet, &hands.layers)
+        {
+            return Err(Fate::Duplicate);
+        }
+        let stripped = request.strip.apply(packet, &hands.layers, &mut hands.scratch);
+        let mut packet = stripped.packet;
+        let whole = packet.data;
+        let kept = request.slice.kept(&hands.layers, stripped.removed as usize);
+        packet.data = whole.get(..kept).unwrap_or(whole);
+        let is_sliced = packet.data.len() < whole.len();
+        let is_stripped = stripped.removed > 0;
+        Ok(Treated { packet, layers: &hands.layers, point, is_sliced, is_stripped })
+    }
+
+    /// Takes in what stands between packets of input number `input`, called `name`.
+    pub(crate) fn note(
+        &mut self,
+        results: &mut Results,
+        input: usize,
+        name: &str,
+        item: &Item<'_>,
+    ) {
+        let outputs = &mut results.outputs;
+        match item {
+            Item::Section(section) => {
+                self.points.begin_section(input);
+                let text = |text: Option<wire::file::Text<'_>>| {
+                    text.map(|text| text.to_str().into_owned()).unwrap_or_default()
+                };
+                let comments = section.options.comments();
+                let comments = comments.map(|text| text.to_str().into_owned()).collect();
+                outputs.add_origin(&text(section.hardware()), &text(section.os()), comments);
+            }
+            Item::Interface(interface) => {
+                results.first_link.get_or_insert(interface.link);
+                if let Some(name) = interface.name() {
+                    let selection = &mut self.request.selection;
+                    selection.add_point(input, interface.point, &name.to_str());
+                }
+                if is_fine(interface.resolution) {
+                    outputs.keep_nanoseconds();
+                }
+                let has_ethernet = !self.request.strip.is_nothing();
+                self.points.add(input, interface, name, has_ethernet);
+            }
+            Item::Names(names) => outputs.add_names(|out| wire::file::copy_names(out, names)),
+            Item::Statistics(statistics) => {
+                if let Some(point) = self.points.of(input, statistics.point) {
+                    outputs.add_statistics(point, statistics);
+                }
+            }
+            Item::Record(_) | Item::Other(_) | Item::Damage(_) => {}
+        }
+        self.encoding = outputs.only_file().0;
+    }
+}
+
+/// A packet that is wanted, as it is to be written.
+pub(crate) struct Treated<'a> {
+    pub(crate) packet: Packet<'a>,
+    /// The headers it had.
+    layers: &'a Layers,
+    pub(crate) point: Point,
+    is_sliced: bool,
+    is_stripped: bool,
+}
+
+impl Treated<'_> {
+    /// Counts what became of it.
+    #[inline]
+    pub(crate) fn count(&self, tally: &mut Tally, fate: Fate) {
+        tally.count(fate);
+        if fate == Fate::Written {
+            tally.written_bytes += self.packet.data.len() as u64;
+            tally.sliced += u64::from(self.is_sliced);
+            tally.stripped += u64::from(self.is_stripped);
+        }
+    }
+}
+
+/// What came of the packets so far.
+pub(crate) struct Results {
+    pub(crate) outputs: Outputs,
+    pub(crate) tally: Tally,
+    first_link: Option<LinkType>,
+}
+
+impl Results {
+    /// Gives one packet its fate.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        rules: &Rules,
+        copies: Option<&mut Copies>,
+        hands: &mut Hands,
+        input: usize,
+        record: &Record<'_>,
+    ) -> Result<(), OutputError> {
+        self.tally.read += 1;
+        let treated = match rules.treat(copies, hands, input, record) {
+            Ok(treated) => treated,
+            Err(fate) => {
+                self.tally.count(fate);
+                return Ok(());
+            }
+        };
+        let Treated { packet, layers, point, .. } = &treated;
+        match self.outputs.take(packet, record, layers, *point, &rules.points) {
+            Ok(fate) => treated.count(&mut self.tally, fate),
+            Err(error) => {
+                self.tally.count(Fate::Written);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is at hand for one packet at a time.
+pub(crate) struct Hands {
+    /// The headers of the packet.
+    layers: Layers,
+    /// Where a stripped packet is put together.
+    scratch: Vec<u8>,
+}
+
+impl Default for Hands {
+    fn default() -> Self {
+        Self { layers: Layers::empty(), scratch: Vec::new() }
     }
 }

@@ -14,6 +14,7 @@ mod selection;
 mod slice;
 mod sources;
 mod stat;
+mod threads;
 
 pub use copies::{CopiesReport, PairReport};
 pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};

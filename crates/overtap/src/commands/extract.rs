@@ -88,6 +88,12 @@ pub(crate) struct Args {
           value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
+    /// Share the work among this many threads. One file read into one can be shared; what is
+    /// merged, split, counted off or searched for copies one thread does alone.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=8))]
+    threads: u8,
+
     /// Begin a file of its own for each of these; the files are called OUT-KEY.
     #[arg(long, value_name = "vni|link|size=SIZE|time=TIME", value_parser = parse_split)]
     split_by: Option<Split>,
@@ -174,6 +180,7 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
         slice: Slice { bytes: bytes(args.slice), after_headers: bytes(args.slice_after_headers) },
         dedup: dedup(args, &inventory)?,
         count: args.count,
+        threads: usize::from(args.threads),
         target: Target {
             path: (!is_stdout).then(|| args.write.clone()),
             existing: if args.force { Existing::Replace } else { Existing::Refuse },
