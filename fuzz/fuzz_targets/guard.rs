@@ -33,7 +33,7 @@ fuzz_target!(|input: (u8, u16, [u8; 6], &[u8])| {
     let guard = Guard::new(&ownership);
     let Ok(mut cleared) = guard.clear(&mut packet, &layers) else { return };
     for place in [TagPlace::Bytes, TagPlace::MetadataOrBytes] {
-        let program = prefilter(&ownership, None, 0, place);
+        let program = prefilter(&ownership, 0, place);
         let auxiliary = Auxiliary { tag: None, wire_len: None };
         assert_ne!(run(&program, frame, &auxiliary), 0, "the kernel would have kept it back");
     }

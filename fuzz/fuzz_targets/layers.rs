@@ -6,7 +6,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use wire::header::Trailer;
-use wire::{Layers, LinkType, Timestamp, TunnelPorts};
+use wire::{
+    Layer, Layers, LinkType, Packet, Strip, Timestamp, TunnelPorts,
+};
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (link, data) = input;
@@ -27,8 +29,34 @@ fuzz_target!(|input: (u16, &[u8])| {
     }
     let _ = layers.is_innermost_hidden();
     let (key, level) = (layers.key(data), layers.innermost(data));
-    assert_eq!(key.ports, level.transport().and_then(|transport| transport.ports));
+    if !level.has(Layer::Wlan) {
+        assert_eq!(key.macs, level.macs());
+    }
+    assert_eq!(key.vlan, level.vlans().next().map(|tag| tag.id));
+    assert_eq!(key.network, level.tunnel().and_then(|tunnel| tunnel.vni()));
     assert_eq!(key.addresses, level.ip().map(|ip| (ip.source, ip.destination)));
+    let transport = level.transport();
+    assert_eq!(key.transport, transport.map(|transport| transport.layer));
+    assert_eq!(key.ports, transport.and_then(|transport| transport.ports));
     let behind = &data[layers.payload_end()..];
     let _ = Trailer::find(behind, Timestamp::from_parts(1_700_000_000, 0));
+    strip(link, data, &layers);
 });
+
+/// What is left of a frame is never longer, and who talks to whom in it stays the same.
+fn strip(link: LinkType, data: &[u8], layers: &Layers) {
+    let packet = Packet::new(Timestamp::ZERO, link, data, data.len() as u32);
+    let mut scratch = Vec::new();
+    let stripped = Strip::ALL.apply(packet, layers, &mut scratch);
+    let left = stripped.packet;
+    assert_eq!(left.data.len() + stripped.removed as usize, data.len());
+    assert_eq!(left.wire_len as usize, left.data.len());
+    // A walk that stopped for too many headers finds more of them behind fewer.
+    if layers.stop().is_none() && stripped.removed > 0 {
+        let (before, after) = (
+            layers.key(data),
+            Layers::decode(left.link, left.data, &TunnelPorts::default()).key(left.data),
+        );
+        assert_eq!((before.addresses, before.ports), (after.addresses, after.ports));
+    }
+}

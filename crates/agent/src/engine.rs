@@ -12,11 +12,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use capture::{Condition, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::bpf::{TagPlace, prefilter};
 use select::{Filter, Guard, Ownership};
-use wire::{PointId, Timestamp, TunnelPorts};
+use wire::{PointId, Timestamp};
 
 use crate::channel::Channel;
+use crate::kernel::KernelRules;
 use crate::orders::{End, Job, News, Order, Outcome, PointOrder, Progress};
 use crate::output::OutputSink;
 use crate::sandbox::Sandbox;
@@ -65,6 +65,10 @@ struct Engine {
     sink: OutputSink,
     rings: Vec<Ring>,
     merge: Merge,
+    /// What the rings' kernel programs are made from.
+    rules: KernelRules,
+    /// For each ring, whose packets are taken now.
+    owned: Vec<Ownership>,
     /// For each ring, how much of a packet the kernel keeps.
     kept: Vec<u32>,
     /// For each ring, whether its interface still exists.
@@ -90,10 +94,11 @@ impl Engine {
         let sink = OutputSink::open(job, now()).map_err(|error| error.to_string())?;
         let sandbox = Sandbox::enter(sink.directory());
         let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
-        let mut ports = TunnelPorts::default();
+        let mut rules = KernelRules::new(filter.as_ref());
         for point in &job.points {
-            point.ownership.add_tunnel_ports(&mut ports);
+            rules.add(&point.ownership);
         }
+        let ports = rules.ports().clone();
         let is_shared = job.points.iter().any(|p| matches!(p.ownership, Ownership::Shared(_)));
         let now = Instant::now();
         let engine = Self {
@@ -101,6 +106,8 @@ impl Engine {
             sink,
             rings: Vec::new(),
             merge: Merge { grace: GRACE, hold: if is_shared { HOLD } else { Duration::ZERO } },
+            rules,
+            owned: Vec::new(),
             kept: Vec::new(),
             is_attached: Vec::new(),
             awaited: job.points.clone().into_iter(),
@@ -195,6 +202,9 @@ impl Engine {
         {
             return Some(End::Limit(pipeline::Limit::Time));
         }
+        // Nothing older than this can still come out of the rings.
+        let settled = now().saturating_sub(GRACE.max(self.merge.hold));
+        self.pipeline.settle(settled, &mut self.sink);
         self.sink.tick(now());
         if instant >= self.next_progress {
             self.next_progress = instant + PROGRESS_EVERY;
@@ -267,23 +277,31 @@ impl Engine {
         self.is_attached.push(true);
         self.kept.push(point.kept);
         let guard = Guard::new(&point.ownership);
+        self.owned.push(point.ownership);
         self.pipeline.add_point(PointRules { guard, later: None });
         Ok(())
     }
 
-    /// Takes other packets of a point from a time on. The kernel's program follows at once; what it
-    /// has let in before is judged here, by its time.
+    /// Takes other packets of a point from a time on. The kernel's programs follow at once; what
+    /// they have let in before is judged here, by its time.
     fn own(&mut self, number: usize, ownership: &Ownership, at: Timestamp) {
         self.pipeline.own(number, ownership, at);
-        if *ownership == Ownership::Shared(Vec::new()) {
-            // What is nobody's business any more is refused here, where it is counted.
-            return;
+        self.rules.add(ownership);
+        if let Some(owned) = self.owned.get_mut(number) {
+            owned.clone_from(ownership);
         }
-        let kept = self.kept.get(number).copied().unwrap_or_default();
-        let program = prefilter(ownership, None, kept, TagPlace::MetadataOrBytes);
-        let Some(ring) = self.rings.get_mut(number) else { return };
-        if let Err(error) = ring.refilter(&program, kept) {
-            self.sink.comment(&format!("the kernel kept its old filter: {error}"));
+        // An expression sees the tunnels of all points at each, so one point's news concern all.
+        let all = self.rings.iter_mut().zip(&self.owned).zip(&self.kept);
+        for ((ring, ownership), kept) in all {
+            if *ownership == Ownership::Shared(Vec::new()) {
+                // What is nobody's business any more is refused here, where it is counted.
+                continue;
+            }
+            let refilter = |program: &_| ring.refilter(program, *kept);
+            let attached = self.rules.attach(ownership, *kept, |_| true, refilter);
+            if let Err(error) = attached {
+                self.sink.comment(&format!("the kernel kept its old filter: {error}"));
+            }
         }
     }
 
@@ -323,9 +341,11 @@ impl Engine {
                 break;
             }
         }
+        self.pipeline.finish(&mut self.sink);
         let ledgers = self.pipeline.ledgers().copied().collect();
+        let out_of_order = self.out_of_order + self.pipeline.written_late();
         let sink = self.sink;
-        sink.close(now(), ledgers, end, self.out_of_order)
+        sink.close(now(), ledgers, end, out_of_order)
     }
 
     fn drain(&mut self) {

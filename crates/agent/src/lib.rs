@@ -10,6 +10,7 @@ mod engine;
 #[cfg(test)]
 mod fixture;
 mod following;
+mod kernel;
 mod names;
 mod orders;
 mod output;
@@ -22,6 +23,7 @@ mod session;
 pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
 pub use engine::{is_hangup_ignored, run_engine};
 pub use following::{Changes, Following};
+pub use kernel::KernelRules;
 pub use names::{ip_names, mac_names};
 pub use orders::{End, FileReport, Outcome, Output, Progress, Rotation};
 pub use own_counts::OwnCounts;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use pipeline::Ledger;
 use plan::Interface;
 use select::Ownership;
+use select::bpf::InKernel;
 use serde::Serialize;
 
 use crate::orders::{FileReport, Outcome};
@@ -70,6 +71,8 @@ pub struct InterfaceReceipt {
     pub interface_packets: Option<u64>,
     /// Packets that the kernel's filter passed over, by the interface's own counters.
     pub passed_over: Option<u64>,
+    /// What of the expression the kernel's filter decides.
+    pub expression_in_kernel: InKernel,
     /// What became of those that reached the socket.
     #[serde(flatten)]
     pub ledger: Ledger,
@@ -92,6 +95,8 @@ pub struct Story<'a> {
     pub outcome: &'a Outcome,
     /// Packets each interface itself has counted meanwhile; see [`crate::OwnCounts`].
     pub interface_packets: Vec<Option<u64>>,
+    /// For each interface, what of the expression its kernel program decides.
+    pub in_kernel: Vec<InKernel>,
     /// What happened meanwhile, one sentence each.
     pub events: Vec<String>,
     /// The fences around the engine.
@@ -109,8 +114,9 @@ impl Receipt {
             .iter()
             .zip(&outcome.ledgers)
             .zip(&story.interface_packets)
-            .map(|((interface, ledger), packets)| {
-                InterfaceReceipt::new(interface, *ledger, *packets)
+            .zip(story.in_kernel)
+            .map(|(((interface, ledger), packets), in_kernel)| {
+                InterfaceReceipt::new(interface, *ledger, *packets, in_kernel)
             })
             .collect();
         Self {
@@ -144,8 +150,14 @@ impl Receipt {
 }
 
 impl InterfaceReceipt {
-    fn new(interface: &Interface, ledger: Ledger, interface_packets: Option<u64>) -> Self {
-        let is_filtered = matches!(interface.ownership, Ownership::Shared(_));
+    fn new(
+        interface: &Interface,
+        ledger: Ledger,
+        interface_packets: Option<u64>,
+        in_kernel: InKernel,
+    ) -> Self {
+        let is_filtered = matches!(interface.ownership, Ownership::Shared(_))
+            || matches!(in_kernel, InKernel::Attached(_));
         Self {
             label: interface.label.clone(),
             interface: interface.name.clone(),
@@ -153,6 +165,7 @@ impl InterfaceReceipt {
             passed_over: interface_packets
                 .filter(|_| is_filtered)
                 .map(|packets| packets.saturating_sub(ledger.received)),
+            expression_in_kernel: in_kernel,
             ledger,
         }
     }
@@ -225,6 +238,14 @@ impl Receipt {
                     }
                 }
             }
+        }
+        let mut told = None;
+        for interface in &self.interfaces {
+            let in_kernel = &interface.expression_in_kernel;
+            if *in_kernel != InKernel::Nothing && told != Some(in_kernel) {
+                writeln!(f, "  {in_kernel}")?;
+            }
+            told = Some(in_kernel);
         }
         for event in &self.events {
             writeln!(f, "  {event}")?;
@@ -334,12 +355,20 @@ mod tests {
             ended: Timestamp::from_millisecond(1500).unwrap(),
             outcome: &outcome,
             interface_packets: vec![Some(8), Some(10), None],
+            in_kernel: vec![InKernel::Nothing; 3],
             events: Vec::new(),
             sandbox: Sandbox::default(),
         });
         let passed_over: Vec<_> = receipt.interfaces.iter().map(|i| i.passed_over).collect();
         assert_eq!(passed_over, [None, Some(4), None]);
         assert_eq!((receipt.total.written, receipt.lost), (18, 1));
+        let with_expression = InterfaceReceipt::new(
+            &point.interfaces[0],
+            written(5),
+            Some(8),
+            InKernel::Attached([select::bpf::Passed::Fragments].into()),
+        );
+        assert_eq!(with_expression.passed_over, Some(3), "the VM's own port, and an expression");
         assert_eq!(receipt.unaccounted, -1, "one packet is counted twice in this story");
         assert_eq!((receipt.began.as_str(), receipt.seconds), ("1970-01-01T00:00:00Z", 1.5));
     }

@@ -9,16 +9,17 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use capture::{Opening, RingSize, Side};
+use capture::{OpenError, Opening, RingSize, Side};
 use pipeline::Limits;
 use plan::{Interface, Point, PointKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::bpf::{MIN_KEPT_BYTES, TagPlace, prefilter};
+use select::bpf::{InKernel, MIN_KEPT_BYTES};
 use select::{Filter, Ownership};
 use wire::Timestamp;
 
 use crate::channel::Channel;
 use crate::defaults::free_bytes;
+use crate::kernel::KernelRules;
 use crate::orders::{Address, Job, News, Order, Outcome, Output, PointOrder, Progress};
 use crate::sandbox::Sandbox;
 
@@ -104,6 +105,8 @@ pub struct Session {
     pub sandbox: Sandbox,
     /// The size of each ring.
     pub ring: RingSize,
+    /// For each interface, what of the expression its kernel program decides.
+    pub in_kernel: Vec<InKernel>,
 }
 
 /// What happens to a running capture.
@@ -126,12 +129,14 @@ impl Session {
         let interfaces = &request.point.interfaces;
         let ring = ring_size(interfaces.len(), request.buffer_bytes)?;
         check_room(&request.output)?;
+        let rules = KernelRules::at(request.point, request.filter.map(|(_, filter)| filter));
         // First what can fail without a trace; packets wait in the rings meanwhile.
-        let sockets = interfaces
+        let opened = interfaces
             .iter()
-            .map(|interface| open(interface, request, ring))
+            .map(|interface| open(interface, request, &rules, ring))
             .collect::<Result<Vec<_>, _>>()?;
-        let session = Self::launch(job(request, ring), ring)?;
+        let (sockets, in_kernel): (Vec<_>, _) = opened.into_iter().unzip();
+        let session = Self { in_kernel, ..Self::launch(job(request, ring), ring)? };
         for socket in &sockets {
             session.order(&Order::AddSocket, Some(socket.as_fd()))?;
         }
@@ -207,7 +212,8 @@ impl Session {
             .stdout(stdout)
             .spawn()
             .map_err(failed)?;
-        let mut session = Self { engine, channel, sandbox: Sandbox::default(), ring };
+        let (sandbox, in_kernel) = (Sandbox::default(), Vec::new());
+        let mut session = Self { engine, channel, sandbox, ring, in_kernel };
         session.order(&Order::Start(Box::new(job)), None)?;
         match session.receive()? {
             News::Ready(sandbox) => Ok(Self { sandbox, ..session }),
@@ -277,23 +283,27 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
     }
 }
 
+/// A socket at an interface, and what of the expression its program decides.
 fn open(
     interface: &Interface,
     request: &Request<'_>,
+    rules: &KernelRules,
     ring: RingSize,
-) -> Result<OwnedFd, SessionError> {
-    let filter = request.filter.map(|(_, filter)| filter);
-    let program =
-        prefilter(&interface.ownership, filter, kernel_snaplen(request), TagPlace::MetadataOrBytes);
-    let opening = Opening {
-        name: &interface.name,
-        ifindex: interface.ifindex,
-        namespace: interface.namespace_path.as_ref().map(Into::into),
-        filter: (!program.is_empty()).then_some(&program),
-        snaplen: kernel_snaplen(request),
-        size: ring,
-    };
-    Ok(opening.open()?)
+) -> Result<(OwnedFd, InKernel), SessionError> {
+    let kept = kernel_snaplen(request);
+    let is_too_long = |error: &OpenError| matches!(error, OpenError::Filter { .. });
+    let opened = rules.attach(&interface.ownership, kept, is_too_long, |program| {
+        Opening {
+            name: &interface.name,
+            ifindex: interface.ifindex,
+            namespace: interface.namespace_path.as_ref().map(Into::into),
+            filter: (!program.is_empty()).then_some(program),
+            snaplen: kept,
+            size: ring,
+        }
+        .open()
+    });
+    Ok(opened?)
 }
 
 /// How much of each packet the kernel keeps. Guard and filter need the headers, and what is

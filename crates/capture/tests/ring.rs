@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use capture::{Condition, InterfaceCounters, OpenError, Opening, Ring, RingSize, Side};
 use pipeline::Source;
-use select::bpf::{Instruction, Program};
+use select::bpf::{InKernel, Instruction, PointProgram, Program, TagPlace};
+use select::{Encapsulation, Filter, Identity, OnWire, Ownership};
 use wire::{Direction, PointId};
 
 #[test]
@@ -52,6 +53,48 @@ fn the_filter_is_there_before_the_first_frame() {
     assert_eq!(seen[0].wire_len as usize, numbered[7].len(), "sliced, its length still known");
     ring.shut().unwrap();
     assert_eq!(ring.counters().received, 1);
+}
+
+/// Whatever our own interpreter says of a program: the kernel checks it by rules of its own.
+#[test]
+fn the_kernel_takes_the_program_of_every_expression() {
+    let Some(cable) = Cable::new("exp") else { return };
+    let size = RingSize { block_bytes: 4096, blocks: 2, retire_ms: 20 };
+    let hosts: Vec<_> = (0..40).map(|n| format!("10.0.0.{n}")).collect();
+    let many = format!("host {}", hosts.join(" or "));
+    let texts = [
+        "tcp",
+        "tcp port 443 and not host 10.0.0.1",
+        "vni 5001 or geneve 10 or vlan 3-9",
+        "tcp[13] & (tcp-syn|tcp-fin) != 0 and ip[2:2] - 20 > len / 2",
+        "ip[8] * 3 % 7 = (udp[4:2] + 5) / (ip[9] + 1)",
+        "not (udp portrange 1000-5000 or less 100)",
+        "ether[16] & 1 = 1 or ether host 52:54:00:00:00:01",
+        "outer (udp port 4789) and icmp6[0] = 128",
+        "net 2001:db8::/32 and (llc or stp or ipx)",
+        many.as_str(),
+    ];
+    let network = OnWire::Overlay {
+        vni: wire::Vni::new(10).unwrap(),
+        tunnel: Encapsulation::Vxlan,
+        udp_port: None,
+        vlan: None,
+    };
+    let mac = |n: u16| wire::Mac([0x52, 0x54, 0, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
+    let shared = |count| (0..count).map(|n| Identity { mac: mac(n), network }).collect();
+    for ownership in
+        [Ownership::Whole, Ownership::Shared(shared(1)), Ownership::Shared(shared(400))]
+    {
+        for text in texts {
+            let filter = Filter::parse(text).unwrap();
+            let ports = wire::TunnelPorts::default();
+            let place = TagPlace::MetadataOrBytes;
+            let program = PointProgram::new(&ownership, Some(&filter), &ports, 0, place, 4096);
+            assert!(matches!(program.expression, InKernel::Attached(_)), "{text}");
+            let opened = cable.opening(Some(&program.program), size).open();
+            assert!(opened.is_ok(), "{text}: {} instructions: {opened:?}", program.program.len());
+        }
+    }
 }
 
 #[test]

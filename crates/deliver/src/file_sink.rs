@@ -20,6 +20,7 @@ use wire::{LinkType, Packet, PointId, Timestamp};
 use crate::account::{Point, STATISTICS_MAX_BYTES};
 use crate::comments::{Comments, MAX_COMMENT_BYTES};
 use crate::free_space::FreeSpace;
+use crate::headroom::Headroom;
 use crate::outlet::{Flushed, LostPacket, Outlet, Patience};
 use crate::place::Place;
 use crate::{FileAccount, FileSettings, PointCounters, SinkError, Summary, Totals, WhenSlow};
@@ -35,6 +36,8 @@ pub struct FileSink {
     /// `None` once a file could not be opened.
     outlet: Option<Outlet>,
     file: FileAccount,
+    /// What may be taken before anything below has to be asked again.
+    headroom: Headroom,
     comments: Comments,
     /// Of the files closed before.
     before: Totals,
@@ -66,6 +69,7 @@ impl FileSink {
                 totals: Totals::default(),
             },
             place,
+            headroom: Headroom::NONE,
             comments: Comments::default(),
             before: Totals::default(),
             packets_unwritten: 0,
@@ -246,40 +250,23 @@ impl FileSink {
         if packet.link != self.link {
             return Ok(self.refuse(number, Outcome::Foreign));
         }
-        let mut packet = *packet;
-        packet.lost_before = packet.lost_before.saturating_add(point.refused_before);
-        if let Some(slice) = packet.data.get(..point.snaplen) {
-            packet.data = slice;
-        }
-        if self.place.is_due(now) {
-            self.rotate(now)?;
-        }
-        let len = packet_block_len(&packet, options) as u64;
-        if !self.place.has_room(&self.file.totals, len + self.closing_len(), 1) {
-            if !self.place.can_hold(self.header_len() + len + self.closing_len()) {
-                return Ok(self.refuse(number, Outcome::TooLarge));
-            }
-            self.rotate(now)?;
-        }
-        self.ended = self.ended.or_else(|| self.limit_before(now, &packet, len));
-        if let Some(end) = self.ended {
-            return Ok(Outcome::Ended(end));
-        }
-        if self.outlet.as_ref().is_none_or(Outlet::is_crowded) {
-            let waiting = match self.settings.when_slow {
-                WhenSlow::Refuse => Waiting::No,
-                WhenSlow::Wait => Waiting::ForReader,
-            };
-            self.send(waiting)?;
-            if let Some(end) = self.ended {
-                return Ok(Outcome::Ended(end));
-            }
-            if self.outlet.as_ref().is_none_or(Outlet::is_crowded) {
-                return Ok(self.refuse(number, Outcome::Busy));
-            }
+        let changed;
+        let packet = if point.refused_before == 0 && packet.data.len() <= point.snaplen {
+            packet
+        } else {
+            let data = packet.data.get(..point.snaplen).unwrap_or(packet.data);
+            let lost_before = packet.lost_before.saturating_add(point.refused_before);
+            changed = Packet { data, lost_before, ..*packet };
+            &changed
+        };
+        let len = packet_block_len(packet, options) as u64;
+        if !self.headroom.take(now, packet.data.len() as u64, len)
+            && let Some(other) = self.look(now, packet, len)?
+        {
+            return Ok(other);
         }
         let Some(outlet) = &mut self.outlet else { return Ok(Outcome::Busy) };
-        write_packet(outlet.buffer(), number, &packet, options);
+        write_packet(outlet.buffer(), number, packet, options);
         let is_due = outlet.is_due();
         if let Some(point) = self.points.get_mut(number as usize) {
             point.written += 1;
@@ -289,11 +276,79 @@ impl FileSink {
         totals.packets += 1;
         totals.payload_bytes += packet.data.len() as u64;
         totals.file_bytes += len;
-        self.ended = self.limit_after();
+        if self.headroom.packets == 0 {
+            self.ended = self.limit_after();
+            self.headroom = self.room(now);
+        }
         if is_due {
             self.send(Waiting::No)?;
         }
         Ok(Outcome::Written)
+    }
+
+    /// Looks at everything that may stand in the way of a packet with a block of `len` bytes, and
+    /// does what is due. Returns what becomes of the packet if it cannot be taken.
+    #[cold]
+    fn look(
+        &mut self,
+        now: Timestamp,
+        packet: &Packet<'_>,
+        len: u64,
+    ) -> Result<Option<Outcome>, SinkError> {
+        let number = packet.point.0;
+        self.headroom = Headroom::NONE;
+        if self.place.is_due(now) {
+            self.rotate(now)?;
+        }
+        if !self.place.has_room(&self.file.totals, len + self.closing_len(), 1) {
+            if !self.place.can_hold(self.header_len() + len + self.closing_len()) {
+                return Ok(Some(self.refuse(number, Outcome::TooLarge)));
+            }
+            self.rotate(now)?;
+        }
+        self.ended = self.ended.or_else(|| self.limit_before(now, packet, len));
+        if let Some(end) = self.ended {
+            return Ok(Some(Outcome::Ended(end)));
+        }
+        if self.outlet.as_ref().is_none_or(Outlet::is_crowded) {
+            let waiting = match self.settings.when_slow {
+                WhenSlow::Refuse => Waiting::No,
+                WhenSlow::Wait => Waiting::ForReader,
+            };
+            self.send(waiting)?;
+            if let Some(end) = self.ended {
+                return Ok(Some(Outcome::Ended(end)));
+            }
+            if self.outlet.as_ref().is_none_or(Outlet::is_crowded) {
+                return Ok(Some(self.refuse(number, Outcome::Busy)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What may be taken from now on without looking again.
+    fn room(&mut self, now: Timestamp) -> Headroom {
+        let (limits, totals, closing) = (&self.settings.limits, self.totals(), self.closing_len());
+        let left = |limit: Option<u64>, used: u64| {
+            limit.map_or(u64::MAX, |limit| limit.saturating_sub(used))
+        };
+        // The one that reaches a limit has to be looked at.
+        let limits = Headroom {
+            packets: left(limits.packets, totals.packets + 1),
+            payload_bytes: left(limits.payload_bytes, totals.payload_bytes + 1),
+            file_bytes: left(limits.file_bytes, totals.file_bytes),
+            from: now,
+            ..Headroom::ENDLESS
+        };
+        let mut room = self.place.room(&self.file.totals).and(limits);
+        room.file_bytes = room.file_bytes.saturating_sub(closing);
+        let waiting = self.outlet.as_ref().map_or(0, Outlet::room);
+        room.file_bytes = room.file_bytes.min(waiting);
+        if let Some(free_space) = &mut self.free_space {
+            let (bytes, until) = free_space.give(room.file_bytes);
+            room = room.and(Headroom { file_bytes: bytes, until, ..Headroom::ENDLESS });
+        }
+        room
     }
 
     fn refuse(&mut self, number: u32, outcome: Outcome) -> Outcome {
@@ -356,6 +411,7 @@ impl FileSink {
         match &mut self.outlet {
             Some(outlet) if self.ended.is_none() => {
                 outlet.buffer().extend_from_slice(block);
+                self.headroom = Headroom::NONE;
                 self.file.totals.file_bytes += block.len() as u64;
                 Ok(true)
             }
@@ -393,6 +449,7 @@ impl FileSink {
         };
         self.points.iter_mut().for_each(Point::begin_file);
         self.outlet = Some(outlet);
+        self.headroom = Headroom::NONE;
         // At once: whoever reads the other end of a pipe waits for it.
         self.send(Waiting::No)
     }
@@ -457,6 +514,7 @@ impl FileSink {
 
     /// Takes packets that are in no file out of the accounts again.
     fn count_lost(&mut self, lost: &[LostPacket]) {
+        self.headroom = Headroom::NONE;
         let totals = &mut self.file.totals;
         for packet in lost {
             self.packets_unwritten += 1;

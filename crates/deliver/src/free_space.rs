@@ -48,5 +48,15 @@ impl FreeSpace {
     }
 }
 
+impl FreeSpace {
+    /// Of the bytes that may be written before looking again, at most `most` are given away, and
+    /// until when.
+    pub(crate) fn give(&mut self, most: u64) -> (u64, Timestamp) {
+        let given = most.min(self.allowance);
+        self.allowance -= given;
+        (given, self.checked.saturating_add(CHECK_EVERY))
+    }
+}
+
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 const CHECK_BYTES: u64 = 16 * 1024 * 1024;

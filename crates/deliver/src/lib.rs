@@ -10,6 +10,7 @@ mod error;
 mod file_name;
 mod file_sink;
 mod free_space;
+mod headroom;
 mod outlet;
 mod place;
 mod schedule;

@@ -48,6 +48,13 @@ impl Outlet {
         self.buffer.len() - self.sent.max(self.tried) >= FLUSH_BYTES
     }
 
+    /// How many bytes more can be appended before anything is due.
+    pub(crate) fn room(&self) -> u64 {
+        let flush = FLUSH_BYTES.saturating_sub(self.buffer.len() - self.sent.max(self.tried));
+        let crowd = CROWDED_BYTES.saturating_sub(self.buffer.len() - self.sent);
+        flush.min(crowd).saturating_sub(1) as u64
+    }
+
     /// Whether the reader is so far behind that nothing more fits.
     pub(crate) fn is_crowded(&self) -> bool {
         self.buffer.len() - self.sent >= CROWDED_BYTES

@@ -14,6 +14,7 @@ use rustix::pipe::fcntl_setpipe_size;
 use wire::Timestamp;
 
 use crate::file_name::RingName;
+use crate::headroom::Headroom;
 use crate::outlet::Kind;
 use crate::schedule::Schedule;
 use crate::{Destination, Existing, Ring, SinkError, Totals};
@@ -135,6 +136,19 @@ impl Place {
                     && ring.max_packets.is_none_or(|max| file.packets + packets <= max.max(1))
             }
             _ => true,
+        }
+    }
+
+    /// How many bytes and packets more a file with these contents can have, and until when the next
+    /// one is not due.
+    pub(crate) fn room(&self, file: &Totals) -> Headroom {
+        let PlaceKind::Ring(place) = &self.kind else { return Headroom::ENDLESS };
+        let ring = &place.ring;
+        Headroom {
+            packets: ring.max_packets.map_or(u64::MAX, |max| max.saturating_sub(file.packets)),
+            file_bytes: ring.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(file.file_bytes)),
+            until: place.schedule.as_ref().map_or(Headroom::ENDLESS.until, Schedule::next),
+            ..Headroom::ENDLESS
         }
     }
 

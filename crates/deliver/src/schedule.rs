@@ -31,6 +31,11 @@ impl Schedule {
         now >= self.next
     }
 
+    /// The next moment.
+    pub(crate) const fn next(&self) -> Timestamp {
+        self.next
+    }
+
     /// Goes to the first moment after `now`.
     pub(crate) fn pass(&mut self, now: Timestamp) {
         let every = nanos(self.every());

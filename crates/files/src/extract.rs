@@ -219,6 +219,7 @@ impl Job {
     fn finish(self, sources: Vec<Source>, ended: Ended, failure: Option<OutputError>) -> Receipt {
         let Results { outputs, mut tally, first_link } = self.results;
         let link = first_link.unwrap_or(LinkType::ETHERNET);
+        let repeated = outputs.repeated;
         let (outputs, late) = outputs.finish(link, &self.rules.points);
         let mut ended = ended;
         if let Some(OutputError::Write { lost, error, .. }) = &late {
@@ -231,6 +232,7 @@ impl Job {
             inputs: sources.into_iter().map(|source| source.account).collect(),
             outputs,
             tally,
+            repeated,
             copies: self.copies.map(Copies::report),
             ended,
             failure: failure.or(late).map(|error| error.to_string()),
@@ -309,6 +311,7 @@ impl Rules {
                 if let Some(name) = interface.name() {
                     let selection = &mut self.request.selection;
                     selection.add_point(input, interface.point, &name.to_str());
+                    outputs.add_point(input, interface.point, &name.to_str());
                 }
                 if is_fine(interface.resolution) {
                     outputs.keep_nanoseconds();
@@ -378,7 +381,7 @@ impl Results {
             }
         };
         let Treated { packet, layers, point, .. } = &treated;
-        match self.outputs.take(packet, record, layers, *point, &rules.points) {
+        match self.outputs.take(input, packet, record, layers, *point, &rules.points) {
             Ok(fate) => treated.count(&mut self.tally, fate),
             Err(error) => {
                 self.tally.count(Fate::Written);

@@ -15,6 +15,7 @@ mod slice;
 mod sources;
 mod stat;
 mod threads;
+mod whose;
 
 pub use copies::{CopiesReport, PairReport};
 pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};
@@ -24,7 +25,5 @@ pub use receipt::{DamageSeen, InputAccount, OutputAccount, Receipt};
 pub use selection::{Elsewhere, Selection, Wanted};
 pub use slice::Slice;
 pub use sources::{OpenInputs, Progress};
-pub use stat::{
-    Counts, InterfaceReport, Quality, Rows, StatReport, StatRequest, TunnelKey, VmMember, VmOnWire,
-    stat,
-};
+pub use stat::{Counts, InterfaceReport, Quality, Rows, StatReport, StatRequest, TunnelKey, stat};
+pub use whose::{NamedGroup, OwnPoint, Whose};

@@ -1,4 +1,4 @@
-//! Where packets go: one file, or one for each VNI, size or time.
+//! Where packets go: one file, or one for each VM, tenant, VNI, size or time.
 //!
 //! A file gets its link type from its first packet. Every file describes the interfaces that have
 //! this link type, with the names the inputs have, and ends with the counters the inputs have.
@@ -14,10 +14,10 @@ use wire::file::{
     PcapTime, Record, SectionHeader, Statistics, copy_packet, copy_statistics, write_pcap_header,
     write_pcap_packet, write_section,
 };
-use wire::{Layers, LinkType, Packet, Timestamp};
+use wire::{Layers, LinkType, Packet, PointId, Timestamp};
 
 use crate::points::{Point, Points};
-use crate::{Fate, OutputAccount};
+use crate::{Fate, OutputAccount, Whose};
 
 /// The format of outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,10 @@ pub struct Target {
 }
 
 /// What makes a file of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Split {
+    /// Each group: a packet of several is in the file of each; what is of none is one file as well.
+    Whose(Whose),
     /// Each VNI of the innermost tunnel; what has none is one file as well.
     Vni,
     /// Each link type.
@@ -70,12 +72,15 @@ pub(crate) struct Outputs {
     statistics: Vec<(LinkType, Vec<u8>)>,
     statistics_bytes: usize,
     taken: Vec<(u64, u64)>,
+    /// Packets in a file that are in another one too.
+    pub(crate) repeated: u64,
 }
 
 /// What files are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Only,
+    Group(Option<u32>),
     Vni(Option<u32>),
     Link(u16),
     Number(u64),
@@ -176,6 +181,7 @@ impl Outputs {
             statistics: Vec::new(),
             statistics_bytes: 0,
             taken,
+            repeated: 0,
         };
         if outputs.target.split.is_none() {
             outputs.begin(Key::Only)?;
@@ -227,17 +233,66 @@ impl Outputs {
         }
     }
 
-    /// Takes a packet: `packet` is what became of `record`'s.
+    /// An interface of input number `input`.
+    pub(crate) fn add_point(&mut self, input: usize, point: PointId, name: &str) {
+        if let Some(Split::Whose(whose)) = &mut self.target.split {
+            whose.add_point(input, point, name);
+        }
+    }
+
+    /// Takes a packet of input number `input`: `packet` is what became of `record`'s.
+    #[inline]
     pub(crate) fn take(
         &mut self,
+        input: usize,
         packet: &Packet<'_>,
         record: &Record<'_>,
         layers: &Layers,
         point: Point,
         points: &Points,
     ) -> Result<Fate, OutputError> {
-        let Some(number) = point.number_in(packet.link) else { return Ok(Fate::OtherLink) };
+        if let Some(Split::Whose(_)) = &self.target.split {
+            return self.take_by_group(input, packet, record, layers, point, points);
+        }
         let key = self.key(packet, record, layers);
+        self.put(key, packet, record, point, points)
+    }
+
+    /// Into the file of each group that the packet is of.
+    fn take_by_group(
+        &mut self,
+        input: usize,
+        packet: &Packet<'_>,
+        record: &Record<'_>,
+        layers: &Layers,
+        point: Point,
+        points: &Points,
+    ) -> Result<Fate, OutputError> {
+        let Some(Split::Whose(whose)) = &mut self.target.split else { return Ok(Fate::Unwritten) };
+        let groups = whose.find(input, &record.packet, layers).to_vec();
+        let mut fate = Fate::OtherLink;
+        let keys = groups.iter().map(|group| Key::Group(Some(*group)));
+        let nobodys = groups.is_empty().then_some(Key::Group(None));
+        for (times, key) in keys.chain(nobodys).enumerate() {
+            match self.put(key, packet, record, point, points)? {
+                Fate::Written if times > 0 && fate == Fate::Written => self.repeated += 1,
+                Fate::Written => fate = Fate::Written,
+                _ => {}
+            }
+        }
+        Ok(fate)
+    }
+
+    #[inline]
+    fn put(
+        &mut self,
+        key: Key,
+        packet: &Packet<'_>,
+        record: &Record<'_>,
+        point: Point,
+        points: &Points,
+    ) -> Result<Fate, OutputError> {
+        let Some(number) = point.number_in(packet.link) else { return Ok(Fate::OtherLink) };
         let index = match self.last {
             Some((last, index)) if last == key => index,
             _ => self.index(key)?,
@@ -348,8 +403,9 @@ impl Outputs {
     }
 
     fn key(&mut self, packet: &Packet<'_>, record: &Record<'_>, layers: &Layers) -> Key {
-        match self.target.split {
+        match &self.target.split {
             None => Key::Only,
+            Some(Split::Whose(_)) => Key::Group(None),
             Some(Split::Link) => Key::Link(packet.link.0),
             Some(Split::Vni) => {
                 let vni = layers
@@ -368,12 +424,35 @@ impl Outputs {
                 let file = self.numbers.get(&key).and_then(|index| self.files.get(*index));
                 let is_full = file.is_some_and(|file| {
                     let closing: usize = self.statistics.iter().map(|(_, block)| block.len()).sum();
-                    file.packets > 0 && file.bytes() + len + closing as u64 > most
+                    file.packets > 0 && file.bytes() + len + closing as u64 > *most
                 });
                 if is_full {
                     self.sequence += 1;
                 }
                 Key::Number(self.sequence)
+            }
+        }
+    }
+
+    /// What tells the file of `key` from the others; nothing if there is only one.
+    fn word_of(&self, key: Key) -> String {
+        match key {
+            Key::Only => String::new(),
+            Key::Group(None) => "others".to_owned(),
+            Key::Group(Some(number)) => match &self.target.split {
+                Some(Split::Whose(whose)) => file_word_of(whose, number),
+                _ => number.to_string(),
+            },
+            Key::Vni(Some(vni)) => format!("vni{vni}"),
+            Key::Vni(None) => "no-vni".to_owned(),
+            Key::Link(link) => format!("link{link}"),
+            Key::Number(number) => format!("{number:05}"),
+            Key::Time(nanos) => {
+                let time = Timestamp::from_nanos(nanos);
+                match time.subsec_nanos() {
+                    0 => format!("{}", time.seconds()),
+                    fraction => format!("{}.{fraction:09}", time.seconds()),
+                }
             }
         }
     }
@@ -387,7 +466,7 @@ impl Outputs {
         let destination = match &self.target.path {
             None => Destination::Stdout,
             Some(path) => {
-                let path = named(path, key);
+                let path = named(path, &self.word_of(key));
                 self.check_identity(&path)?;
                 Destination::File { path, existing: self.target.existing }
             }
@@ -513,28 +592,31 @@ pub enum OutputError {
     },
 }
 
-/// `web.pcapng` for each key: `web-vni5001.pcapng`.
-fn named(path: &Path, key: Key) -> PathBuf {
-    let word = match key {
-        Key::Only => return path.to_owned(),
-        Key::Vni(Some(vni)) => format!("vni{vni}"),
-        Key::Vni(None) => "no-vni".to_owned(),
-        Key::Link(link) => format!("link{link}"),
-        Key::Number(number) => format!("{number:05}"),
-        Key::Time(nanos) => {
-            let time = Timestamp::from_nanos(nanos);
-            match time.subsec_nanos() {
-                0 => format!("{}", time.seconds()),
-                fraction => format!("{}.{fraction:09}", time.seconds()),
-            }
-        }
-    };
+/// `web.pcapng` for each word: `web-vni5001.pcapng`; as it is without one.
+fn named(path: &Path, word: &str) -> PathBuf {
+    if word.is_empty() {
+        return path.to_owned();
+    }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = match path.extension() {
         Some(extension) => format!("{stem}-{word}.{}", extension.to_string_lossy()),
         None => format!("{stem}-{word}"),
     };
     path.with_file_name(name)
+}
+
+/// The name of a group as part of a file's name, with its number if another one reads the same.
+fn file_word_of(whose: &Whose, number: u32) -> String {
+    let word_of = |name: &String| file_word(name);
+    let word = whose.names().get(number as usize).map(word_of).unwrap_or_default();
+    let same = whose.names().iter().filter(|name| file_word(name) == word).count();
+    if same > 1 || word.is_empty() || word == "others" { format!("{word}-{number}") } else { word }
+}
+
+/// A name that can be part of a file's: `acme/web 1` becomes `acme_web_1`.
+fn file_word(name: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '@' | '+');
+    name.chars().take(MAX_WORD_CHARS).map(|c| if is_plain(c) { c } else { '_' }).collect()
 }
 
 /// How much is written at once.
@@ -546,3 +628,5 @@ const MAX_NOTES: usize = 4 << 20;
 /// What a packet takes at most beside its bytes, unless it has comments.
 const PACKET_ROOM: u64 = 64;
 const MAX_FILES: usize = 512;
+/// Characters of a name that a file is called by.
+const MAX_WORD_CHARS: usize = 100;

@@ -16,6 +16,8 @@ pub struct Receipt {
     pub outputs: Vec<OutputAccount>,
     /// Every packet by its fate.
     pub tally: Tally,
+    /// How often a written packet is in one more output, because it is of two VMs or tenants.
+    pub repeated: u64,
     /// What was found about copies, if they were looked for.
     pub copies: Option<CopiesReport>,
     /// Why it ended.

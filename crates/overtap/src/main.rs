@@ -41,6 +41,7 @@ enum Command {
     Decode(commands::decode::Args),
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
+    Filter(commands::filter::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -48,7 +49,7 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, decode, extract, stat.
+        /// The command: find, plan, capture, decode, extract, filter, stat.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -73,6 +74,7 @@ fn main() -> Exit {
         Command::Decode(args) => commands::decode::run(&args),
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
+        Command::Filter(args) => commands::filter::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);

@@ -17,7 +17,7 @@ pub struct Ledger {
     pub not_selected: u64,
     /// It belongs to another VM or tenant.
     pub other_tenant: u64,
-    /// Its owner cannot be known.
+    /// Its owner, or what a fragment is a piece of, cannot be known.
     pub undecidable: u64,
     /// It came after a limit was reached.
     pub after_limit: u64,

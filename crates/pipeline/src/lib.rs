@@ -5,6 +5,7 @@
 //! the [`Ledger`] of its observation point. Pure: time comes in with the packets.
 
 pub mod dedup;
+mod fragments;
 mod ledger;
 mod limits;
 mod merge;
@@ -12,6 +13,7 @@ mod network;
 mod pipeline;
 
 pub use dedup::{Dedup, NetworkName, TenantMap, Tenants};
+pub use fragments::{Bounds, Fragments, Known};
 pub use ledger::Ledger;
 pub use limits::{Limit, Limits};
 pub use merge::{Merge, Readiness};

@@ -33,6 +33,7 @@ pub struct Merge {
 impl Merge {
     /// Chooses the next source at the time `now`. `is_pressed` says that a ring fills up and order
     /// has to give way to completeness.
+    #[inline]
     pub fn choose<S: Source>(
         &self,
         sources: &mut [S],
@@ -40,12 +41,11 @@ impl Merge {
         is_pressed: bool,
     ) -> Readiness {
         let held = |time: Timestamp, number| {
-            let due = time.saturating_add(self.hold);
-            if is_pressed || self.hold.is_zero() || now >= due {
-                Readiness::Source(number)
-            } else {
-                Readiness::Wait(due.since(now))
+            if is_pressed || self.hold.is_zero() {
+                return Readiness::Source(number);
             }
+            let due = time.saturating_add(self.hold);
+            if now >= due { Readiness::Source(number) } else { Readiness::Wait(due.since(now)) }
         };
         if let [only] = sources {
             return only.peek().map_or(Readiness::Empty, |time| held(time, 0));

@@ -1,8 +1,11 @@
 //! From a source to a sink: whose packet is it, was it asked for, is there still room for it.
 
+mod pieces;
+
 use select::{Cleared, DropReason, Filter, Guard, Ownership};
 use wire::{Layers, Packet, Timestamp, TunnelPorts};
 
+use self::pieces::{Patience, Pieces};
 use crate::{Ledger, Limit, Limits};
 
 /// Packets, one after the other, lent until the next one is asked for.
@@ -44,19 +47,13 @@ pub struct PointRules {
 /// Decides about each packet of a capture session and keeps the accounts.
 #[derive(Debug)]
 pub struct Pipeline {
-    points: Vec<(PointRules, Ledger)>,
+    points: Vec<Point>,
     filter: Option<Filter>,
     ports: TunnelPorts,
-    treatment: Treatment,
-    snaplen: usize,
-    limits: Limits,
-    ended: Option<Limit>,
-    written: u64,
-    written_bytes: u64,
+    delivery: Delivery,
+    pieces: Pieces,
     /// The headers of the packet in hand.
     layers: Layers,
-    /// Where a stripped frame is put together when bytes in its middle go.
-    scratch: Vec<u8>,
 }
 
 /// What became of one packet.
@@ -64,6 +61,8 @@ pub struct Pipeline {
 pub enum Verdict {
     /// It was delivered.
     Written,
+    /// It waits for the first fragment of its packet, and is in no account yet.
+    Held,
     /// It went no further.
     Dropped(DropReason),
 }
@@ -81,28 +80,33 @@ impl Pipeline {
             points: Vec::new(),
             filter,
             ports,
-            treatment,
-            snaplen: snaplen as usize,
-            limits,
-            ended: None,
-            written: 0,
-            written_bytes: 0,
+            delivery: Delivery {
+                treatment,
+                snaplen: snaplen as usize,
+                limits,
+                ended: None,
+                written: 0,
+                written_bytes: 0,
+                newest: Timestamp::ZERO,
+                scratch: Vec::new(),
+            },
+            pieces: Pieces::new(),
             layers: Layers::empty(),
-            scratch: Vec::new(),
         }
     }
 
     /// Adds the observation point with the next free number, from 0.
     pub fn add_point(&mut self, rules: PointRules) {
-        self.points.push((rules, Ledger::default()));
+        self.points.push(Point { rules, changes: 0, ledger: Ledger::default() });
     }
 
     /// From `time` on, `ownership` says what is the VM's at point `number`.
     pub fn own(&mut self, number: usize, ownership: &Ownership, time: Timestamp) {
         ownership.add_tunnel_ports(&mut self.ports);
-        if let Some((rules, _)) = self.points.get_mut(number) {
+        if let Some(Point { rules, changes, .. }) = self.points.get_mut(number) {
             if let Some((_, guard)) = rules.later.take() {
                 rules.guard = guard;
+                *changes += 1;
             }
             rules.later = Some((time, Guard::new(ownership)));
         }
@@ -111,19 +115,132 @@ impl Pipeline {
     /// Packets seen after `time` are not written any more.
     pub fn end_at(&mut self, time: Timestamp) {
         let end = time.as_nanos();
-        self.limits.until = Some(self.limits.until.map_or(end, |until| until.min(end)));
+        let until = &mut self.delivery.limits.until;
+        *until = Some(until.map_or(end, |until| until.min(end)));
     }
 
     /// Offers one packet to `sink` and enters into the ledger what became of it.
     #[inline]
     pub fn offer(&mut self, packet: Packet<'_>, sink: &mut impl Sink) -> Verdict {
-        let Some((rules, ledger)) = self.points.get_mut(packet.point.0 as usize) else {
+        if packet.lost_before > 0 {
+            self.distrust(packet.point, sink);
+        }
+        if packet.time >= self.pieces.deadline() {
+            self.settle(packet.time, sink);
+        }
+        let Some(Point { rules, ledger, .. }) = self.points.get_mut(packet.point.0 as usize) else {
             // A source without a point cannot be: points are added before their sources.
             return Verdict::Dropped(DropReason::OtherTenant);
         };
         let mut packet = packet;
+        let (guard, _) = rules.at(packet.time);
         let filter = self.filter.as_ref();
-        let mut cleared = match rules.clear(&mut packet, filter, &self.ports, &mut self.layers) {
+        let cleared = if filter.is_none() && guard.is_whole() {
+            guard.clear_whole(&mut packet)
+        } else {
+            self.layers.fill(packet.link, packet.data, &self.ports);
+            if self.layers.has_fragment() {
+                return self.offer_piece(packet, Patience::Some, sink);
+            }
+            // Whose packet it is first, whether it was asked for second: identity is never part of
+            // the expression (a filter that a person types cannot widen it).
+            guard.clear(&mut packet, &self.layers).and_then(|cleared| match filter {
+                Some(filter) if !filter.matches(cleared.packet(), &self.layers) => {
+                    Err(DropReason::NotSelected)
+                }
+                _ => Ok(cleared),
+            })
+        };
+        self.delivery.take(cleared, ledger, sink)
+    }
+
+    /// What the kernel counted for point `number`, over its whole life.
+    pub fn count_kernel(&mut self, number: usize, received: u64, kernel_dropped: u64) {
+        if let Some(Point { ledger, .. }) = self.points.get_mut(number) {
+            ledger.received = received;
+            ledger.kernel_dropped = kernel_dropped;
+        }
+    }
+
+    /// The limit that ended the capture, once one has. No later packet is written.
+    pub fn ended(&self) -> Option<Limit> {
+        let Delivery { ended, limits, written, .. } = &self.delivery;
+        ended.or_else(|| {
+            // Reached exactly: nothing needs to arrive to know that the next would be too much.
+            limits.packets.is_some_and(|most| *written >= most).then_some(Limit::Packets)
+        })
+    }
+
+    /// The time after which no packet is written, if there is one.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.delivery.limits.until.map(Timestamp::from_nanos)
+    }
+
+    /// The account of point `number`.
+    pub fn ledger(&self, number: usize) -> Option<&Ledger> {
+        self.points.get(number).map(|point| &point.ledger)
+    }
+
+    /// The accounts of all points, in their order.
+    pub fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
+        self.points.iter().map(|point| &point.ledger)
+    }
+
+    /// Packets written at all points.
+    pub const fn written(&self) -> u64 {
+        self.delivery.written
+    }
+
+    /// Bytes of packets written at all points.
+    pub const fn written_bytes(&self) -> u64 {
+        self.delivery.written_bytes
+    }
+}
+
+/// An observation point and its account.
+#[derive(Debug)]
+struct Point {
+    rules: PointRules,
+    /// How often what is the VM's had changed before `rules.guard`.
+    changes: u32,
+    ledger: Ledger,
+}
+
+impl PointRules {
+    /// The guard for packets of this time, and whether it is the later one.
+    #[inline]
+    fn at(&self, time: Timestamp) -> (&Guard, bool) {
+        match &self.later {
+            Some((from, guard)) if time >= *from => (guard, true),
+            _ => (&self.guard, false),
+        }
+    }
+}
+
+/// The last steps of a packet: treated, sliced, held against the limits, given to the sink.
+#[derive(Debug)]
+struct Delivery {
+    treatment: Treatment,
+    snaplen: usize,
+    limits: Limits,
+    ended: Option<Limit>,
+    written: u64,
+    written_bytes: u64,
+    /// The time of the youngest packet written.
+    newest: Timestamp,
+    /// Where a stripped frame is put together when bytes in its middle go.
+    scratch: Vec<u8>,
+}
+
+impl Delivery {
+    #[inline]
+    fn take<'p, 's: 'p>(
+        &'s mut self,
+        cleared: Result<Cleared<'p, 's>, DropReason>,
+        ledger: &mut Ledger,
+        sink: &mut impl Sink,
+    ) -> Verdict {
+        let mut cleared = match cleared {
             Ok(cleared) => cleared,
             Err(reason) => {
                 ledger.drop(reason);
@@ -153,77 +270,8 @@ impl Pipeline {
         ledger.sliced += u64::from(seen.is_sliced());
         self.written += 1;
         self.written_bytes += bytes;
+        self.newest = self.newest.max(seen.time);
         Verdict::Written
-    }
-
-    /// What the kernel counted for point `number`, over its whole life.
-    pub fn count_kernel(&mut self, number: usize, received: u64, kernel_dropped: u64) {
-        if let Some((_, ledger)) = self.points.get_mut(number) {
-            ledger.received = received;
-            ledger.kernel_dropped = kernel_dropped;
-        }
-    }
-
-    /// The limit that ended the capture, once one has. No later packet is written.
-    pub fn ended(&self) -> Option<Limit> {
-        self.ended.or_else(|| {
-            // Reached exactly: nothing needs to arrive to know that the next would be too much.
-            self.limits.packets.is_some_and(|most| self.written >= most).then_some(Limit::Packets)
-        })
-    }
-
-    /// The time after which no packet is written, if there is one.
-    pub fn until(&self) -> Option<Timestamp> {
-        self.limits.until.map(Timestamp::from_nanos)
-    }
-
-    /// The account of point `number`.
-    pub fn ledger(&self, number: usize) -> Option<&Ledger> {
-        self.points.get(number).map(|(_, ledger)| ledger)
-    }
-
-    /// The accounts of all points, in their order.
-    pub fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
-        self.points.iter().map(|(_, ledger)| ledger)
-    }
-
-    /// Packets written at all points.
-    pub const fn written(&self) -> u64 {
-        self.written
-    }
-
-    /// Bytes of packets written at all points.
-    pub const fn written_bytes(&self) -> u64 {
-        self.written_bytes
-    }
-}
-
-impl PointRules {
-    /// Whose packet it is first, whether it was asked for second: identity is never part of the
-    /// expression (a filter that a person types cannot widen it).
-    #[inline]
-    fn clear<'p, 'a>(
-        &self,
-        packet: &'p mut Packet<'a>,
-        filter: Option<&Filter>,
-        ports: &TunnelPorts,
-        layers: &mut Layers,
-    ) -> Result<Cleared<'p, 'a>, DropReason> {
-        let guard = match &self.later {
-            Some((time, guard)) if packet.time >= *time => guard,
-            _ => &self.guard,
-        };
-        if filter.is_none() && guard.is_whole() {
-            return guard.clear_whole(packet);
-        }
-        layers.fill(packet.link, packet.data, ports);
-        let cleared = guard.clear(packet, layers)?;
-        match filter {
-            Some(filter) if !filter.matches(cleared.packet(), layers) => {
-                Err(DropReason::NotSelected)
-            }
-            _ => Ok(cleared),
-        }
     }
 }
 

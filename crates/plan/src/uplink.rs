@@ -252,10 +252,8 @@ fn no_way_out(place: &Attachment) -> String {
 
 /// What it costs the host to look at these uplinks.
 fn costs(interfaces: &[Interface]) -> String {
-    let programs: Vec<_> = interfaces
-        .iter()
-        .map(|i| prefilter(&i.ownership, None, 0, TagPlace::MetadataOrBytes))
-        .collect();
+    let programs: Vec<_> =
+        interfaces.iter().map(|i| prefilter(&i.ownership, 0, TagPlace::MetadataOrBytes)).collect();
     let longest = programs.iter().map(select::bpf::Program::len).max().unwrap_or(0);
     let mut costs = format!(
         "a kernel program of {} for each frame of {}; ring memory for each",

@@ -12,7 +12,7 @@ use wire::{
 };
 
 use crate::filter::has_vif;
-use crate::{DropReason, Encapsulation, Identity, OnWire, Ownership};
+use crate::{Datagram, DropReason, Encapsulation, Identity, OnWire, Ownership, Piece};
 
 /// Decides whether a packet is the VM's. The only way to a [`Cleared`].
 #[derive(Debug, Clone)]
@@ -63,6 +63,23 @@ impl Guard {
         Ok(Cleared { packet, frame })
     }
 
+    /// Clears a later fragment that shows no owner, because `grant` proves that the packet it is a
+    /// piece of is the VM's. It is for whoever holds the grant to know that no other packet has
+    /// the same name meanwhile.
+    pub fn clear_piece<'p, 'a>(
+        &self,
+        packet: &'p mut Packet<'a>,
+        layers: &Layers,
+        grant: &Grant,
+    ) -> Result<Cleared<'p, 'a>, DropReason> {
+        let piece = Piece::of(packet, layers).last().filter(|piece| !piece.is_first());
+        if piece.is_none_or(|piece| piece.datagram != grant.datagram) {
+            return Err(DropReason::Undecidable);
+        }
+        packet.direction = grant.direction.or(packet.direction);
+        Ok(Cleared { packet, frame: OwnFrame::default() })
+    }
+
     /// Clears a packet of a point that is the VM's own. At any other nothing can be known without
     /// the headers.
     #[inline]
@@ -94,8 +111,17 @@ impl<'a> Cleared<'_, 'a> {
         self.packet
     }
 
+    /// What it proves about the other pieces of each packet that it is the first piece of,
+    /// outermost first. `layers` must come from the same bytes.
+    pub fn grants(&self, layers: &Layers) -> Vec<Grant> {
+        let direction = self.packet.direction;
+        let firsts = Piece::of(self.packet, layers).filter(Piece::is_first);
+        firsts.map(|piece| Grant { datagram: piece.datagram, direction }).collect()
+    }
+
     /// Leaves the frame as it is at the VM's own port: without the tunnel or the tag that names its
-    /// network on a shared wire. What the VM itself has put around its packets stays.
+    /// network on a shared wire. What the VM itself has put around its packets stays. So does the
+    /// tunnel of a packet in pieces, which only together make what was in it.
     ///
     /// A tag in the middle of the bytes can only go by copying the rest, into `scratch`.
     pub fn strip(&mut self, scratch: &'a mut Vec<u8>) {
@@ -126,6 +152,13 @@ impl<'a> Cleared<'_, 'a> {
     pub fn slice(&mut self, snaplen: usize) {
         self.packet.data = self.packet.data.get(..snaplen).unwrap_or(self.packet.data);
     }
+}
+
+/// The proof that a fragmented packet is the VM's, made of its first piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    datagram: Datagram,
+    direction: Option<Direction>,
 }
 
 /// Where in a packet the VM's own frame is.
@@ -235,6 +268,9 @@ impl Networks {
         if let Some(inner) = &inner
             && let Some((direction, member)) = self.in_overlay(&outer, inner, is_tag_cut)
         {
+            if layers.has_fragment() && outer.ip().is_some_and(|ip| ip.fragment.is_some()) {
+                return Ok((direction, OwnFrame::default()));
+            }
             let start = inner.headers().first().map_or(0, |header| header.offset);
             let has_tag = member.inner_vlan.is_some() && is_tagged(inner);
             return Ok((direction, OwnFrame { start, has_tag }));
@@ -621,7 +657,7 @@ mod tests {
             let bytes = frame.bytes_with_all_tags();
             let cut = &bytes[..bytes.len().min(kept)];
             let ownership = Ownership::Shared(identities.clone());
-            let program = bpf::prefilter_within(&ownership, None, 0, TagPlace::Bytes, limit);
+            let program = bpf::prefilter_within(&ownership, 0, TagPlace::Bytes, limit);
             for data in [&bytes[..], cut] {
                 if judge(data, &identities).is_ok() {
                     let kept = bpf::run(&program, data, &Auxiliary::default());

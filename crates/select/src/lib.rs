@@ -4,6 +4,7 @@
 //! inventory; names are resolved before a matcher is built.
 
 pub mod bpf;
+mod datagram;
 mod filter;
 #[cfg(test)]
 mod frames;
@@ -11,9 +12,11 @@ mod guard;
 mod ownership;
 mod reason;
 
+pub use datagram::{Datagram, Piece};
 pub use filter::{
-    Filter, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver, UnknownName,
+    Explanation, Filter, Groups, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver,
+    UnknownName,
 };
-pub use guard::{Cleared, Guard};
+pub use guard::{Cleared, Grant, Guard};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};
 pub use reason::DropReason;

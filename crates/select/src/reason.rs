@@ -9,7 +9,8 @@ pub enum DropReason {
     NotSelected,
     /// It belongs to a VM or tenant that was not asked for or may not be seen.
     OtherTenant,
-    /// Its owner cannot be known: a later IP fragment of a tunnel packet, or cut before the identity.
+    /// Its owner, or whether it was asked for, cannot be known: a later IP fragment whose first was
+    /// not seen or could be one of several, or cut before the identity.
     Undecidable,
     /// The session had reached its limit of packets, bytes or time.
     AfterLimit,

@@ -37,7 +37,7 @@ impl<'a> Cursor<'a> {
                 self.offset += N;
                 Ok(taken)
             }
-            None => Err(self.stop(layer, self.end)),
+            None => Err(self.stop_at_end(layer)),
         }
     }
 
@@ -50,7 +50,7 @@ impl<'a> Cursor<'a> {
                 self.offset += len;
                 Ok(taken)
             }
-            None => Err(self.stop(layer, self.end)),
+            None => Err(self.stop_at_end(layer)),
         }
     }
 
@@ -108,13 +108,19 @@ impl<'a> Cursor<'a> {
     /// The next byte, which stays ahead.
     #[inline]
     pub fn peek(&self, layer: Layer) -> Result<u8, Stop> {
-        self.ahead.first().copied().ok_or(self.stop(layer, self.end))
+        self.ahead.first().copied().ok_or(self.stop_at_end(layer))
     }
 
     /// A stop here.
     #[inline]
     pub const fn stop(&self, layer: Layer, reason: StopReason) -> Stop {
         Stop { layer, offset: self.offset, reason }
+    }
+
+    /// A stop here because what lies ahead is too short for `layer`.
+    #[inline]
+    pub(crate) const fn stop_at_end(&self, layer: Layer) -> Stop {
+        self.stop(layer, self.end)
     }
 }
 

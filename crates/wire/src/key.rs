@@ -32,9 +32,11 @@ impl Key {
     pub fn new(layers: &Layers, data: &[u8]) -> Self {
         let (before, own) = layers.around_innermost();
         let mut key = Self::default();
-        if let [.., carrier] = before {
-            key.network = network(data, carrier);
-        }
+        // Of several tunnel headers in a row these name no network.
+        let mut carriers = before.iter().rev();
+        let carrier =
+            carriers.find(|header| !matches!(header.layer, Layer::Nsh | Layer::PwControlWord));
+        key.network = carrier.and_then(|carrier| network(data, carrier));
         let mut rest = own;
         if let [first, behind @ ..] = rest
             && first.layer == Layer::Ethernet
@@ -42,14 +44,10 @@ impl Key {
             key.macs = macs(data, first);
             rest = behind;
         }
-        if let [first, ..] = rest
-            && first.layer == Layer::Vlan
-        {
-            key.vlan = vlan(data, first);
-        }
         while let [first, behind @ ..] = rest {
             rest = behind;
             match first.layer {
+                Layer::Vlan if key.vlan.is_none() => key.vlan = vlan(data, first),
                 Layer::Ipv4 => {
                     key.addresses = ipv4(data, first);
                     break;

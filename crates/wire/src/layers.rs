@@ -34,6 +34,7 @@ pub struct Layers {
     payload: u32,
     payload_end: u32,
     stop: Option<Stop>,
+    has_fragment: bool,
     headers: [Header; Self::MAX_HEADERS],
 }
 
@@ -54,6 +55,7 @@ impl Layers {
             payload: 0,
             payload_end: 0,
             stop: None,
+            has_fragment: false,
             headers: Self::room(),
         }
     }
@@ -81,12 +83,13 @@ impl Layers {
         // Offsets are kept in 32 bits; no frame is that long.
         let data = data.get(..u32::MAX as usize).unwrap_or(data);
         let (walk, stop) = Walk::new(&mut self.headers, data, ports).run(link);
-        let Walk { cursor, starts, guessed, len, .. } = walk;
+        let Walk { cursor, starts, guessed, len, has_fragment, .. } = walk;
         // A tunnel of which nothing could be read makes an empty level, so that what is around it
         // is not taken for the innermost.
         self.starts = starts;
         self.guessed = guessed;
         self.len = len;
+        self.has_fragment = has_fragment;
         // Of a header that had no room any more the cursor is behind, the stop before.
         let payload = stop.map_or(cursor.offset(), |stop| stop.offset.min(cursor.offset()));
         self.payload = offset_32(payload);
@@ -104,6 +107,13 @@ impl Layers {
     #[inline]
     pub const fn stop(&self) -> Option<Stop> {
         self.stop
+    }
+
+    /// Whether a level is a fragment of an IP packet: its first piece, or a later one, with which
+    /// the headers end.
+    #[inline]
+    pub const fn has_fragment(&self) -> bool {
+        self.has_fragment
     }
 
     /// The levels of encapsulation, outermost first: one if there is no tunnel.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Layer;
+
 /// A tunnel that is recognised by a UDP port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UdpTunnel {
@@ -35,6 +37,25 @@ pub enum UdpTunnel {
 }
 
 impl UdpTunnel {
+    /// The header that stands behind UDP.
+    pub const fn layer(self) -> Layer {
+        match self {
+            Self::Vxlan => Layer::Vxlan,
+            Self::VxlanGpe => Layer::VxlanGpe,
+            Self::Geneve => Layer::Geneve,
+            Self::Gtpu => Layer::Gtpu,
+            Self::Gtpc => Layer::Gtpc,
+            Self::Teredo => Layer::Teredo,
+            Self::L2tp => Layer::L2tp,
+            Self::Capwap => Layer::Capwap,
+            Self::Mpls => Layer::Mpls,
+            Self::Gre => Layer::Gre,
+            Self::Gue => Layer::Gue,
+            Self::Lisp => Layer::Lisp,
+            Self::Tzsp => Layer::Tzsp,
+        }
+    }
+
     /// Whether the source port may be the one that names the tunnel.
     const fn has_either_port(self) -> bool {
         matches!(self, Self::Gtpu | Self::Gtpc | Self::Teredo | Self::L2tp | Self::Capwap)
@@ -240,7 +261,6 @@ const DEFAULT: &[(u16, UdpTunnel)] = &[
     (8472, UdpTunnel::Vxlan),
     (4790, UdpTunnel::VxlanGpe),
     (2152, UdpTunnel::Gtpu),
-    (2123, UdpTunnel::Gtpc),
     (3544, UdpTunnel::Teredo),
     (1701, UdpTunnel::L2tp),
     (5247, UdpTunnel::Capwap),
@@ -250,9 +270,14 @@ const DEFAULT: &[(u16, UdpTunnel)] = &[
     (4341, UdpTunnel::Lisp),
 ];
 
-/// 6784 is also micro-BFD's (RFC 7130, section 2.2); the others any client may have picked.
-const SHARED: &[(u16, UdpTunnel)] =
-    &[(6784, UdpTunnel::Vxlan), (51234, UdpTunnel::Mpls), (37008, UdpTunnel::Tzsp)];
+/// 2123 is also that of GTP-C version 2 (3GPP TS 29.274), which has another header; 6784 is also
+/// micro-BFD's (RFC 7130, section 2.2); the others any client may have picked.
+const SHARED: &[(u16, UdpTunnel)] = &[
+    (2123, UdpTunnel::Gtpc),
+    (6784, UdpTunnel::Vxlan),
+    (51234, UdpTunnel::Mpls),
+    (37008, UdpTunnel::Tzsp),
+];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail this way")]

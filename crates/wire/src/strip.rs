@@ -251,8 +251,9 @@ impl Strip {
         while let Some(header) = headers.next_if(|header| tag(header.layer).is_some()) {
             let from = header.offset as usize;
             let to = headers.peek().map_or(layers.payload_offset(), |next| next.offset as usize);
-            if from != at || to < from + 2 {
-                break;
+            // Something that is no header of its own stands between, as in multilink PPP.
+            if from != at {
+                return None;
             }
             match header.layer {
                 // Labels and PPP end without a type: the header behind them is its own.
@@ -264,7 +265,8 @@ impl Strip {
                     match following {
                         Some(Layer::Ipv4) => kind = ethertype::IPV4.to_be_bytes(),
                         Some(Layer::Ipv6) => kind = ethertype::IPV6.to_be_bytes(),
-                        Some(Layer::Mpls | Layer::Ppp) => {}
+                        Some(Layer::Mpls) => kind = ethertype::MPLS.to_be_bytes(),
+                        Some(Layer::Ppp) => {}
                         _ => return None,
                     }
                 }
@@ -273,7 +275,7 @@ impl Strip {
                         put(head, &kind)?;
                         put(head, slice(from, to - 2)?)?;
                     }
-                    kind = *slice(to - 2, to)?.first_chunk()?;
+                    kind = *slice(from, to)?.last_chunk()?;
                 }
             }
             at = to;

@@ -2,9 +2,9 @@
 //! its bytes come in.
 
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::panic,
     reason = "a test may fail this way"
 )]
 

@@ -5,7 +5,6 @@
 
 mod counts;
 mod facts;
-mod vms;
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -16,16 +15,14 @@ use pipeline::{Network, Overlay};
 use wire::file::{Format, Interface, Item, Record, Statistics};
 use wire::{Layers, LinkType, PointId, Timestamp, TunnelPorts};
 
-use counts::Table;
 pub use counts::{Counts, Rows};
+use counts::{RowKey, Table};
 pub use facts::TunnelKey;
 use facts::{Facts, is_gre};
-use vms::Vms;
-pub use vms::{VmMember, VmOnWire};
 
 use crate::copies::Copies;
 use crate::sources::{Source, turn};
-use crate::{CopiesReport, DedupRequest, InputAccount, OpenInputs};
+use crate::{CopiesReport, DedupRequest, InputAccount, OpenInputs, Whose};
 
 /// What is to be counted.
 #[derive(Debug, Clone)]
@@ -33,7 +30,7 @@ pub struct StatRequest {
     /// Whether copies are looked for, and which packets are copies.
     pub dedup: Option<DedupRequest>,
     /// The VMs whose packets are counted.
-    pub vms: Vec<VmOnWire>,
+    pub vms: Option<Whose>,
     /// Which UDP ports carry tunnels.
     pub ports: TunnelPorts,
     /// Set by others to end early.
@@ -114,7 +111,7 @@ pub struct InterfaceReport {
 pub fn stat(inputs: OpenInputs, request: StatRequest) -> StatReport {
     let mut job = Job {
         copies: request.dedup.as_ref().map(Copies::new),
-        vms: (!request.vms.is_empty()).then(|| Vms::new(request.vms)),
+        vms: request.vms.map(|whose| (whose, Table::new())),
         ports: request.ports,
         layers: Layers::empty(),
         whole: Counts::default(),
@@ -134,7 +131,7 @@ pub fn stat(inputs: OpenInputs, request: StatRequest) -> StatReport {
 
 struct Job {
     copies: Option<Copies>,
-    vms: Option<Vms>,
+    vms: Option<(Whose, Table<GroupNumber>)>,
     ports: TunnelPorts,
     layers: Layers,
     /// Packets of interfaces without a row; in the end all of them.
@@ -212,8 +209,10 @@ impl Job {
         if quality != Quality::default() {
             self.quality.add(&quality);
         }
-        if let Some(vms) = &mut self.vms {
-            vms.add(packet, &self.layers, &facts.network);
+        if let Some((whose, table)) = &mut self.vms {
+            for vm in whose.find(input, packet, &self.layers) {
+                table.add(GroupNumber(*vm), packet);
+            }
         }
         if let Some(copies) = &mut self.copies {
             copies.is_copy(input, packet, &self.layers);
@@ -230,6 +229,9 @@ impl Job {
             }
             Item::Interface(interface) => {
                 self.add_interface(number, interface);
+                if let (Some((whose, _)), Some(name)) = (&mut self.vms, interface.name()) {
+                    whose.add_point(number, interface.point, &name.to_str());
+                }
                 if let Some(copies) = &mut self.copies {
                     copies.add_point(number, interface, name.as_deref().unwrap_or_default());
                 }
@@ -287,9 +289,9 @@ impl Job {
             other_interfaces: self.other_interfaces,
             networks: self.networks.finish(|network| network),
             tunnels: self.tunnels.finish(|tunnel| tunnel),
-            vms: self.vms.map(|vms| {
-                let Vms { names, table, .. } = vms;
-                table.finish(|vm| names.get(vm.0 as usize).cloned().unwrap_or_default())
+            vms: self.vms.map(|(whose, table)| {
+                let name = |GroupNumber(vm)| whose.names().get(vm as usize).cloned();
+                table.finish(|vm| name(vm).unwrap_or_default())
             }),
             copies: self.copies.map(Copies::report),
             is_complete,
@@ -351,6 +353,16 @@ impl Quality {
         self.fragments += other.fragments;
         self.undecidable += other.undecidable;
         self.lost_before += other.lost_before;
+    }
+}
+
+/// The number of a VM among those of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GroupNumber(u32);
+
+impl RowKey for GroupNumber {
+    fn hash(&self) -> u64 {
+        u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 

@@ -161,6 +161,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         ended: jiff::Timestamp::now(),
         outcome: &outcome,
         interface_packets: OwnCounts::read(&point).packets_since(&before),
+        in_kernel: session.in_kernel,
         events: follow.events,
         sandbox: session.sandbox,
     });
@@ -179,7 +180,10 @@ pub(crate) fn run_engine() -> anyhow::Result<Exit> {
     }
 }
 
-fn parse_filter(expression: &str, names: &dyn Resolver) -> Result<Option<Filter>, WrongUsage> {
+pub(super) fn parse_filter(
+    expression: &str,
+    names: &dyn Resolver,
+) -> Result<Option<Filter>, WrongUsage> {
     if expression.trim().is_empty() {
         return Ok(None);
     }
@@ -192,7 +196,11 @@ fn misunderstood(error: &ParseError) -> WrongUsage {
 
 /// What the names in an expression mean at a point that shows the packets of `machine`, as the site
 /// is now.
-fn explained(expression: &str, site: &Site, machine: &Machine) -> Result<Resolved, WrongUsage> {
+pub(super) fn explained(
+    expression: &str,
+    site: &Site,
+    machine: &Machine,
+) -> Result<Resolved, WrongUsage> {
     let history = names::of(site);
     let names = Names::new(&history);
     let explained = match names.at_point_of(&machine.id.to_string()) {
@@ -204,7 +212,7 @@ fn explained(expression: &str, site: &Site, machine: &Machine) -> Result<Resolve
 }
 
 /// Takes every name to be known, to look at the rest of an expression.
-struct AnyName;
+pub(super) struct AnyName;
 
 impl Resolver for AnyName {
     fn members(&self, _: &Name) -> Result<Vec<Member>, UnknownName> {

@@ -1,7 +1,7 @@
 //! `overtap extract`: selected packets of capture files into another one.
 
 pub(crate) mod said;
-mod whose;
+pub(crate) mod whose;
 pub(crate) mod words;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use deliver::Existing;
 use files::{
     Ended, FileFormat, OpenInputs, Receipt, Request, Selection, Slice, Split, Target, Wanted,
 };
+use select::NameKind;
 use wire::file::{PcapTime, SectionHeader};
 use wire::{Strip, Timestamp};
 
@@ -70,7 +71,8 @@ pub(crate) struct Args {
 
     /// Which networks are one tenant's, for --dedup: a file with lines such as
     /// `acme: vni 5001, vlan 100`, or `one` if all are. Otherwise by the inventory, or else only
-    /// networks with one name are one tenant's.
+    /// networks with one name are one tenant's, and a packet that names none may be a copy of any
+    /// one that does.
     #[arg(long, value_name = "FILE|one", requires = "dedup")]
     tenant_map: Option<PathBuf>,
 
@@ -94,9 +96,10 @@ pub(crate) struct Args {
           value_parser = clap::value_parser!(u8).range(1..=8))]
     threads: u8,
 
-    /// Begin a file of its own for each of these; the files are called OUT-KEY.
-    #[arg(long, value_name = "vni|link|size=SIZE|time=TIME", value_parser = parse_split)]
-    split_by: Option<Split>,
+    /// Begin a file of its own for each of these; the files are called OUT-KEY. By VM and by tenant
+    /// they are those of the inventory; a packet between two is in the file of each.
+    #[arg(long, value_name = "vm|tenant|vni|link|size=SIZE|time=TIME", value_parser = parse_split)]
+    split_by: Option<SplitBy>,
 
     /// The format to write. Default: pcap if OUT ends in .pcap, else pcapng.
     #[arg(short = 'F', long, value_enum)]
@@ -166,6 +169,7 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     let filter = words::parse_filter(expression, &inventory)?;
     let wanted = Wanted { vms, filter };
     let elsewhere = inventory.elsewhere(&wanted, &args.vm, expression);
+    let split = split(args, &inventory)?;
     let ports = inventory.tunnel_ports();
     inventory.say_notes();
     if is_stdout && args.split_by.is_some() {
@@ -185,7 +189,7 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
             path: (!is_stdout).then(|| args.write.clone()),
             existing: if args.force { Existing::Replace } else { Existing::Refuse },
             format: format(args),
-            split: args.split_by,
+            split,
             section: SectionHeader {
                 application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
                 ..SectionHeader::default()
@@ -224,16 +228,32 @@ fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn parse_split(text: &str) -> Result<Split, String> {
-    match text.split_once('=') {
-        None if text == "vni" => Ok(Split::Vni),
-        None if text == "link" => Ok(Split::Link),
-        Some(("size", size)) => Ok(Split::Bytes(parse_bytes(size)?)),
-        Some(("time", time)) => {
-            Ok(Split::Time(parse_duration(time)?.max(Duration::from_millis(1))))
-        }
-        _ => Err("use vni, link, size=100MB or time=1h".into()),
-    }
+/// What `--split-by` says, before the inventory is asked.
+#[derive(Debug, Clone)]
+enum SplitBy {
+    Named(NameKind),
+    Seen(Split),
+}
+
+fn parse_split(text: &str) -> Result<SplitBy, String> {
+    let seen = match text.split_once('=') {
+        None if text == "vm" => return Ok(SplitBy::Named(NameKind::Vm)),
+        None if text == "tenant" => return Ok(SplitBy::Named(NameKind::Tenant)),
+        None if text == "vni" => Split::Vni,
+        None if text == "link" => Split::Link,
+        Some(("size", size)) => Split::Bytes(parse_bytes(size)?),
+        Some(("time", time)) => Split::Time(parse_duration(time)?.max(Duration::from_millis(1))),
+        _ => return Err("use vm, tenant, vni, link, size=100MB or time=1h".into()),
+    };
+    Ok(SplitBy::Seen(seen))
+}
+
+fn split(args: &Args, inventory: &Inventory) -> anyhow::Result<Option<Split>> {
+    Ok(match &args.split_by {
+        None => None,
+        Some(SplitBy::Seen(split)) => Some(split.clone()),
+        Some(SplitBy::Named(kind)) => Some(Split::Whose(inventory.whose(*kind)?)),
+    })
 }
 
 fn exit(receipt: &Receipt) -> Exit {

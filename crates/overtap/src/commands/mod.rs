@@ -3,6 +3,7 @@
 pub(crate) mod capture;
 pub(crate) mod decode;
 pub(crate) mod extract;
+pub(crate) mod filter;
 pub(crate) mod find;
 pub(crate) mod plan;
 pub(crate) mod stat;

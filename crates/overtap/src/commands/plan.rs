@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use inventory::{Machine, Site};
 use plan::{Interface, Plan, Point};
-use select::Ownership;
-use select::bpf::{Program, TagPlace, prefilter};
+use select::bpf::{InKernel, PointProgram, Program};
+use select::{Filter, Ownership};
 use serde::Serialize;
 
+use super::capture;
 use crate::Output;
 use crate::exit::Exit;
 use crate::site::LiveSite;
@@ -19,6 +20,10 @@ use crate::site::LiveSite;
 pub(crate) struct Args {
     /// The VM, container or namespace: name, UUID, MAC, IP, tap or port id.
     vm: String,
+
+    /// Only these packets of it, as for `capture`: says what of that the kernel decides where.
+    #[arg(value_name = "EXPR")]
+    expression: Vec<String>,
 
     /// Show for each interface what a capture does there: namespace, identities, kernel program.
     #[arg(long)]
@@ -33,29 +38,57 @@ const EXAMPLES: &str = "\
 Examples:
   overtap plan web                  every place on this host, best first
   overtap plan web --explain        and what a capture would do there, to the instruction
+  overtap plan web 'tcp port 443'   and what of the expression the kernel decides there
   overtap plan web --output json | jq '.points[0].interfaces'";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let expression = args.expression.join(" ");
+    capture::parse_filter(&expression, &capture::AnyName)?;
     let live = LiveSite::read(READ_WITHIN)?;
     let site = live.site();
     let machine = live.one(&args.vm).inspect_err(|_| live.say_problems())?;
     let plan = plan::plan(site, machine);
+    let explained = capture::explained(&expression, site, machine)?;
+    let filter = capture::parse_filter(&expression, &explained)?;
+    let capture = Wanted { expression: &expression, filter: filter.as_ref() };
     let text = match args.output {
-        Output::Text => text(site, machine, &plan, args.explain),
-        Output::Json => json(site, machine, &plan)?,
+        Output::Text => text(site, machine, &plan, &capture, args.explain),
+        Output::Json => json(site, machine, &plan, &capture)?,
     };
     crate::commands::print_out(text.as_bytes())?;
     live.say_problems();
     Ok(if plan.best().is_some() { Exit::Done } else { Exit::Failed })
 }
 
+/// The packets that a capture is planned for.
+struct Wanted<'a> {
+    /// As typed.
+    expression: &'a str,
+    filter: Option<&'a Filter>,
+}
+
+impl Wanted<'_> {
+    /// The program of each interface of a point.
+    fn programs(&self, point: &Point) -> Vec<PointProgram> {
+        let rules = agent::KernelRules::at(point, self.filter);
+        point.interfaces.iter().map(|interface| rules.program(&interface.ownership, 0)).collect()
+    }
+}
+
 /// The plan as one document.
-fn json(site: &Site, machine: &Machine, plan: &Plan) -> anyhow::Result<String> {
+fn json(
+    site: &Site,
+    machine: &Machine,
+    plan: &Plan,
+    wanted: &Wanted<'_>,
+) -> anyhow::Result<String> {
     #[derive(Serialize)]
     struct Document<'a> {
         vm: &'a str,
         host: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        filter: Option<String>,
         points: Vec<Place<'a>>,
     }
     #[derive(Serialize)]
@@ -63,19 +96,38 @@ fn json(site: &Site, machine: &Machine, plan: &Plan) -> anyhow::Result<String> {
         rank: usize,
         #[serde(skip_serializing_if = "Option::is_none")]
         command: Option<String>,
+        /// For each interface.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        expression_in_kernel: Vec<InKernel>,
         #[serde(flatten)]
         point: &'a Point,
     }
+    let in_kernel = |point| match wanted.filter {
+        Some(_) => wanted.programs(point).into_iter().map(|program| program.expression).collect(),
+        None => Vec::new(),
+    };
     let places = plan.points.iter().enumerate().map(|(number, point)| Place {
         rank: number + 1,
-        command: point.is_usable().then(|| command(machine, point)),
+        command: point.is_usable().then(|| command(machine, point, wanted.expression)),
+        expression_in_kernel: in_kernel(point),
         point,
     });
-    let document = Document { vm: &machine.name, host: &site.host.name, points: places.collect() };
+    let document = Document {
+        vm: &machine.name,
+        host: &site.host.name,
+        filter: wanted.filter.map(Filter::to_string),
+        points: places.collect(),
+    };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
-fn text(site: &Site, machine: &Machine, plan: &Plan, is_explained: bool) -> String {
+fn text(
+    site: &Site,
+    machine: &Machine,
+    plan: &Plan,
+    wanted: &Wanted<'_>,
+    is_explained: bool,
+) -> String {
     let mut out = format!("{} on {}\n", shown(&machine.name), shown(&site.host.name));
     for (number, point) in plan.points.iter().enumerate() {
         let _ = writeln!(out, "\n{}. {}", number + 1, point.kind);
@@ -91,11 +143,17 @@ fn text(site: &Site, machine: &Machine, plan: &Plan, is_explained: bool) -> Stri
         }
         line(&mut out, "costs", &point.costs);
         line(&mut out, "disturbs", &point.disturbs);
-        line(&mut out, "run", &command(machine, point));
+        let programs = wanted.programs(point);
+        let mut in_kernel: Vec<_> = programs.iter().map(|program| &program.expression).collect();
+        in_kernel.dedup();
+        for in_kernel in in_kernel.into_iter().filter(|it| **it != InKernel::Nothing) {
+            line(&mut out, "kernel", &in_kernel.to_string());
+        }
+        line(&mut out, "run", &command(machine, point, wanted.expression));
         if is_explained {
             let mut shown_at = None;
-            for interface in &point.interfaces {
-                explain(&mut out, interface, &mut shown_at);
+            for (interface, program) in point.interfaces.iter().zip(programs) {
+                explain(&mut out, interface, program, &mut shown_at);
             }
         }
     }
@@ -107,9 +165,11 @@ fn text(site: &Site, machine: &Machine, plan: &Plan, is_explained: bool) -> Stri
 fn explain<'a>(
     out: &mut String,
     interface: &'a Interface,
+    point_program: PointProgram,
     shown_at: &mut Option<(&'a str, Program)>,
 ) {
-    let program = prefilter(&interface.ownership, None, 0, TagPlace::MetadataOrBytes);
+    let precision = point_program.precision(&interface.ownership);
+    let program = point_program.program;
     let _ = writeln!(out, "\n   {}: {}", shown(&interface.name), shown(&interface.description));
     let place = match (&interface.namespace_path, interface.ifindex) {
         (Some(path), _) => format!("enter the network namespace {path}, "),
@@ -136,7 +196,10 @@ fn explain<'a>(
         line(out, "kernel", &format!("the same program as at {name}"));
         return;
     }
-    let size = format!("{} instructions, tells apart {}", program.len(), program.precision());
+    let mut size = format!("{} instructions", program.len());
+    if matches!(interface.ownership, Ownership::Shared(_)) {
+        let _ = write!(size, ", tells apart {precision}");
+    }
     line(out, "kernel", &size);
     for instruction in Program::to_string(&program).lines() {
         let _ = writeln!(out, "             {instruction}");
@@ -154,11 +217,16 @@ fn where_it_is(interface: &Interface) -> String {
 }
 
 /// The command that captures at this point.
-fn command(machine: &Machine, point: &Point) -> String {
+fn command(machine: &Machine, point: &Point, expression: &str) -> String {
     // Behind `--` nothing is an option, whatever it begins with.
     let end_of_options = if machine.name.starts_with('-') { "-- " } else { "" };
     let name = quoted(&machine.name);
-    format!("overtap capture --point {} {end_of_options}{name}", point.kind.word())
+    let mut command =
+        format!("overtap capture --point {} {end_of_options}{name}", point.kind.word());
+    if !expression.trim().is_empty() {
+        let _ = write!(command, " {}", quoted(expression));
+    }
+    command
 }
 
 /// A name as one word of a shell, whatever is in it.

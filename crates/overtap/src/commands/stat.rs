@@ -9,9 +9,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use files::{DedupRequest, OpenInputs, StatRequest, VmMember, VmOnWire};
+use files::{DedupRequest, OpenInputs, StatRequest};
 use inventory::History;
 use pipeline::Tenants;
+use plan::Names;
+use select::NameKind;
 use wire::TunnelPorts;
 
 use super::extract::{said::Bar, words};
@@ -92,13 +94,17 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let history = match args.inventory.as_slice() {
         [] => None,
-        files => Some(names::history(files)?),
+        files => Some(Arc::new(names::history(files)?)),
     };
     let stop = Arc::new(AtomicBool::new(false));
+    let mut ports = TunnelPorts::default();
+    if let Some(history) = &history {
+        Names::new(history).add_tunnel_ports(&mut ports);
+    }
     let request = StatRequest {
-        dedup: dedup(args, history.as_ref())?,
-        vms: history.as_ref().map(vms).unwrap_or_default(),
-        ports: TunnelPorts::default(),
+        dedup: dedup(args, history.as_deref())?,
+        vms: history.as_ref().map(|history| names::whose(history, NameKind::Vm)),
+        ports,
         stop: Arc::clone(&stop),
     };
     let inputs = OpenInputs::open(&args.files)?;
@@ -132,29 +138,4 @@ fn dedup(args: &Args, history: Option<&History>) -> anyhow::Result<Option<DedupR
         (None, None) => Tenants::default(),
     };
     Ok(Some(DedupRequest { window, tenants }))
-}
-
-/// Every VM of the inventory with its MACs and the networks they are in, as of each time.
-fn vms(history: &History) -> Vec<VmOnWire> {
-    let mut vms: std::collections::BTreeMap<String, Vec<VmMember>> =
-        std::collections::BTreeMap::new();
-    for card in history.cards() {
-        let machine = &card.episode.machine;
-        let (Some(mac), Some(place)) = (card.vnic.mac, &card.vnic.attachment) else { continue };
-        let name = match &machine.tenant {
-            Some(tenant) => format!("{tenant}/{}", machine.name),
-            None => machine.name.clone(),
-        };
-        let members = vms.entry(name).or_default();
-        let (from, until) = (card.episode.during.from, card.episode.during.until);
-        for network in &place.networks {
-            members.extend(tenants::names(network).into_iter().map(|network| VmMember {
-                mac,
-                network,
-                from,
-                until,
-            }));
-        }
-    }
-    vms.into_iter().map(|(name, members)| VmOnWire { name, members }).collect()
 }

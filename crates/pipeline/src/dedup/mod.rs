@@ -31,7 +31,7 @@ use crate::network::Relation;
 use identity::{Carriage, Identity, fold};
 use report::Accounts;
 pub use report::{Delay, KeptApart, Pair, SeenAt};
-use table::{Entry, Place, Table};
+use table::{Entry, IsCopy, Place, Table};
 pub use tenants::{NamedTwice, NetworkName, TenantMap, Tenants};
 
 /// Tells the first sighting of each packet from its copies.
@@ -114,11 +114,18 @@ impl Dedup {
             return Sighting::First(None);
         };
         let moment = (time, place, place.series(&identity));
-        if let Some(kept) = self.original(key, &identity, &carriage, moment) {
+        let origin = self.origin(key, &identity, &carriage, moment);
+        if let Origin::CopyOf(kept) = origin {
             let delay_ns = self.note(kept, &carriage, moment);
             return Sighting::Copy { of: KeptId(kept), delay_ns };
         }
-        Sighting::First(Some(KeptId(self.table.insert(key, identity, &carriage, moment))))
+        let kept = self.table.insert(key, identity, &carriage, moment);
+        if origin == Origin::Ambiguous
+            && let Some(entry) = self.table.entry_mut(kept)
+        {
+            entry.is_anyones = true;
+        }
+        Sighting::First(Some(KeptId(kept)))
     }
 
     /// Where else the packet `kept` was seen, and how many nanoseconds later; the newest first.
@@ -159,51 +166,55 @@ impl Dedup {
         self.table.overflowed + self.out_of_reach
     }
 
-    /// The packet that this one is a copy of.
+    /// Where this packet comes from.
     #[inline]
-    fn original(
+    fn origin(
         &mut self,
         key: u64,
         identity: &Identity,
         carriage: &Carriage,
         moment: (u64, Place, u64),
-    ) -> Option<u32> {
+    ) -> Origin {
         let Self { table, tenants, places, accounts, .. } = self;
         let point = moment.1.point;
         let mut unsaid: Option<Network> = None;
-        let mut is_ambiguous = false;
+        let (mut is_sure, mut is_ambiguous) = (false, false);
         let mut apart = None;
         let found = table.find(key, identity, moment, |entry| {
             if entry.point == point && !is_another_place(entry, carriage) {
-                return false;
+                return IsCopy::No;
             }
             let relation = tenants.relation(
                 (&entry.network, places.tenant(entry.point)),
                 (&carriage.around.network, places.tenant(point)),
             );
             match relation {
-                Relation::Same => true,
-                Relation::OtherTenant => false,
+                Relation::Same => {
+                    is_sure = true;
+                    IsCopy::Yes
+                }
+                Relation::OtherTenant => IsCopy::No,
                 Relation::Different => {
                     apart = Some(entry.network);
-                    false
+                    IsCopy::No
                 }
+                Relation::Unsaid if entry.is_anyones => IsCopy::No,
                 Relation::Unsaid => {
                     let network = entry.network;
                     // Two networks hold this packet: nobody knows whose this one is.
                     is_ambiguous |= unsaid.is_some_and(|other| other != network);
                     unsaid = Some(network);
-                    is_on_its_way(entry, carriage)
+                    if is_on_its_way(entry, carriage) { IsCopy::Perhaps } else { IsCopy::No }
                 }
             }
         });
-        if is_ambiguous || found.is_none() {
-            if let Some(other) = apart.or(unsaid) {
-                accounts.keep_apart(other, carriage.around.network);
-            }
-            return None;
+        if let Some(kept) = found.filter(|_| is_sure || !is_ambiguous) {
+            return Origin::CopyOf(kept);
         }
-        found
+        if let Some(other) = apart.or(unsaid) {
+            accounts.keep_apart(other, carriage.around.network);
+        }
+        if is_ambiguous { Origin::Ambiguous } else { Origin::New }
     }
 
     /// Notes a copy of the packet at position `kept`, and says how much later it came.
@@ -224,6 +235,16 @@ impl Dedup {
         }
         delay
     }
+}
+
+/// What a packet is to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The same as the one at this position of the table.
+    CopyOf(u32),
+    /// It could be a packet of several networks, and names none itself.
+    Ambiguous,
+    New,
 }
 
 /// Whether one point may show a packet and a copy of it that looks like this: carried in another

@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub(super) shape: u32,
     pub(super) macs: u32,
     pub(super) ttl: u8,
+    /// Whether it names no network and may be a packet of several.
+    pub(super) is_anyones: bool,
     /// Number of its observation point.
     pub(super) point: u16,
     /// The same for all packets that one place shows in one way; see [`Place`].
@@ -45,6 +47,15 @@ pub(super) struct Sighted {
 pub(super) struct Place {
     pub(super) point: u16,
     pub(super) vantage: u32,
+}
+
+/// Whether a packet is a copy of one that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IsCopy {
+    No,
+    /// If it is of no other.
+    Perhaps,
+    Yes,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -153,41 +164,48 @@ impl Table {
         Some(key)
     }
 
-    /// The oldest packet that `is_copy` says `identity` may be a copy of, within the window and
-    /// not seen at `place` before. `series` is the same for equal packets at one place.
+    /// The oldest packet that `is_copy` says `identity` is, or else may be, a copy of, within the
+    /// window and not seen at `place` before. `series` is the same for equal packets at one place.
     #[inline]
     pub(super) fn find(
         &self,
         key: u64,
         identity: &Identity,
         (time, place, series): (u64, Place, u64),
-        mut is_copy: impl FnMut(&Entry) -> bool,
+        mut is_copy: impl FnMut(&Entry) -> IsCopy,
     ) -> Option<u32> {
         let newest = self.newest_of(key)?;
         let mut fits = |position: u32, entry: &Entry| {
-            entry.time.abs_diff(time) <= self.window
+            let may_be = entry.time.abs_diff(time) <= self.window
                 && entry.identity.matches(identity)
-                && self.is_new_at(position, entry, place)
-                && is_copy(entry)
+                && self.is_new_at(position, entry, place);
+            if may_be { is_copy(entry) } else { IsCopy::No }
         };
+        let mut found = None;
         if let Some(last) = self.cursor(series) {
             // All before were seen here, or are not of this kind.
             let mut position = self.entry(last)?.next;
             for _ in 0..MAX_STEPS {
-                let entry = self.entry(position)?;
-                if fits(position, entry) {
-                    return Some(position);
+                let Some(entry) = self.entry(position) else { break };
+                match fits(position, entry) {
+                    IsCopy::Yes => return Some(position),
+                    IsCopy::Perhaps => found = found.or(Some(position)),
+                    IsCopy::No => {}
                 }
                 position = entry.next;
             }
-            return None;
+            return found;
         }
-        let mut found = None;
+        let mut is_sure = false;
         let mut position = newest;
         for _ in 0..MAX_STEPS {
             let Some(entry) = self.entry(position) else { break };
-            if self.has_key(entry, key) && fits(position, entry) {
-                found = Some(position);
+            if self.has_key(entry, key) {
+                match fits(position, entry) {
+                    IsCopy::Yes => (found, is_sure) = (Some(position), true),
+                    IsCopy::Perhaps if !is_sure => found = Some(position),
+                    IsCopy::Perhaps | IsCopy::No => {}
+                }
             }
             position = entry.before;
         }
@@ -212,6 +230,7 @@ impl Table {
             shape: carriage.around.shape,
             macs: carriage.macs,
             ttl: carriage.ttl,
+            is_anyones: false,
             point: place.point,
             vantage: place.vantage,
             before: self.bucket(key),

@@ -90,6 +90,14 @@ impl Assembler {
         self.search(high, none);
     }
 
+    /// The end of a program: what was led to `reject` is refused, of the rest `kept` bytes remain.
+    pub(super) fn verdicts(&mut self, accept: Label, reject: Label, kept: u32) {
+        self.here(reject);
+        self.step(code::RET_K, 0);
+        self.here(accept);
+        self.step(code::RET_K, kept);
+    }
+
     /// The program, or `None` if it has more than `limit` instructions or a label leads nowhere.
     pub(super) fn assemble(self, limit: usize) -> Option<Vec<Instruction>> {
         let mut writer = Writer::new(self.labels);

@@ -22,20 +22,24 @@ use crate::filter::members::Members;
 use crate::filter::numbers::{Numbers, Range};
 use crate::filter::test::{Base, Bytes, End, GROUP_BIT, LAST_LENGTH, Test, WHOLE_MAC};
 
-/// How many shapes are told apart; the fewer, the shorter the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Detail {
-    /// Untagged frames without a tunnel.
-    Plain,
-    /// Also behind one VLAN tag.
-    Tagged,
+/// Which shapes are told apart, besides untagged frames without a tunnel; the fewer, the shorter
+/// the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Detail {
+    /// Also behind one VLAN tag in the bytes.
+    has_tags: bool,
     /// Also in VXLAN and GENEVE.
-    Tunnels,
+    has_tunnels: bool,
 }
 
 impl Detail {
-    /// All of them, the best first.
-    pub(super) const ALL: [Self; 3] = [Self::Tunnels, Self::Tagged, Self::Plain];
+    /// All of them, from the longest program to the shortest.
+    pub(super) const ALL: [Self; 4] = [
+        Self { has_tags: true, has_tunnels: true },
+        Self { has_tags: false, has_tunnels: true },
+        Self { has_tags: true, has_tunnels: false },
+        Self { has_tags: false, has_tunnels: false },
+    ];
 }
 
 /// Where the level is whose questions are asked.
@@ -106,10 +110,6 @@ impl<'a> Writer<'a> {
 
     /// Writes all of it; false if every packet passes and nothing needs to be written.
     pub(super) fn write(&mut self, node: &Node) -> bool {
-        if *node == Node::All(Vec::new()) {
-            self.passed.insert(Passed::All);
-            return false;
-        }
         // A first look says whether anything is left of it anywhere.
         let place = Where::outermost(14, Tag::None);
         if self.known(node, place).is_empty() {
@@ -451,6 +451,47 @@ impl Where {
     }
 }
 
+/// Whether it is asked for nothing but the MACs and the length of the outermost frame, which every
+/// frame has in the same place.
+fn is_about_any_frame(node: &Node) -> bool {
+    fn is_plain(node: &Node) -> bool {
+        match node {
+            Node::All(parts) | Node::Any(parts) => parts.iter().all(is_plain),
+            Node::Not(part) | Node::Within(Scope::Outer, part) => is_plain(part),
+            Node::Within(Scope::Any, _) => false,
+            Node::Test(test) => matches!(test, Test::Mac { .. } | Test::Length { .. }),
+        }
+    }
+    match node {
+        Node::All(parts) | Node::Any(parts) => parts.iter().all(is_about_any_frame),
+        Node::Not(part) => is_about_any_frame(part),
+        Node::Within(Scope::Outer, part) => is_plain(part),
+        Node::Within(Scope::Any, _) | Node::Test(_) => false,
+    }
+}
+
+/// Whether the fragments of one IP packet could get different answers.
+fn tells_fragments_apart(node: &Node) -> bool {
+    match node {
+        Node::All(parts) | Node::Any(parts) => parts.iter().any(tells_fragments_apart),
+        Node::Not(part) | Node::Within(_, part) => tells_fragments_apart(part),
+        Node::Test(test) => match test {
+            Test::Bytes(bytes) => {
+                bytes.base != Base::Frame
+                    || bytes.offset.saturating_add(bytes.width.bytes()) > MACS_LEN
+            }
+            Test::Length { .. } | Test::Relation(_) | Test::Chain { .. } => true,
+            Test::Carries(_)
+            | Test::Names(_)
+            | Test::HasLength
+            | Test::Mac { .. }
+            | Test::Goes(_)
+            | Test::Carrier(_)
+            | Test::Member { .. } => false,
+        },
+    }
+}
+
 /// Whether an answer depends on the levels within the outermost.
 fn looks_inside(node: &Node) -> bool {
     match node {
@@ -516,5 +557,7 @@ const TUNNEL_VXLAN: u32 = 1;
 const TUNNEL_GENEVE: u32 = 2;
 /// The first of the slots for what is not finished.
 const SLOT_FREE: u32 = 5;
+/// The two MACs at the beginning of a frame.
+const MACS_LEN: u32 = 12;
 /// The largest offset that is asked for: longer than any header.
 const FARTHEST: u32 = 0xffff;

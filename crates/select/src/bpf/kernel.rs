@@ -8,11 +8,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::Serialize;
 use wire::TunnelPorts;
 
-use super::assembler::Assembler;
+use super::assembler::{Assembler, Label};
 use super::expression::{Detail, Writer};
-use super::{MAX_INSTRUCTIONS, MIN_KEPT_BYTES, Precision, Program, TagPlace, WHOLE_PACKET, code};
+use super::prefilter::kept_bytes;
+use super::{MAX_INSTRUCTIONS, Precision, Program, TagPlace};
 use crate::Filter;
 
 /// A program for an expression, and what it lets through too much.
@@ -28,7 +30,7 @@ impl Kernel {
     /// The best program of at most `limit` instructions.
     ///
     /// `ports` are those the packets will be decoded with. `snaplen` is how many bytes of a packet
-    /// are kept, 0 for all and at least [`MIN_KEPT_BYTES`].
+    /// are kept, 0 for all and at least [`MIN_KEPT_BYTES`](super::MIN_KEPT_BYTES).
     pub fn new(
         filter: &Filter,
         ports: &TunnelPorts,
@@ -36,7 +38,9 @@ impl Kernel {
         place: TagPlace,
         limit: usize,
     ) -> Self {
-        let kept = if snaplen == 0 { WHOLE_PACKET } else { snaplen.max(MIN_KEPT_BYTES) };
+        if filter.wants_everything() {
+            return Self { program: Program::NONE, passed: BTreeSet::new() };
+        }
         for detail in Detail::ALL {
             let mut asm = Assembler::default();
             let (accept, reject) = (asm.label(), asm.label());
@@ -45,10 +49,7 @@ impl Kernel {
                 return Self { program: Program::NONE, passed: writer.passed };
             }
             let passed = writer.passed;
-            asm.here(reject);
-            asm.step(code::RET_K, 0);
-            asm.here(accept);
-            asm.step(code::RET_K, kept);
+            asm.verdicts(accept, reject, kept_bytes(snaplen));
             if let Some(instructions) = asm.assemble(limit.min(MAX_INSTRUCTIONS)) {
                 let program = Program { instructions, precision: Precision::Identity };
                 return Self { program, passed };
@@ -64,8 +65,29 @@ impl Kernel {
     }
 }
 
+/// Writes the questions of an expression that is not [`Filter::wants_everything`]; what it wants is
+/// led to `accept`, the rest to `reject`. Both have to be placed behind it.
+pub(super) fn write_expression(
+    asm: &mut Assembler,
+    filter: &Filter,
+    ports: &TunnelPorts,
+    place: TagPlace,
+    detail: Detail,
+    accept: Label,
+    reject: Label,
+) -> BTreeSet<Passed> {
+    let mut writer = Writer::new(asm, ports, place, detail, accept, reject);
+    let is_written = writer.write(filter.node());
+    let passed = writer.passed;
+    if !is_written {
+        asm.goto(accept);
+    }
+    passed
+}
+
 /// Packets that a kernel program lets through although the expression may not want them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Passed {
     /// Frames with more VLAN tags than one, with labels, sessions, fabric tags.
     Tagged,
@@ -77,6 +99,9 @@ pub enum Passed {
     Tunnels,
     /// Packets with IPv6 extension headers, AH, or headers that are cut or broken.
     OddHeaders,
+    /// Fragments of IP packets: what the first one says holds for all, and only user space can
+    /// remember it.
+    Fragments,
     /// Both directions: a socket does not know what the VM's is.
     Direction,
     /// Packets of MACs that a name means, in whatever network and at whatever time.
@@ -90,8 +115,6 @@ pub enum Passed {
     AnyLevel,
     /// Everything: the program would be too long for the kernel.
     TooLong,
-    /// Everything: the expression wants every packet.
-    All,
 }
 
 impl fmt::Display for Passed {
@@ -102,13 +125,13 @@ impl fmt::Display for Passed {
             Self::OtherTunnels => "packets in tunnels other than one VXLAN or GENEVE",
             Self::Tunnels => "packets in tunnels",
             Self::OddHeaders => "packets with IPv6 extension headers, AH, cut or broken headers",
+            Self::Fragments => "fragments of IP packets, first and later ones",
             Self::Direction => "both directions",
             Self::Names => "the MACs behind names in every network and at every time",
             Self::Chain => "whatever `protochain` would refuse",
             Self::Calculation => "whatever calculated offsets and shifts would refuse",
             Self::AnyLevel => "whatever `any (...)` would refuse",
             Self::TooLong => "every packet: the program would be too long for the kernel",
-            Self::All => "every packet, as the expression says",
         })
     }
 }

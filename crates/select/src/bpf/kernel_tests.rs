@@ -107,13 +107,15 @@ fn what_passes_too_much_is_named() {
         let kernel = kernel(text, TagPlace::MetadataOrBytes, 4096);
         kernel.passed.into_iter().collect::<Vec<_>>()
     };
-    use Passed::{All, Chain, Direction, OddHeaders, OtherTunnels, Tagged};
-    assert_eq!(passed(""), [All]);
+    use Passed::{Chain, Direction, Fragments, OddHeaders, OtherTunnels, Tagged};
+    assert_eq!(passed(""), []);
     assert_eq!(passed("inbound"), [Direction]);
-    assert_eq!(passed("tcp"), [Tagged, OtherTunnels, OddHeaders]);
-    assert_eq!(passed("outer (tcp)"), [Tagged]);
-    assert_eq!(passed("tcp and inbound"), [Tagged, OtherTunnels, OddHeaders, Direction]);
-    assert_eq!(passed("ip protochain 6"), [Tagged, OtherTunnels, OddHeaders, Chain]);
+    assert_eq!(passed("tcp"), [Tagged, OtherTunnels, OddHeaders, Fragments]);
+    assert_eq!(passed("outer (tcp)"), [Tagged, OddHeaders, Fragments]);
+    assert_eq!(passed("outer (ip)"), [Tagged]);
+    assert_eq!(passed("outer (ether src 52:54:00:00:00:01)"), []);
+    assert_eq!(passed("tcp and inbound"), [Tagged, OtherTunnels, OddHeaders, Fragments, Direction]);
+    assert_eq!(passed("ip protochain 6"), [Tagged, OtherTunnels, OddHeaders, Fragments, Chain]);
     assert!(kernel("tcp or inbound", TagPlace::Bytes, 4096).program.is_empty());
     assert_eq!(kernel("tcp", TagPlace::Bytes, 5).passed, BTreeSet::from([Passed::TooLong]));
 }
@@ -122,5 +124,41 @@ fn what_passes_too_much_is_named() {
 fn programs_are_short() {
     let len = |text| kernel(text, TagPlace::MetadataOrBytes, 4096).program.len();
     let lens = ["tcp", "tcp port 443", "host 10.0.0.1 and not port 22", "vni 5001", "outer (udp)"];
-    assert_eq!(lens.map(len), [388, 423, 500, 349, 68]);
+    assert_eq!(lens.map(len), [388, 423, 500, 349, 100]);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// A program that says that it is exact is.
+    #[test]
+    fn an_exact_program_refuses_what_the_filter_refuses(
+        asked in prop::collection::vec(prop::sample::select(EXACT.to_vec()), 1..4),
+        is_and in any::<bool>(),
+        frame in frames::frames(),
+        padding in 0_usize..70,
+    ) {
+        let asked: Vec<_> = asked.iter().map(|part| format!("outer ({part})")).collect();
+        let text = asked.join(if is_and { " and " } else { " or " });
+        let filter = Filter::parse(&text).unwrap();
+        let whole = [frame.bytes_with_all_tags(), vec![0; padding]].concat();
+        let in_socket = [frame.bytes(), vec![0; padding]].concat();
+        let socket = kernel(&text, TagPlace::MetadataOrBytes, 4096);
+        let file = kernel(&text, TagPlace::Bytes, 4096);
+        prop_assert!(socket.is_exact() && file.is_exact());
+        let is_wanted = matches(&filter, &whole);
+        prop_assert_eq!(run(&file.program, &whole, &Auxiliary::default()) > 0, is_wanted);
+        prop_assert_eq!(run(&socket.program, &in_socket, &frame.auxiliary()) > 0, is_wanted);
+    }
+}
+
+const EXACT: &[&str] = &[
+    "ether src 52:54:00:00:00:01",
+    "ether host 52:54:00:00:00:02",
+    "not ether dst 52:54:00:00:00:03",
+    "multicast",
+    "broadcast",
+    "less 80",
+    "greater 70",
+    "not (len > 90)",
+];

@@ -7,13 +7,14 @@ mod assembler;
 mod expression;
 mod interpreter;
 mod kernel;
+mod point;
 mod prefilter;
 
 use std::fmt;
 
 pub use interpreter::{Auxiliary, run};
 pub use kernel::{Kernel, Passed};
-use prefilter::WHOLE_PACKET;
+pub use point::{InKernel, PointProgram};
 pub use prefilter::{MIN_KEPT_BYTES, TagPlace, prefilter, prefilter_within};
 
 /// One instruction, field for field the kernel's `struct sock_filter`.
@@ -49,6 +50,18 @@ impl Program {
     /// Its instructions, in the kernel's order.
     pub fn instructions(&self) -> &[Instruction] {
         &self.instructions
+    }
+
+    /// This program; or, where it is empty, one that lets every packet pass and keeps `snaplen`
+    /// bytes of it, 0 for all.
+    #[must_use]
+    pub fn or_keep_all(&self, snaplen: u32) -> Self {
+        if !self.is_empty() {
+            return self.clone();
+        }
+        let k = prefilter::kept_bytes(snaplen);
+        let keep = Instruction { code: code::RET_K, jt: 0, jf: 0, k };
+        Self { instructions: vec![keep], precision: Precision::Everything }
     }
 
     /// Whether there is nothing to attach.
@@ -92,6 +105,11 @@ pub enum Precision {
     Shape,
     /// Nothing: every packet passes.
     Everything,
+}
+
+impl Precision {
+    /// Those that need a program, the best first.
+    pub(super) const TOLD: [Self; 3] = [Self::Identity, Self::Network, Self::Shape];
 }
 
 impl fmt::Display for Precision {

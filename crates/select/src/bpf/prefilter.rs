@@ -1,15 +1,17 @@
 //! The kernel program of a shared wire: the VM's identities as jumps.
 //!
-//! What it cannot follow (a second tag, IPv6 extension headers, later fragments, MPLS) it lets
-//! through. The order of its tests is for the packet that is most common on an uplink: that of
-//! somebody else, in another overlay network or with another MAC.
+//! What it cannot follow (a second tag, IPv6 extension headers, MPLS) it lets through, and every
+//! fragment that may be of a tunnel packet: later ones, which show no network, and first ones of
+//! others, without which theirs could be taken for the VM's. The order of its tests is for the
+//! packet that is most common on an uplink: that of somebody else, in another overlay network or
+//! with another MAC.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assembler::{Assembler, Label, To};
 use super::{ANCILLARY_VLAN_TAG, ANCILLARY_VLAN_TAG_PRESENT, MAX_INSTRUCTIONS, code};
 use super::{Precision, Program};
-use crate::{Encapsulation, Filter, Identity, OnWire, Ownership};
+use crate::{Encapsulation, Identity, OnWire, Ownership};
 
 /// Where the outermost VLAN tag of a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,14 +27,10 @@ pub enum TagPlace {
 ///
 /// `snaplen` is how many bytes of a packet are wanted, 0 for all. The program keeps at least
 /// [`MIN_KEPT_BYTES`], because guard and filter have to see the headers; whoever wants less slices
-/// afterwards. For [`Ownership::Whole`] there is no program, and the filter is not in it yet.
-pub fn prefilter(
-    ownership: &Ownership,
-    filter: Option<&Filter>,
-    snaplen: u32,
-    place: TagPlace,
-) -> Program {
-    prefilter_within(ownership, filter, snaplen, place, MAX_INSTRUCTIONS)
+/// afterwards. For [`Ownership::Whole`] there is no program. An expression comes behind it in
+/// [`PointProgram`](super::PointProgram).
+pub fn prefilter(ownership: &Ownership, snaplen: u32, place: TagPlace) -> Program {
+    prefilter_within(ownership, snaplen, place, MAX_INSTRUCTIONS)
 }
 
 /// As [`prefilter`], with at most `limit` instructions: a kernel with a small
@@ -42,14 +40,26 @@ pub fn prefilter(
 /// [`Program::precision`] says which.
 pub fn prefilter_within(
     ownership: &Ownership,
-    _filter: Option<&Filter>,
     snaplen: u32,
     place: TagPlace,
     limit: usize,
 ) -> Program {
-    let Ownership::Shared(identities) = ownership else {
-        return Program::NONE;
-    };
+    let Some(identities) = told_apart(ownership) else { return Program::NONE };
+    for precision in Precision::TOLD {
+        let mut asm = Assembler::default();
+        let (accept, reject) = (asm.label(), asm.label());
+        write_guard(&mut asm, identities, precision, place, accept, reject);
+        asm.verdicts(accept, reject, kept_bytes(snaplen));
+        if let Some(instructions) = asm.assemble(limit.min(MAX_INSTRUCTIONS)) {
+            return Program { instructions, precision };
+        }
+    }
+    Program::NONE
+}
+
+/// The identities that a program can look for; `None` where it has to let every packet pass.
+pub(super) fn told_apart(ownership: &Ownership) -> Option<&[Identity]> {
+    let Ownership::Shared(identities) = ownership else { return None };
     // What names these is not where the program looks; the guard does.
     let is_seen = |identity: &Identity| {
         !matches!(
@@ -60,18 +70,25 @@ pub fn prefilter_within(
             }
         )
     };
-    if !identities.iter().all(is_seen) {
-        return Program::NONE;
-    }
-    let kept = if snaplen == 0 { WHOLE_PACKET } else { snaplen.max(MIN_KEPT_BYTES) };
-    let limit = limit.min(MAX_INSTRUCTIONS);
-    for precision in [Precision::Identity, Precision::Network, Precision::Shape] {
-        let wanted = Wanted::new(identities, precision);
-        if let Some(instructions) = Writer::new(place).write(&wanted, kept).assemble(limit) {
-            return Program { instructions, precision };
-        }
-    }
-    Program::NONE
+    identities.iter().all(is_seen).then_some(identities)
+}
+
+/// Writes the jumps that lead the packets of these identities to `accept`, others to `reject`. Both
+/// have to be placed behind it.
+pub(super) fn write_guard(
+    asm: &mut Assembler,
+    identities: &[Identity],
+    precision: Precision,
+    place: TagPlace,
+    accept: Label,
+    reject: Label,
+) {
+    Writer { asm, place, accept, reject }.write(&Wanted::new(identities, precision));
+}
+
+/// How many bytes of a packet the kernel keeps where `snaplen` are wanted, 0 for all.
+pub(super) fn kept_bytes(snaplen: u32) -> u32 {
+    if snaplen == 0 { WHOLE_PACKET } else { snaplen.max(MIN_KEPT_BYTES) }
 }
 
 /// However short the snaplen, the kernel keeps this much: the headers of a frame in a tunnel with
@@ -150,8 +167,8 @@ impl Wanted {
 }
 
 /// Writes the program.
-struct Writer {
-    asm: Assembler,
+struct Writer<'a> {
+    asm: &'a mut Assembler,
     place: TagPlace,
     accept: Label,
     reject: Label,
@@ -164,27 +181,18 @@ enum Shift {
     OneTag = 4,
 }
 
-impl Writer {
-    fn new(place: TagPlace) -> Self {
-        let mut asm = Assembler::default();
-        let (accept, reject) = (asm.label(), asm.label());
-        Self { asm, place, accept, reject }
-    }
-
-    fn write(mut self, wanted: &Wanted, kept: u32) -> Assembler {
+impl Writer<'_> {
+    fn write(mut self, wanted: &Wanted) {
         if !wanted.vlans.is_empty() {
             let no = self.asm.label();
             self.vlans(&wanted.vlans, no);
             self.asm.here(no);
         }
-        if !wanted.udp.is_empty() || !wanted.gre.is_empty() {
+        if wanted.udp.is_empty() && wanted.gre.is_empty() {
+            self.asm.goto(self.reject);
+        } else {
             self.overlays(wanted);
         }
-        self.asm.here(self.reject);
-        self.asm.step(code::RET_K, 0);
-        self.asm.here(self.accept);
-        self.asm.step(code::RET_K, kept);
-        self.asm
     }
 
     /// Frames without a tunnel, by their outermost tag and MACs.
@@ -279,7 +287,7 @@ impl Writer {
         self.asm.step(code::RSH_K, 8);
         self.asm.test(code::JEQ_K, IPV4 << 8 | IPV4_WITHOUT_OPTIONS, To::Next, long_way);
         self.asm.step(code::LD_W_ABS, 20);
-        self.asm.test(code::JSET_K, 0x1fff_0000, long_way, To::Next);
+        self.asm.test(code::JSET_K, FRAGMENT << 16, long_way, To::Next);
         self.asm.step(code::AND_K, 0xff);
         self.asm.test(code::JEQ_K, UDP, To::Next, long_way);
         self.asm.step(code::LD_W_ABS, 46);
@@ -308,9 +316,10 @@ impl Writer {
             let other = self.asm.label();
             let no = if rest.is_empty() { self.reject } else { other };
             self.asm.test(code::JEQ_K, protocol, To::Next, no);
-            // Later fragments have no transport header; they are counted in user space.
+            // Later fragments have no transport header; they are told apart in user space, which
+            // for that has to see the first ones of others as well.
             self.asm.step(code::LD_H_ABS, 20 + shift);
-            self.asm.test(code::JSET_K, 0x1fff, self.accept, To::Next);
+            self.asm.test(code::JSET_K, FRAGMENT, self.accept, To::Next);
             self.asm.step(code::LDX_MSH, 14 + shift);
             if shift > 0 {
                 self.asm.step(code::TXA, 0);
@@ -472,6 +481,8 @@ fn union<'a>(all: impl Iterator<Item = &'a Macs>) -> Macs {
     all.cloned().reduce(|left, right| Some(left?.into_iter().chain(right?).collect())).flatten()
 }
 
+/// More fragments follow, or the offset of this one (RFC 791, section 3.1).
+const FRAGMENT: u32 = 0x3fff;
 /// Version 4 and five words of header.
 const IPV4_WITHOUT_OPTIONS: u32 = 0x45;
 const IPV4: u32 = 0x0800;
@@ -505,7 +516,7 @@ mod tests {
     use crate::frames::{self, mac, overlay, vlan};
 
     fn program(identities: &[Identity], place: TagPlace) -> Program {
-        prefilter(&Ownership::Shared(identities.to_vec()), None, 0, place)
+        prefilter(&Ownership::Shared(identities.to_vec()), 0, place)
     }
 
     fn one(network: OnWire) -> [Identity; 1] {
@@ -525,8 +536,8 @@ mod tests {
         ) {
             let ownership = Ownership::Shared(identities.clone());
             let must_pass = frame.belongs_to(&identities) != Some(false);
-            let socket = prefilter_within(&ownership, None, 0, TagPlace::MetadataOrBytes, limit);
-            let file = prefilter_within(&ownership, None, 0, TagPlace::Bytes, limit);
+            let socket = prefilter_within(&ownership, 0, TagPlace::MetadataOrBytes, limit);
+            let file = prefilter_within(&ownership, 0, TagPlace::Bytes, limit);
             let in_socket = run(&socket, &frame.bytes(), &frame.auxiliary());
             let in_file = run(&file, &frame.bytes_with_all_tags(), &Auxiliary::default());
             prop_assert!(!must_pass || in_socket > 0, "socket:\n{socket}");
@@ -563,7 +574,7 @@ mod tests {
 
     #[test]
     fn a_whole_port_needs_no_program() {
-        let program = prefilter(&Ownership::Whole, None, 96, TagPlace::MetadataOrBytes);
+        let program = prefilter(&Ownership::Whole, 96, TagPlace::MetadataOrBytes);
         assert!(program.is_empty());
         assert_eq!(run(&program, &[], &Auxiliary::default()), u32::MAX);
     }
@@ -579,7 +590,7 @@ mod tests {
     fn a_short_snaplen_still_leaves_the_headers_for_the_guard() {
         for (snaplen, kept) in [(0, 262_144), (64, 512), (1000, 1000)] {
             let ownership = Ownership::Shared(one(OnWire::Untagged).to_vec());
-            let program = prefilter(&ownership, None, snaplen, TagPlace::Bytes);
+            let program = prefilter(&ownership, snaplen, TagPlace::Bytes);
             assert_eq!(run(&program, &[0xff; 64], &Auxiliary::default()), kept);
         }
     }

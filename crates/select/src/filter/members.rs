@@ -25,22 +25,37 @@ struct Sieve {
 
 /// Where and when a MAC means the vNIC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stay {
+pub(super) struct Stay {
     network: Option<OnWire>,
     from: Timestamp,
     until: Option<Timestamp>,
 }
 
+impl Stay {
+    pub(super) const fn of(member: &Member) -> Self {
+        Self { network: member.network, from: member.from, until: member.until }
+    }
+
+    /// Whether it is the vNIC at `time`; `is_in` is asked whether the frame is in a network.
+    #[inline]
+    pub(super) fn holds(&self, time: Timestamp, is_in: impl Fn(OnWire) -> bool) -> bool {
+        self.from <= time
+            && self.until.is_none_or(|until| time < until)
+            && self.network.is_none_or(is_in)
+    }
+}
+
 impl Members {
     pub(crate) fn new(members: &[Member]) -> Self {
         let mut set = Self::default();
-        for &Member { mac, network, from, until } in members {
-            let (word, bit) = Sieve::place(mac_bits(mac));
+        for member in members {
+            let mac = mac_bits(member.mac);
+            let (word, bit) = Sieve::place(mac);
             if let Some(word) = set.sieve.words.get_mut(word) {
                 *word |= bit;
             }
-            let stays = set.by_mac.entry(mac_bits(mac)).or_default();
-            let stay = Stay { network, from, until };
+            let stays = set.by_mac.entry(mac).or_default();
+            let stay = Stay::of(member);
             if !stays.contains(&stay) {
                 stays.push(stay);
             }
@@ -51,13 +66,8 @@ impl Members {
     /// Whether `mac` means one of them at `time`; `is_in` is asked whether the frame is in a network.
     #[inline]
     pub(crate) fn has(&self, mac: Mac, time: Timestamp, is_in: impl Fn(OnWire) -> bool) -> bool {
-        self.by_mac.get(&mac_bits(mac)).is_some_and(|stays| {
-            stays.iter().any(|stay| {
-                stay.from <= time
-                    && stay.until.is_none_or(|until| time < until)
-                    && stay.network.is_none_or(&is_in)
-            })
-        })
+        let stays = self.by_mac.get(&mac_bits(mac));
+        stays.is_some_and(|stays| stays.iter().any(|stay| stay.holds(time, &is_in)))
     }
 
     /// Whether any header of a packet has the MAC of one of them: nearly every packet has none,
@@ -163,8 +173,8 @@ pub(crate) fn has_vif(tag: &VnTag, vif: Vni) -> bool {
 
 /// Spreads MACs, which mostly differ in their last octets, over a table. The table's keys come from
 /// the inventory; whatever a packet holds is only looked up.
-#[derive(Default)]
-struct MacHasher(u64);
+#[derive(Debug, Clone, Default)]
+pub(super) struct MacHasher(u64);
 
 impl Hasher for MacHasher {
     fn finish(&self) -> u64 {

@@ -15,6 +15,7 @@ pub(crate) mod arithmetic;
 mod display;
 mod error;
 pub(crate) mod expression;
+mod groups;
 pub(crate) mod lower;
 mod matcher;
 pub(crate) mod members;
@@ -23,18 +24,22 @@ mod names;
 mod names_tests;
 pub(crate) mod numbers;
 mod parser;
+mod pieces;
 mod place;
 mod resolver;
 pub(crate) mod test;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token;
+mod words;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use self::error::ParseError;
+pub use self::groups::Groups;
 pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
+pub use self::words::Explanation;
 use wire::{Layers, Packet};
 
 use self::expression::Expression;
@@ -77,6 +82,23 @@ impl Filter {
     /// The names of the inventory in it, each once, by kind and then in the order of the alphabet.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.meanings.keys()
+    }
+
+    /// What it asks, in words.
+    pub fn explanation(&self) -> Explanation {
+        Explanation::of(self)
+    }
+
+    /// Whether every packet is wanted, because nothing was asked.
+    pub fn wants_everything(&self) -> bool {
+        self.expression == Expression::EVERYTHING
+    }
+
+    /// Whether it asks for the length of frames, or for bytes that every fragment has of its own:
+    /// those of Ethernet and IP. Then each fragment answers for itself, as to libpcap; else the
+    /// first piece answers for all pieces of its packet.
+    pub fn is_about_pieces(&self) -> bool {
+        self.expression.is_about_pieces()
     }
 
     /// What it comes down to.

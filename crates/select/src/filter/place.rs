@@ -67,7 +67,17 @@ impl<'a> View<'a> {
     pub(super) fn levels(&self) -> impl Iterator<Item = View<'a>> + use<'a> {
         let (packet, layers) = (self.packet, self.layers);
         let levels = layers.levels(packet.data).enumerate();
-        levels.map(move |(number, level)| Self::new(packet, layers, level, number, true))
+        levels.map(move |(number, level)| Self::of_level(packet, layers, level, number))
+    }
+
+    /// One level, as if the expression had said to look there.
+    pub(super) fn of_level(
+        packet: &'a Packet<'a>,
+        layers: &'a Layers,
+        level: Level<'a>,
+        number: usize,
+    ) -> Self {
+        Self::new(packet, layers, level, number, true)
     }
 
     #[inline]

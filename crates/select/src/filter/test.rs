@@ -9,6 +9,7 @@ use super::expression::{Carrier, Direction, Way};
 use super::members::Members;
 use super::numbers::Numbers;
 use super::place::{Carried, View};
+use crate::OnWire;
 
 /// One question about a level. libpcap asks the same of bytes; see `lower`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,11 +183,14 @@ impl View<'_> {
     fn has_member(&self, end: End, members: &Members) -> bool {
         let Some(macs) = self.level.macs() else { return false };
         let mac = if end == End::Source { macs.source } else { macs.destination };
-        members.has(mac, self.packet.time, |network| {
-            let outer = self.number.checked_sub(1);
-            let outer = outer.and_then(|n| self.layers.levels(self.packet.data).nth(n));
-            self.is_of_the_site() && super::members::is_in(network, &self.level, outer.as_ref())
-        })
+        members.has(mac, self.packet.time, |network| self.is_in(network))
+    }
+
+    /// Whether the frame is in `network`, and whoever says so may.
+    pub(super) fn is_in(&self, network: OnWire) -> bool {
+        let outer = self.number.checked_sub(1);
+        let outer = outer.and_then(|n| self.layers.levels(self.packet.data).nth(n));
+        self.is_of_the_site() && super::members::is_in(network, &self.level, outer.as_ref())
     }
 
     /// Whether what carries this level was made by the site, as the guard sees it: it stands on the

@@ -141,6 +141,7 @@ pub fn write_interface(out: &mut Vec<u8>, header: &InterfaceHeader) {
 
 /// Appends a packet of interface number `interface`. What is beyond [`MAX_PACKET_BYTES`] is
 /// sliced off.
+#[inline]
 pub fn write_packet(
     out: &mut Vec<u8>,
     interface: u32,
@@ -201,6 +202,7 @@ fn put_packet_options(
 }
 
 /// How many bytes [`write_packet`] appends.
+#[inline]
 pub fn packet_block_len(packet: &Packet<'_>, options: &PacketOptions<'_>) -> usize {
     let mut told = 0;
     if flags_of(packet, options) != 0 {
@@ -264,6 +266,7 @@ pub fn write_statistics(out: &mut Vec<u8>, interface: u32, block: &StatisticsBlo
     });
 }
 
+#[inline]
 fn flags_of(packet: &Packet<'_>, options: &PacketOptions<'_>) -> u32 {
     let direction = match packet.direction {
         Some(Direction::ToVm) => flag::INBOUND,

@@ -2,8 +2,13 @@
 //! 7130).
 //!
 //! Such bytes stand behind the packet as its own length says, so they are never payload. Nothing in
-//! the frame announces them: Ixia's are known by a number and a checksum, the others only by a time
-//! near that of the capture.
+//! the frame announces them, and padding may hold anything. How sure a find is:
+//!
+//! | device | known by | random bytes pass once in |
+//! |---|---|---|
+//! | Ixia | a number, a length, a checksum | 4 000 000 000 |
+//! | Metamako | a time within a day of the capture, reserved bits | 1 000 000 |
+//! | VSS | the same time, and that nothing but zeros stands before it | 5 000, if nothing does |
 
 use crate::{Cursor, Timestamp};
 
@@ -81,18 +86,19 @@ impl Trailer {
         Some(Self::Ixia { time })
     }
 
-    /// Seconds, nanoseconds with 2 bits for the kind of clock, maybe a port.
+    /// Seconds, nanoseconds with 2 bits for the kind of clock, maybe a port. With so little to know
+    /// it by, what is before it must be plain padding.
     fn vss(bytes: &[u8], captured: Timestamp) -> Option<Self> {
-        let at = |end: usize| -> Option<Timestamp> {
-            let stamp: [u8; 8] = *bytes.get(..end)?.last_chunk()?;
-            let [s0, s1, s2, s3, n0, n1, n2, n3] = stamp;
-            believed(time_of([s0, s1, s2, s3, n0 & 0x3f, n1, n2, n3])?, captured)
+        let time = |bytes: &[u8]| -> Option<Timestamp> {
+            let (padding, [s0, s1, s2, s3, n0, n1, n2, n3]) = bytes.split_last_chunk()?;
+            let time = time_of([*s0, *s1, *s2, *s3, n0 & 0x3f, *n1, *n2, *n3])?;
+            believed(time, captured).filter(|_| padding.iter().all(|byte| *byte == 0))
         };
-        if let Some(time) = at(bytes.len()) {
+        if let Some(time) = time(bytes) {
             return Some(Self::Vss { time, port: None });
         }
-        let (port, _) = bytes.split_last()?;
-        at(bytes.len() - 1).map(|time| Self::Vss { time, port: Some(*port) })
+        let (port, stamped) = bytes.split_last()?;
+        time(stamped).map(|time| Self::Vss { time, port: Some(*port) })
     }
 
     /// The frame check sequence the frame had, seconds, nanoseconds, flags, device, port.
@@ -144,10 +150,11 @@ const IXIA_1: u8 = 0x12;
 /// Local time, NTP, GPS, PTP.
 const IXIA_TIME_FIRST: u8 = 3;
 const IXIA_TIME_LAST: u8 = 6;
-/// Thirty days.
-const BELIEVED_SECONDS: u64 = 30 * 86_400;
+/// A day: a clock set to the wrong time zone is believed, one that was never set is not.
+const BELIEVED_SECONDS: u64 = 86_400;
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may fail this way")]
 mod tests {
     use super::*;
 
@@ -176,6 +183,13 @@ mod tests {
         assert_eq!(Trailer::find(&vss(), Timestamp::from_parts(1_800_000_000, 0)), None);
         assert_eq!(Trailer::find(&[0; 20], Timestamp::ZERO), None);
         assert_eq!(Trailer::find(&[], CAPTURED), None);
+    }
+
+    #[test]
+    fn a_time_of_vss_behind_anything_but_padding_is_an_accident() {
+        let mut bytes = vss();
+        bytes[1] = 1;
+        assert_eq!(Trailer::find(&bytes, CAPTURED), None);
     }
 
     #[test]

@@ -59,60 +59,52 @@ pub(super) fn may_be_ip(bytes: &[u8]) -> bool {
 }
 
 /// Whether `payload` of a UDP packet may begin with the header of `tunnel`, which a port that is
-/// not its alone names; true if too little is there to tell.
-pub(super) fn may_be(tunnel: UdpTunnel, payload: &[u8]) -> bool {
-    match tunnel {
+/// not its alone names; `None` if too little is there to tell.
+pub(super) fn may_be(tunnel: UdpTunnel, payload: &[u8]) -> Option<bool> {
+    Some(match (tunnel, payload) {
+        (_, []) => return None,
         // Without options of VXLAN. Micro-BFD begins with its version 1 (RFC 7130, section 2.2;
         // RFC 5880, section 4.1).
-        UdpTunnel::Vxlan => matches!(payload, [] | [0x08, ..]),
-        UdpTunnel::Gtpu => match payload {
-            // 3GPP TS 29.281, section 5.1: the length is that of all behind the first 8 bytes.
-            [first, _, l0, l1, _, _, _, _, rest @ ..] => {
-                let len = usize::from(u16::from_be_bytes([*l0, *l1]));
-                first >> 4 == 0b0011 && len >= rest.len()
-            }
-            [first, ..] => first >> 4 == 0b0011,
-            [] => true,
-        },
-        UdpTunnel::Teredo => match payload {
-            [first] => first >> 4 == 6 || *first == 0,
-            [first, second, ..] => first >> 4 == 6 || (*first == 0 && *second <= 1),
-            [] => true,
-        },
-        // RFC 2661, section 3.1: of the bits between flags and version all are zero.
-        UdpTunnel::L2tp => match payload {
-            [flags, version, ..] => flags & 0x34 == 0 && matches!(version, 2 | 3),
-            _ => true,
-        },
-        UdpTunnel::Capwap => matches!(payload, [] | [0 | 1, ..]),
-        // A stack of at most four labels, then IP.
-        UdpTunnel::Mpls => {
-            let mut rest = payload;
-            for _ in 0..4 {
-                match rest {
-                    [_, _, low, _, behind @ ..] if low & 1 != 0 => return may_be_ip(behind),
-                    [_, _, _, _, behind @ ..] => rest = behind,
-                    _ => return true,
-                }
-            }
-            false
+        (UdpTunnel::Vxlan, [flags, ..]) => *flags == 0x08,
+        // 3GPP TS 29.281, section 5.1: the length is that of all behind the first 8 bytes.
+        (UdpTunnel::Gtpu, [first, _, l0, l1, _, _, _, _, rest @ ..]) => {
+            first >> 4 == 0b0011 && usize::from(u16::from_be_bytes([*l0, *l1])) >= rest.len()
         }
+        (UdpTunnel::Gtpu, [first, ..]) if first >> 4 == 0b0011 => return None,
+        (UdpTunnel::Gtpu, _) => false,
+        (UdpTunnel::Teredo, [0]) => return None,
+        (UdpTunnel::Teredo, [first, rest @ ..]) => {
+            first >> 4 == 6 || matches!((first, rest), (0, [0 | 1, ..]))
+        }
+        // RFC 2661, section 3.1: of the bits between flags and version all are zero.
+        (UdpTunnel::L2tp, [flags, version, ..]) => flags & 0x34 == 0 && matches!(version, 2 | 3),
+        (UdpTunnel::Capwap, [preamble, ..]) => matches!(preamble, 0 | 1),
+        (UdpTunnel::Mpls, stack) => return may_be_labels(stack),
         // RFC 8086, section 3.1: version 0, reserved bits zero.
-        UdpTunnel::Gre => match payload {
-            [flags, version, ..] => flags & 0x4f == 0 && *version == 0,
-            _ => true,
-        },
-        UdpTunnel::Gue => match payload {
-            [first, ..] => matches!(first >> 4, 0..=6),
-            [] => true,
-        },
-        UdpTunnel::Lisp => payload.get(8..).is_none_or(may_be_ip),
-        UdpTunnel::Tzsp => match payload {
-            [version, kind, high, ..] => *version == 1 && *kind <= 5 && *high == 0,
-            _ => true,
-        },
-        UdpTunnel::VxlanGpe | UdpTunnel::Geneve | UdpTunnel::Gtpc => true,
+        (UdpTunnel::Gre, [flags, version, ..]) => flags & 0x4f == 0 && *version == 0,
+        (UdpTunnel::Gue, [first, ..]) => matches!(first >> 4, 0..=6),
+        (UdpTunnel::Lisp, [_, _, _, _, _, _, _, _, packet @ ..]) if !packet.is_empty() => {
+            may_be_ip(packet)
+        }
+        (UdpTunnel::Tzsp, [version, kind, high, ..]) => *version == 1 && *kind <= 5 && *high == 0,
+        (UdpTunnel::Gtpc, [first, ..]) => first >> 4 == 0b0011,
+        (UdpTunnel::VxlanGpe | UdpTunnel::Geneve, _) => true,
+        (UdpTunnel::L2tp | UdpTunnel::Gre | UdpTunnel::Lisp | UdpTunnel::Tzsp, _) => return None,
+    })
+}
+
+/// Whether `bytes` may be at most four labels and an IP packet; `None` if too little is there to
+/// tell.
+fn may_be_labels(bytes: &[u8]) -> Option<bool> {
+    let mut rest = bytes;
+    for _ in 0..4 {
+        let ([_, _, low, _], behind) = rest.split_first_chunk()?;
+        if low & 1 != 0 {
+            return (!behind.is_empty()).then(|| may_be_ip(behind));
+        }
+        rest = behind;
     }
+    Some(false)
 }
 
 #[cfg(test)]
@@ -142,7 +134,7 @@ mod tests {
             UdpTunnel::Tzsp,
             UdpTunnel::Capwap,
         ] {
-            assert!(!may_be(tunnel, &answer), "{tunnel:?}");
+            assert_eq!(may_be(tunnel, &answer), Some(false), "{tunnel:?}");
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Walk<'a, 'h> {
     /// Bit i is set where header i was guessed.
     pub(crate) guessed: u64,
     pub(crate) len: usize,
+    /// Whether an IP header said that it is a fragment's.
+    pub(crate) has_fragment: bool,
     tunnels: u8,
 }
 
@@ -128,7 +130,17 @@ impl<'a, 'h> Walk<'a, 'h> {
         ports: &'a TunnelPorts,
     ) -> Self {
         let cursor = Cursor::new(data);
-        Self { headers, cursor, frame: data, ports, starts: 1, guessed: 0, len: 0, tunnels: 0 }
+        Self {
+            headers,
+            cursor,
+            frame: data,
+            ports,
+            starts: 1,
+            guessed: 0,
+            len: 0,
+            has_fragment: false,
+            tunnels: 0,
+        }
     }
 
     /// Walks to the payload, or to what cannot be understood.
@@ -227,6 +239,7 @@ impl<'a, 'h> Walk<'a, 'h> {
         let offset = self.cursor.offset();
         let ip = Ipv4::decode(&mut self.cursor)?;
         self.push(Layer::Ipv4, offset)?;
+        self.has_fragment |= ip.has_more_fragments || ip.fragment_offset != 0;
         let end =
             if ip.has_more_fragments { StopReason::Fragment } else { StopReason::BeyondLength };
         // Packets larger than the field can say have 0 there (Linux BIG TCP); then the capture
@@ -264,8 +277,18 @@ impl<'a, 'h> Walk<'a, 'h> {
 
     fn tcp(&mut self) -> Result<Next, Stop> {
         let offset = self.cursor.offset();
-        let next = self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop))?;
-        if self.is_stt(offset) { Ok(Next::Stt) } else { Ok(next) }
+        let mut ahead = self.cursor;
+        match self.transport(Layer::Tcp, |cursor| Tcp::decode(cursor).map(drop)) {
+            Ok(_) if self.is_stt(offset) => Ok(Next::Stt),
+            // Too little is there to tell.
+            Err(stop)
+                if Ports::decode(&mut ahead, Layer::Tcp)
+                    .is_ok_and(|ports| ports.destination == self.ports.stt()) =>
+            {
+                Err(Stop { layer: Layer::Stt, ..stop })
+            }
+            result => result,
+        }
     }
 
     fn udp(&mut self) -> Result<Next, Stop> {
@@ -286,7 +309,7 @@ impl<'a, 'h> Walk<'a, 'h> {
                 None => return Err(self.cursor.stop(Layer::Udp, StopReason::Malformed)),
             }
         }
-        Ok(self.udp_payload(udp.ports))
+        self.udp_payload(udp.ports)
     }
 
     fn vxlan(&mut self) -> Result<Next, Stop> {

@@ -35,7 +35,9 @@ impl Walk<'_, '_> {
             self.enter_tunnel(Layer::Stt)?;
             return Err(self.cursor.stop(Layer::Stt, StopReason::Fragment));
         }
-        if self.cursor.ahead().len() < frame_len {
+        // A whole packet that ends before the frame does is a piece of it; a cut one may be all.
+        let is_whole = self.cursor.stop_at_end(Layer::Stt).reason == StopReason::BeyondLength;
+        if is_whole && self.cursor.ahead().len() < frame_len {
             self.cursor.limit(self.cursor.ahead().len(), StopReason::Fragment);
         }
         Stt::decode(&mut self.cursor)?;

@@ -9,21 +9,31 @@ use super::{Next, Walk};
 impl Walk<'_, '_> {
     /// What a UDP packet between `ports` carries, by its ports and, where those do not suffice, by
     /// how it begins.
-    pub(super) fn udp_payload(&self, ports: Ports) -> Next {
+    pub(super) fn udp_payload(&self, ports: Ports) -> Result<Next, Stop> {
         let Ports { source, destination } = ports;
         let (tunnel, is_doubtful) = match self.ports.named(destination) {
             Some(named) => (Some(named.tunnel), named.is_shared || is_answer(named.tunnel, source)),
             // Any client may have the number of a tunnel for its own port.
             None => (self.ports.find(source, destination), true),
         };
-        match tunnel {
-            Some(tunnel) if !is_doubtful || may_be(tunnel, self.cursor.ahead()) => match tunnel {
-                UdpTunnel::Vxlan => Next::Vxlan,
-                UdpTunnel::Geneve => Next::Geneve,
-                tunnel => Next::UdpTunnel(tunnel),
-            },
-            _ => Next::Payload,
+        let Some(tunnel) = tunnel else { return Ok(Next::Payload) };
+        if is_doubtful {
+            match may_be(tunnel, self.cursor.ahead()) {
+                Some(true) => {}
+                Some(false) => return Ok(Next::Payload),
+                None => {
+                    let stop = self.cursor.stop_at_end(tunnel.layer());
+                    // A whole packet that is too short for the tunnel is something else.
+                    let is_whole = stop.reason == StopReason::BeyondLength;
+                    return if is_whole { Ok(Next::Payload) } else { Err(stop) };
+                }
+            }
         }
+        Ok(match tunnel {
+            UdpTunnel::Vxlan => Next::Vxlan,
+            UdpTunnel::Geneve => Next::Geneve,
+            tunnel => Next::UdpTunnel(tunnel),
+        })
     }
 
     pub(super) fn udp_tunnel(&mut self, tunnel: UdpTunnel) -> Result<Next, Stop> {
@@ -45,17 +55,17 @@ impl Walk<'_, '_> {
                 }
                 self.enter_tunnel(Layer::Gtpu)?;
                 // What kind of session it is only control says; nearly all carry IP.
-                if may_be_ip(self.cursor.ahead()) || !may_be_ethernet(self.cursor.ahead()) {
+                if may_be_ip(self.cursor.ahead()) {
+                    return Ok(Next::Ip);
+                }
+                { self.cursor }.take::<18>(Layer::Gtpu)?;
+                if !may_be_ethernet(self.cursor.ahead()) {
                     return Ok(Next::Ip);
                 }
                 self.guessed |= 1 << self.len;
                 Ok(Next::Ethernet)
             }
             UdpTunnel::Gtpc => {
-                // Version 2 (3GPP TS 29.274) has another header and carries no packet either.
-                if self.cursor.ahead().first().is_none_or(|first| first >> 4 != 0b0011) {
-                    return Ok(Next::Payload);
-                }
                 Gtpc::decode(&mut self.cursor)?;
                 self.push(Layer::Gtpc, offset)?;
                 Ok(Next::Payload)

@@ -129,6 +129,7 @@ fn text(receipt: &Receipt) -> Result<String, std::fmt::Error> {
     for (count, what) in [
         (tally.sliced, "of them sliced"),
         (tally.stripped, "of them without headers they had"),
+        (receipt.repeated, "times one of them is in another file too"),
         (receipt.damaged(), "damaged records or more in the inputs, which are in no output"),
     ] {
         if count > 0 {
@@ -204,6 +205,7 @@ fn json(receipt: &Receipt) -> serde_json::Value {
         "written_bytes": tally.written_bytes,
         "sliced": tally.sliced,
         "stripped": tally.stripped,
+        "repeated": receipt.repeated,
         "copies": receipt.copies.as_ref().map(crate::copies::json),
         "ended": match receipt.ended {
             Ended::Inputs => "end of inputs",

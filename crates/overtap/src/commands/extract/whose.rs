@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use files::{Elsewhere, Wanted};
+use files::{Elsewhere, Wanted, Whose};
 use inventory::History;
 use plan::Names;
 use select::{Filter, Member, Name, NameKind, Resolver, UnknownName};
@@ -16,7 +16,7 @@ use crate::names;
 
 /// Explains names by inventory files or what this host knows; reads them when the first name is
 /// asked for.
-pub(super) struct Inventory {
+pub(crate) struct Inventory {
     files: Vec<PathBuf>,
     history: OnceCell<Result<Arc<History>, String>>,
     notes: RefCell<Vec<String>>,
@@ -24,7 +24,7 @@ pub(super) struct Inventory {
 
 impl Inventory {
     /// From these files, or of this host if there are none.
-    pub(super) fn new(files: &[PathBuf]) -> Self {
+    pub(crate) fn new(files: &[PathBuf]) -> Self {
         Self { files: files.to_vec(), history: OnceCell::new(), notes: RefCell::default() }
     }
 
@@ -82,8 +82,22 @@ impl Inventory {
         }))
     }
 
+    /// All VMs, or all tenants, to tell packets apart by.
+    pub(super) fn whose(&self, kind: NameKind) -> anyhow::Result<Whose> {
+        let history = self.read().map_err(|error| anyhow::anyhow!(error.to_owned()))?;
+        let whose = names::whose(history, kind);
+        if whose.names().is_empty() {
+            let what = if kind == NameKind::Tenant { "tenant" } else { "VM" };
+            return Err(WrongUsage(format!(
+                "the inventory names no {what} to split by; give --inventory FILE"
+            ))
+            .into());
+        }
+        Ok(whose)
+    }
+
     /// Where tunnels are, if the inventory was asked for.
-    pub(super) fn tunnel_ports(&self) -> TunnelPorts {
+    pub(crate) fn tunnel_ports(&self) -> TunnelPorts {
         let mut ports = TunnelPorts::default();
         if let Some(Ok(history)) = self.history.get() {
             Names::new(history).add_tunnel_ports(&mut ports);
@@ -92,7 +106,7 @@ impl Inventory {
     }
 
     /// Says what whoever typed the names should know.
-    pub(super) fn say_notes(&self) {
+    pub(crate) fn say_notes(&self) {
         let mut notes = self.notes.take();
         notes.sort_unstable();
         notes.dedup();
@@ -102,7 +116,7 @@ impl Inventory {
     }
 
     /// What is known of VMs, or why nothing is.
-    pub(super) fn history(&self) -> Result<&History, &str> {
+    pub(crate) fn history(&self) -> Result<&History, &str> {
         self.read().map(|history| &**history)
     }
 

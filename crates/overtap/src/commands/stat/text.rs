@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use files::{Counts, InterfaceReport, Quality, Rows, StatReport};
-use wire::{Layer, Timestamp};
+use wire::{Layer, LinkType, Timestamp};
 
 use super::By;
 use crate::quantity::show_bytes;
@@ -149,7 +149,7 @@ fn interfaces(text: &mut String, report: &StatReport, top: usize) -> std::fmt::R
         let quality = &interface.quality;
         rows.push(vec![
             name,
-            interface.link.0.to_string(),
+            link_name(interface.link),
             if interface.snaplen == 0 { "-".into() } else { interface.snaplen.to_string() },
             agent::grouped(interface.counts.packets),
             show_bytes(interface.counts.bytes),
@@ -220,6 +220,19 @@ fn table(
 }
 
 /// Columns side by side: the first to the left, numbers to the right.
+/// What people call a link type; its number in the registry if it is a rare one.
+fn link_name(link: LinkType) -> String {
+    match link {
+        LinkType::ETHERNET => "Ethernet".into(),
+        LinkType::RAW => "IP".into(),
+        LinkType::LINUX_SLL => "Linux SLL".into(),
+        LinkType::LINUX_SLL2 => "Linux SLL2".into(),
+        LinkType::IEEE802_11 | LinkType::RADIOTAP => "802.11".into(),
+        LinkType::NULL | LinkType::LOOP => "loopback".into(),
+        LinkType(number) => number.to_string(),
+    }
+}
+
 fn align(text: &mut String, rows: &[Vec<String>]) -> std::fmt::Result {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {

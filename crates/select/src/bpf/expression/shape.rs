@@ -9,30 +9,37 @@ use wire::UdpTunnel;
 
 use super::super::assembler::{Label, To};
 use super::super::{ANCILLARY_VLAN_TAG_PRESENT, TagPlace, code};
-use super::{Detail, Node, Passed, Start, Tag, Where, Writer};
+use super::{Node, Passed, Start, Tag, Where, Writer};
 use super::{SLOT_START, SLOT_TUNNEL, SLOT_VNI, TUNNEL_GENEVE, TUNNEL_VXLAN};
-use super::{asks_for_tag, looks_inside};
+use super::{asks_for_tag, is_about_any_frame, looks_inside, tells_fragments_apart};
 
 impl Writer<'_> {
     /// Every shape and its verdict.
     pub(super) fn shapes(&mut self, node: &Node) {
         let accept = self.accept;
-        // Nothing of a frame without a whole header can be told.
-        self.asm.step(code::LD_LEN, 0);
-        self.asm.test(code::JGE_K, ETHERNET_LEN, To::Next, accept);
+        let is_about_any_frame = is_about_any_frame(node);
+        if !is_about_any_frame {
+            // Nothing of a frame without a whole header can be told.
+            self.asm.step(code::LD_LEN, 0);
+            self.asm.test(code::JGE_K, ETHERNET_LEN, To::Next, accept);
+        }
         let tag_matters = asks_for_tag(node);
+        let frame = |writer: &mut Self, tag| match is_about_any_frame {
+            true => writer.verdict(node, Where::outermost(ETHERNET_LEN, tag)),
+            false => writer.frame(node, ETHERNET_LEN, tag),
+        };
         let mut untagged = Tag::Whichever;
         if tag_matters && self.place == TagPlace::MetadataOrBytes {
             let none = self.asm.label();
             self.asm.step(code::LD_B_ABS, ANCILLARY_VLAN_TAG_PRESENT);
             self.asm.test(code::JEQ_K, 0, none, To::Next);
-            self.frame(node, ETHERNET_LEN, Tag::Metadata);
+            frame(self, Tag::Metadata);
             self.asm.here(none);
         }
         if tag_matters {
             untagged = Tag::None;
         }
-        self.frame(node, ETHERNET_LEN, untagged);
+        frame(self, untagged);
     }
 
     /// A frame whose payload begins at `payload`.
@@ -40,7 +47,7 @@ impl Writer<'_> {
         let accept = self.accept;
         let place = Where::outermost(payload, tag);
         let tagged = self.asm.label();
-        let may_be_tagged = payload == ETHERNET_LEN && self.detail >= Detail::Tagged;
+        let may_be_tagged = payload == ETHERNET_LEN && self.detail.has_tags;
         // The kernel's tag and one in the bytes are two, which is another shape.
         let behind_tag = (may_be_tagged && tag != Tag::Metadata).then_some(tagged);
         self.asm.step(code::LD_H_ABS, payload - 2);
@@ -60,7 +67,23 @@ impl Writer<'_> {
         } else {
             let plain = self.asm.label();
             self.passed.insert(Passed::Tagged);
-            self.ether_type(place, plain, plain, plain);
+            if tells_fragments_apart(node) {
+                let [ipv4, ipv6] = std::array::from_fn(|_| self.asm.label());
+                self.ether_type(place, plain, ipv4, ipv6);
+                self.asm.here(ipv4);
+                self.long_enough(place, place.payload + 8);
+                self.pass_fragments(place);
+                self.asm.goto(plain);
+                self.asm.here(ipv6);
+                self.long_enough(place, place.payload + 7);
+                self.byte(place, place.payload + 6);
+                for number in EXTENSIONS {
+                    self.asm.test(code::JEQ_K, number, accept, To::Next);
+                }
+                self.passed.insert(Passed::OddHeaders);
+            } else {
+                self.ether_type(place, plain, plain, plain);
+            }
             self.asm.here(plain);
             self.verdict(node, place);
         }
@@ -76,18 +99,17 @@ impl Writer<'_> {
     fn payload(&mut self, node: &Node, place: Where) {
         let [plain, ipv4, ipv6, transport] = std::array::from_fn(|_| self.asm.label());
         // Tunnels are looked for where nearly all are: not behind a tag in the bytes, not in others.
-        let may_carry = self.detail == Detail::Tunnels
-            && place.start == Start::Zero
-            && place.payload == ETHERNET_LEN;
+        let may_carry =
+            self.detail.has_tunnels && place.start == Start::Zero && place.payload == ETHERNET_LEN;
         let tunnels = may_carry.then(|| [self.asm.label(), self.asm.label()]);
         self.passed.extend([Passed::Tagged, Passed::OddHeaders]);
-        self.passed.insert(match self.detail {
-            Detail::Tunnels => Passed::OtherTunnels,
-            _ => Passed::Tunnels,
+        self.passed.insert(match self.detail.has_tunnels {
+            true => Passed::OtherTunnels,
+            false => Passed::Tunnels,
         });
         self.ether_type(place, plain, ipv4, ipv6);
         self.asm.here(ipv4);
-        self.ipv4(place, plain, transport);
+        self.ipv4(place, transport);
         self.asm.here(ipv6);
         self.ipv6(place);
         self.asm.here(transport);
@@ -121,12 +143,10 @@ impl Writer<'_> {
 
     /// Goes to `transport` with the protocol in A and the place of its header, without the offset
     /// of the payload, in [`SLOT_TRANSPORT`].
-    fn ipv4(&mut self, place: Where, plain: Label, transport: Label) {
+    fn ipv4(&mut self, place: Where, transport: Label) {
         let p = place.payload;
         self.long_enough(place, p + 20);
-        // Later fragments have no ports, and nothing is looked for in them.
-        self.half(place, p + 6);
-        self.asm.test(code::JSET_K, 0x1fff, plain, To::Next);
+        self.pass_fragments(place);
         self.byte(place, p);
         self.asm.step(code::AND_K, 0x0f);
         self.asm.step(code::LSH_K, 2);
@@ -134,6 +154,15 @@ impl Writer<'_> {
         self.asm.step(code::ST, SLOT_TRANSPORT);
         self.byte(place, p + 9);
         self.asm.goto(transport);
+    }
+
+    /// Accepts a fragment of an IPv4 packet. Only the first one has ports and tunnels; user space
+    /// gives its verdict to the others, so it has to see them all.
+    fn pass_fragments(&mut self, place: Where) {
+        let accept = self.accept;
+        self.passed.insert(Passed::Fragments);
+        self.half(place, place.payload + 6);
+        self.asm.test(code::JSET_K, MORE_OR_OFFSET, accept, To::Next);
     }
 
     /// As `ipv4`, but what follows is the transport.
@@ -328,6 +357,11 @@ const TAGS: [u32; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
 const NEVER_A_TUNNEL: [u32; 5] = [0x0806, 0x8035, 0x8863, 0x8809, 0x88cc];
 /// ICMP, IGMP, ESP, ICMPv6, OSPF, PIM, VRRP, SCTP.
 const LEAVES: [u32; 8] = [1, 2, 50, 58, 89, 103, 112, 132];
+/// Hop-by-hop, routing, fragment, AH, destination options, mobility, HIP, Shim6: behind each of
+/// them IPv6 may say that the packet is a fragment.
+const EXTENSIONS: [u32; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
+/// Of the two bytes of IPv4 with flags and fragment offset, what only fragments have.
+const MORE_OR_OFFSET: u32 = 0x3fff;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
 const ETHERNET_LEN: u32 = 14;
