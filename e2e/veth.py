@@ -523,8 +523,9 @@ def filters():
         honest(f"'{expression}'", status, receipt, file)
         same_frames(f"'{expression}': the same packets as tcpdump", file.frames(), judge.finish().frames())
         one = receipt["interfaces"][0]
-        told = one["received"] + (one["passed_over"] or 0)
-        check(f"'{expression}': seen, not selected and passed over make all 102", one["interface_packets"] == 102 and told in (102, 102 + one["not_selected"]), one)
+        passed_over = one["passed_over"]
+        check(f"'{expression}': seen and passed over make all 102", one["interface_packets"] == 102 and one["received"] + passed_over == 102, one)
+        check(f"'{expression}': the kernel has refused all that nobody asked for", one["not_selected"] == 0 and passed_over == 102 - one["written"] and "attached" in one["expression_in_kernel"], one)
         check(f"'{expression}': the file names the filter", expression.encode() in file.interfaces[0]["filter"], file.interfaces[0]["filter"])
 
 

@@ -6,9 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use wire::header::Trailer;
-use wire::{
-    Layer, Layers, LinkType, Packet, Strip, Timestamp, TunnelPorts,
-};
+use wire::{Layer, Layers, LinkType, Packet, Strip, Timestamp, TunnelPorts};
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (link, data) = input;
@@ -51,8 +49,10 @@ fn strip(link: LinkType, data: &[u8], layers: &Layers) {
     let left = stripped.packet;
     assert_eq!(left.data.len() + stripped.removed as usize, data.len());
     assert_eq!(left.wire_len as usize, left.data.len());
-    // A walk that stopped for too many headers finds more of them behind fewer.
-    if layers.stop().is_none() && stripped.removed > 0 {
+    // A walk that stopped for too many headers finds more of them behind fewer; and what stood
+    // behind an outer packet stands behind the inner one now, which may claim it.
+    let is_all = layers.stop().is_none() && layers.payload_end() == data.len();
+    if is_all && stripped.removed > 0 {
         let (before, after) = (
             layers.key(data),
             Layers::decode(left.link, left.data, &TunnelPorts::default()).key(left.data),

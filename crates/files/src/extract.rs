@@ -1,7 +1,7 @@
 //! Extract: selected packets of some capture files, changed if asked for, into others.
 //!
-//! The way of a packet is [`Rules::treat`]: read, selected, looked at for copies, stripped, sliced,
-//! written. Each step is one line there.
+//! The way of a packet is [`Way::take`]: read, selected, looked at for copies, stripped, sliced,
+//! written. What can be said of a packet by itself is said by [`Rules`], which threads can share.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use capture::InputError;
-use pipeline::Tenants;
+use pipeline::{Known, Tenants};
 use wire::file::{Item, Record};
-use wire::{Layers, LinkType, Packet, Strip};
+use wire::{Layers, LinkType, Packet, Strip, Timestamp};
 
 use crate::copies::Copies;
-use crate::outputs::{Encoding, OutputError, Outputs};
+use crate::outputs::{Encoding, Key, OutputError, Outputs};
+use crate::pieces::{First, Held, Pieces};
 use crate::points::{Point, Points, is_fine};
 use crate::sources::{Source, turn};
 use crate::threads;
@@ -110,7 +111,12 @@ pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractE
             encoding: outputs.only_file().0,
             request,
         },
-        results: Results { outputs, tally: Tally::default(), first_link: None },
+        results: Results {
+            outputs,
+            tally: Tally::default(),
+            first_link: None,
+            pieces: Pieces::new(),
+        },
         hands: Hands::default(),
     };
     let mut sources = inputs.into_sources();
@@ -119,6 +125,13 @@ pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractE
         _ => job.run(&mut sources),
     };
     Ok(job.finish(sources, ended, failure))
+}
+
+/// Whether a fragment may still wait for the first one of its packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Some,
+    Over,
 }
 
 /// Why packets are no longer taken.
@@ -165,8 +178,10 @@ impl Job {
         }
     }
 
+    /// Decides about fragments that still wait, and writes what is waiting.
     fn flush(&mut self) -> (Ended, Option<OutputError>) {
-        match self.results.outputs.flush_all() {
+        let mut way = self.way();
+        match way.give_up(None).and_then(|()| way.results.outputs.flush_all()) {
             Ok(()) => (Ended::Inputs, None),
             Err(error) => self.failed(error),
         }
@@ -175,15 +190,20 @@ impl Job {
     /// Gives one packet its fate.
     #[inline]
     fn take(&mut self, input: usize, record: &Record<'_>) -> ControlFlow<Broken> {
-        let Self { rules, results, copies, hands } = self;
-        if let Err(error) = results.take(rules, copies.as_mut(), hands, input, record) {
+        let mut way = self.way();
+        if let Err(error) = way.take(input, record) {
             return ControlFlow::Break(Broken::Failed(error));
         }
-        let count = rules.request.count;
-        if count.is_some_and(|most| results.tally.of(Fate::Written) >= most) {
+        if way.is_enough() {
             return ControlFlow::Break(Broken::Count);
         }
         ControlFlow::Continue(())
+    }
+
+    #[inline]
+    fn way(&mut self) -> Way<'_> {
+        let Self { rules, results, copies, hands } = self;
+        Way { rules, results, copies: copies.as_mut(), hands }
     }
 
     /// Brings a source to its next packet, and notes what stands before that.
@@ -217,7 +237,7 @@ impl Job {
     }
 
     fn finish(self, sources: Vec<Source>, ended: Ended, failure: Option<OutputError>) -> Receipt {
-        let Results { outputs, mut tally, first_link } = self.results;
+        let Results { outputs, mut tally, first_link, .. } = self.results;
         let link = first_link.unwrap_or(LinkType::ETHERNET);
         let repeated = outputs.repeated;
         let (outputs, late) = outputs.finish(link, &self.rules.points);
@@ -250,41 +270,46 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// The way of one packet up to where it is written; what it is then, or why it is not.
+    /// The first part of the way of a packet: whether it is wanted.
     #[inline]
-    pub(crate) fn treat<'a>(
-        &self,
-        copies: Option<&mut Copies>,
-        hands: &'a mut Hands,
-        input: usize,
-        record: &Record<'a>,
-    ) -> Result<Treated<'a>, Fate> {
-        let request = &self.request;
-        let selection = &request.selection;
-        if !selection.wants_time(record.packet.time) {
-            return Err(Fate::OutsideTime);
+    pub(crate) fn look(&self, hands: &mut Hands, input: usize, record: &Record<'_>) -> Look {
+        let selection = &self.request.selection;
+        let packet = &record.packet;
+        if !selection.wants_time(packet.time) {
+            return Look::Refused(Fate::OutsideTime);
         }
-        let point = self.points.of(input, record.packet.point).ok_or(Fate::OtherLink)?;
-        let packet = record.packet;
+        let Some(point) = self.points.of(input, packet.point) else {
+            return Look::Refused(Fate::OtherLink);
+        };
         if self.needs_headers {
             hands.layers.fill(packet.link, packet.data, &selection.ports);
+            if hands.layers.has_fragment() {
+                return Look::Piece(point);
+            }
         }
-        if let Some(fate) = selection.refuses(input, &packet, &hands.layers) {
-            return Err(fate);
+        match selection.refuses(input, packet, &hands.layers) {
+            Some(fate) => Look::Refused(fate),
+            None => Look::Wanted(point),
         }
-        if let Some(copies) = copies
-            && copies.is_copy(input, &packet, &hands.layers)
-        {
-            return Err(Fate::Duplicate);
-        }
-        let stripped = request.strip.apply(packet, &hands.layers, &mut hands.scratch);
+    }
+
+    /// What is to be written of a packet that is wanted, whose headers are at hand.
+    #[inline]
+    pub(crate) fn shape<'a>(
+        &self,
+        hands: &'a mut Hands,
+        record: &Record<'a>,
+        point: Point,
+    ) -> Shaped<'a> {
+        let Request { strip, slice, .. } = &self.request;
+        let stripped = strip.apply(record.packet, &hands.layers, &mut hands.scratch);
         let mut packet = stripped.packet;
         let whole = packet.data;
-        let kept = request.slice.kept(&hands.layers, stripped.removed as usize);
+        let kept = slice.kept(&hands.layers, stripped.removed as usize);
         packet.data = whole.get(..kept).unwrap_or(whole);
         let is_sliced = packet.data.len() < whole.len();
         let is_stripped = stripped.removed > 0;
-        Ok(Treated { packet, layers: &hands.layers, point, is_sliced, is_stripped })
+        Shaped { packet, layers: &hands.layers, point, is_sliced, is_stripped }
     }
 
     /// Takes in what stands between packets of input number `input`, called `name`.
@@ -331,8 +356,18 @@ impl Rules {
     }
 }
 
+/// What is known of a packet by itself.
+pub(crate) enum Look {
+    /// It is not wanted.
+    Refused(Fate),
+    /// Some level of it is a fragment: that depends on others.
+    Piece(Point),
+    /// It is wanted.
+    Wanted(Point),
+}
+
 /// A packet that is wanted, as it is to be written.
-pub(crate) struct Treated<'a> {
+pub(crate) struct Shaped<'a> {
     pub(crate) packet: Packet<'a>,
     /// The headers it had.
     layers: &'a Layers,
@@ -341,11 +376,10 @@ pub(crate) struct Treated<'a> {
     is_stripped: bool,
 }
 
-impl Treated<'_> {
-    /// Counts what became of it.
+impl Shaped<'_> {
+    /// Counts what is in it, if it was written.
     #[inline]
     pub(crate) fn count(&self, tally: &mut Tally, fate: Fate) {
-        tally.count(fate);
         if fate == Fate::Written {
             tally.written_bytes += self.packet.data.len() as u64;
             tally.sliced += u64::from(self.is_sliced);
@@ -359,36 +393,155 @@ pub(crate) struct Results {
     pub(crate) outputs: Outputs,
     pub(crate) tally: Tally,
     first_link: Option<LinkType>,
+    /// What is known of packets in fragments.
+    pub(crate) pieces: Pieces,
 }
 
-impl Results {
+/// The way of packets that come one after the other.
+pub(crate) struct Way<'a> {
+    pub(crate) rules: &'a Rules,
+    pub(crate) results: &'a mut Results,
+    pub(crate) copies: Option<&'a mut Copies>,
+    pub(crate) hands: &'a mut Hands,
+}
+
+impl Way<'_> {
     /// Gives one packet its fate.
     #[inline]
-    pub(crate) fn take(
-        &mut self,
-        rules: &Rules,
-        copies: Option<&mut Copies>,
-        hands: &mut Hands,
-        input: usize,
-        record: &Record<'_>,
-    ) -> Result<(), OutputError> {
-        self.tally.read += 1;
-        let treated = match rules.treat(copies, hands, input, record) {
-            Ok(treated) => treated,
-            Err(fate) => {
-                self.tally.count(fate);
-                return Ok(());
-            }
-        };
-        let Treated { packet, layers, point, .. } = &treated;
-        match self.outputs.take(input, packet, record, layers, *point, &rules.points) {
-            Ok(fate) => treated.count(&mut self.tally, fate),
+    pub(crate) fn take(&mut self, input: usize, record: &Record<'_>) -> Result<(), OutputError> {
+        self.results.tally.read += 1;
+        match self.treat(input, record) {
+            Ok(fate) => self.results.tally.count(fate),
             Err(error) => {
-                self.tally.count(Fate::Written);
+                self.results.tally.count(Fate::Written);
                 return Err(error);
             }
         }
         Ok(())
+    }
+
+    #[inline]
+    fn treat(&mut self, input: usize, record: &Record<'_>) -> Result<Fate, OutputError> {
+        if record.packet.time >= self.results.pieces.deadline() {
+            self.give_up(Some(record.packet.time)).map_err(|error| self.and_this(error))?;
+        }
+        match self.rules.look(self.hands, input, record) {
+            Look::Refused(fate) => Ok(fate),
+            Look::Piece(point) => self.treat_piece(input, record, point, Patience::Some),
+            Look::Wanted(point) => self.deliver(input, record, point, &[]),
+        }
+    }
+
+    /// The way of a packet of which some level is a fragment; its headers are at hand.
+    #[cold]
+    fn treat_piece(
+        &mut self,
+        input: usize,
+        record: &Record<'_>,
+        point: Point,
+        patience: Patience,
+    ) -> Result<Fate, OutputError> {
+        let selection = &self.rules.request.selection;
+        let Results { outputs, pieces, .. } = &mut *self.results;
+        let layers = &self.hands.layers;
+        let packet = &record.packet;
+        let found = pieces.look_up(packet, layers, point);
+        let depends = selection.depends_on_first(input, packet.point) || outputs.looks_inside();
+        if depends && patience == Patience::Some && pieces.hold(&found, input, point, record) {
+            // For the time being.
+            return Ok(Fate::Undecidable);
+        }
+        let first = match &found.known {
+            Known::As(first) => Some(first),
+            Known::Nothing | Known::Ambiguous => None,
+        };
+        let refused = first.map(|first| first.refused);
+        let refused = selection.refuses_piece(input, packet, layers, refused);
+        let keys = match first {
+            Some(first) => Arc::clone(&first.keys),
+            None => outputs.keys_inside(input, packet, layers).into(),
+        };
+        let decided = First { refused, keys };
+        let released = pieces.begin(&found, packet, &decided);
+        if !released.is_empty() {
+            for held in &released {
+                // They were seen before.
+                self.treat_again(held, Patience::Some).map_err(|error| self.and_this(error))?;
+            }
+            self.hands.layers.fill(packet.link, packet.data, &selection.ports);
+        }
+        match decided.refused {
+            Some(fate) => Ok(fate),
+            None if self.is_enough() => Ok(Fate::Undecidable),
+            None => self.deliver(input, record, point, &decided.keys),
+        }
+    }
+
+    /// The way of a piece that has waited, and that was counted as undecidable.
+    fn treat_again(&mut self, held: &Held, patience: Patience) -> Result<(), OutputError> {
+        let record = held.record.record();
+        let packet = &record.packet;
+        if self.is_enough() {
+            return Ok(());
+        }
+        self.hands.layers.fill(packet.link, packet.data, &self.rules.request.selection.ports);
+        match self.treat_piece(held.input, &record, held.point, patience) {
+            Ok(fate) => self.results.tally.decide(fate),
+            Err(error) => {
+                self.results.tally.decide(Fate::Written);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits no longer for the first pieces of packets that should have come by `time`.
+    #[cold]
+    fn give_up(&mut self, time: Option<Timestamp>) -> Result<(), OutputError> {
+        while let Some(held) = self.results.pieces.overdue(time) {
+            self.treat_again(&held, Patience::Over)?;
+        }
+        Ok(())
+    }
+
+    /// Another packet could not be written, and so the one in hand will not be: whoever counts it
+    /// takes it for written.
+    fn and_this(&mut self, error: OutputError) -> OutputError {
+        self.results.tally.unwrite(1);
+        error
+    }
+
+    /// Whether as many packets are written as were asked for.
+    #[inline]
+    fn is_enough(&self) -> bool {
+        let count = self.rules.request.count;
+        count.is_some_and(|most| self.results.tally.of(Fate::Written) >= most)
+    }
+
+    /// The rest of the way of a packet that is wanted; `keys` are its files, where those are known.
+    #[inline]
+    fn deliver(
+        &mut self,
+        input: usize,
+        record: &Record<'_>,
+        point: Point,
+        keys: &[Key],
+    ) -> Result<Fate, OutputError> {
+        if let Some(copies) = &mut self.copies
+            && copies.is_copy(input, &record.packet, &self.hands.layers)
+        {
+            return Ok(Fate::Duplicate);
+        }
+        let shaped = self.rules.shape(self.hands, record, point);
+        let (packet, points) = (&shaped.packet, &self.rules.points);
+        let outputs = &mut self.results.outputs;
+        let fate = if keys.is_empty() {
+            outputs.take(input, packet, record, shaped.layers, point, points)?
+        } else {
+            outputs.take_as(keys, packet, record, point, points)?
+        };
+        shaped.count(&mut self.results.tally, fate);
+        Ok(fate)
     }
 }
 

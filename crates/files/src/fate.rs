@@ -9,6 +9,9 @@ pub enum Fate {
     OtherVm,
     /// The expression does not want it.
     NotSelected,
+    /// It is a fragment of which nobody can know whether it is wanted: the first one of its packet
+    /// is missing, or there are several it may belong to.
+    Undecidable,
     /// It is older or younger than asked for.
     OutsideTime,
     /// It is a copy of a packet that is written.
@@ -21,10 +24,11 @@ pub enum Fate {
 
 impl Fate {
     /// Every fate, in the order receipts show them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Written,
         Self::OtherVm,
         Self::NotSelected,
+        Self::Undecidable,
         Self::OutsideTime,
         Self::Duplicate,
         Self::OtherLink,
@@ -37,6 +41,7 @@ impl Fate {
             Self::Written => "written",
             Self::OtherVm => "other_vm",
             Self::NotSelected => "not_selected",
+            Self::Undecidable => "undecidable",
             Self::OutsideTime => "outside_time",
             Self::Duplicate => "duplicate",
             Self::OtherLink => "other_link_type",
@@ -50,6 +55,7 @@ impl Fate {
             Self::Written => "written",
             Self::OtherVm => "of other VMs",
             Self::NotSelected => "not selected",
+            Self::Undecidable => "fragments of packets unknown",
             Self::OutsideTime => "outside the time asked for",
             Self::Duplicate => "duplicates",
             Self::OtherLink => "of another link type than the output",
@@ -89,6 +95,14 @@ impl Tally {
     /// How many packets had this fate.
     pub fn of(&self, fate: Fate) -> u64 {
         self.fates.get(fate as usize).copied().unwrap_or_default()
+    }
+
+    /// A packet that was counted as undecidable for the time being has this fate.
+    pub(crate) fn decide(&mut self, fate: Fate) {
+        if let Some(count) = self.fates.get_mut(Fate::Undecidable as usize) {
+            *count = count.saturating_sub(1);
+        }
+        self.count(fate);
     }
 
     /// Moves packets that were taken for written to those that are not.

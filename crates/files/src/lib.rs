@@ -8,6 +8,7 @@ mod copies;
 mod extract;
 mod fate;
 mod outputs;
+mod pieces;
 mod points;
 mod receipt;
 mod selection;

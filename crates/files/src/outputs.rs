@@ -78,7 +78,7 @@ pub(crate) struct Outputs {
 
 /// What files are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Key {
+pub(crate) enum Key {
     Only,
     Group(Option<u32>),
     Vni(Option<u32>),
@@ -252,29 +252,48 @@ impl Outputs {
         points: &Points,
     ) -> Result<Fate, OutputError> {
         if let Some(Split::Whose(_)) = &self.target.split {
-            return self.take_by_group(input, packet, record, layers, point, points);
+            let keys = self.keys_inside(input, &record.packet, layers);
+            return self.take_as(&keys, packet, record, point, points);
         }
         let key = self.key(packet, record, layers);
         self.put(key, packet, record, point, points)
     }
 
-    /// Into the file of each group that the packet is of.
-    fn take_by_group(
+    /// The files for a packet, where that is a question of what is in it; else none.
+    pub(crate) fn keys_inside(
         &mut self,
         input: usize,
         packet: &Packet<'_>,
-        record: &Record<'_>,
         layers: &Layers,
+    ) -> Vec<Key> {
+        match &mut self.target.split {
+            Some(Split::Whose(whose)) => {
+                let groups = whose.find(input, packet, layers);
+                let nobodys = groups.is_empty().then_some(Key::Group(None));
+                groups.iter().map(|group| Key::Group(Some(*group))).chain(nobodys).collect()
+            }
+            Some(Split::Vni) => vec![vni_key(packet, layers)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the file for a packet is a question of what is in it.
+    pub(crate) const fn looks_inside(&self) -> bool {
+        matches!(self.target.split, Some(Split::Whose(_) | Split::Vni))
+    }
+
+    /// Takes a packet into each of these files.
+    pub(crate) fn take_as(
+        &mut self,
+        keys: &[Key],
+        packet: &Packet<'_>,
+        record: &Record<'_>,
         point: Point,
         points: &Points,
     ) -> Result<Fate, OutputError> {
-        let Some(Split::Whose(whose)) = &mut self.target.split else { return Ok(Fate::Unwritten) };
-        let groups = whose.find(input, &record.packet, layers).to_vec();
         let mut fate = Fate::OtherLink;
-        let keys = groups.iter().map(|group| Key::Group(Some(*group)));
-        let nobodys = groups.is_empty().then_some(Key::Group(None));
-        for (times, key) in keys.chain(nobodys).enumerate() {
-            match self.put(key, packet, record, point, points)? {
+        for (times, key) in keys.iter().enumerate() {
+            match self.put(*key, packet, record, point, points)? {
                 Fate::Written if times > 0 && fate == Fate::Written => self.repeated += 1,
                 Fate::Written => fate = Fate::Written,
                 _ => {}
@@ -407,13 +426,7 @@ impl Outputs {
             None => Key::Only,
             Some(Split::Whose(_)) => Key::Group(None),
             Some(Split::Link) => Key::Link(packet.link.0),
-            Some(Split::Vni) => {
-                let vni = layers
-                    .levels(record.packet.data)
-                    .rev()
-                    .find_map(|level| level.tunnel().and_then(wire::Tunnel::vni));
-                Key::Vni(vni.map(wire::Vni::value))
-            }
+            Some(Split::Vni) => vni_key(&record.packet, layers),
             Some(Split::Time(every)) => {
                 let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
                 Key::Time(packet.time.as_nanos() / every * every)
@@ -590,6 +603,12 @@ pub enum OutputError {
         /// Packets that had been taken and are in no file.
         lost: u64,
     },
+}
+
+fn vni_key(packet: &Packet<'_>, layers: &Layers) -> Key {
+    let mut levels = layers.levels(packet.data).rev();
+    let vni = levels.find_map(|level| level.tunnel().and_then(wire::Tunnel::vni));
+    Key::Vni(vni.map(wire::Vni::value))
 }
 
 /// `web.pcapng` for each word: `web-vni5001.pcapng`; as it is without one.

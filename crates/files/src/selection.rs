@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use select::Filter;
-use wire::{Layers, Packet, PointId, Timestamp, TunnelPorts};
+use wire::{Layers, Packet, PointId, StopReason, Timestamp, TunnelPorts};
 
 use crate::Fate;
 
@@ -47,6 +47,29 @@ impl Wanted {
         let is_unwanted =
             self.filter.as_ref().is_some_and(|filter| !filter.matches(packet, layers));
         is_unwanted.then_some(Fate::NotSelected)
+    }
+
+    fn refuses_piece(
+        &self,
+        packet: &Packet<'_>,
+        layers: &Layers,
+        first: Option<Option<Fate>>,
+    ) -> Option<Fate> {
+        let is_about_pieces = self.filter.as_ref().is_some_and(Filter::is_about_pieces);
+        match first {
+            Some(Some(Fate::NotSelected) | None) if is_about_pieces => {
+                let is_wanted = self.filter.as_ref().is_none_or(|f| f.matches(packet, layers));
+                (!is_wanted).then_some(Fate::NotSelected)
+            }
+            Some(first) => first,
+            None => {
+                let refused = self.refuses(packet, layers)?;
+                // What it does not show may be what was asked for.
+                let is_cut = layers.stop().is_some_and(|s| s.reason == StopReason::Fragment);
+                let is_sure = !is_cut || refused == Fate::NotSelected && is_about_pieces;
+                Some(if is_sure { refused } else { Fate::Undecidable })
+            }
+        }
     }
 }
 
@@ -101,9 +124,33 @@ impl Selection {
     /// the same bytes.
     #[inline]
     pub fn refuses(&self, input: usize, packet: &Packet<'_>, layers: &Layers) -> Option<Fate> {
+        self.at(input, packet.point).refuses(packet, layers)
+    }
+
+    /// Why a fragment is not wanted, if it is not; `first` is what was said of the first one of its
+    /// packet, if it is a later one and that is known.
+    pub(crate) fn refuses_piece(
+        &self,
+        input: usize,
+        packet: &Packet<'_>,
+        layers: &Layers,
+        first: Option<Option<Fate>>,
+    ) -> Option<Fate> {
+        self.at(input, packet.point).refuses_piece(packet, layers, first)
+    }
+
+    /// Whether the first fragment of a packet seen there has something to say about the others.
+    pub(crate) fn depends_on_first(&self, input: usize, point: PointId) -> bool {
+        let Wanted { vms, filter } = self.at(input, point);
+        vms.is_some() || filter.as_ref().is_some_and(|filter| !filter.is_about_pieces())
+    }
+
+    /// What is wanted at an interface.
+    #[inline]
+    fn at(&self, input: usize, point: PointId) -> &Wanted {
         let here = self.elsewhere.as_ref().filter(|elsewhere| !elsewhere.known.is_empty());
-        let here = here.and_then(|elsewhere| elsewhere.known.get(&(input, packet.point)));
-        here.unwrap_or(&self.wanted).refuses(packet, layers)
+        let here = here.and_then(|elsewhere| elsewhere.known.get(&(input, point)));
+        here.unwrap_or(&self.wanted)
     }
 }
 

@@ -6,15 +6,17 @@
 //!
 //! What stands between packets, as the description of an interface, may change what becomes of
 //! those behind it. So it is taken in when all before it are written and none behind it is read.
+//! A chunk with a fragment in it, whose fate may be another's, is gone through when it is its turn
+//! to be written.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use wire::LinkType;
 use wire::file::{Chunk, Item, Record};
+use wire::{LinkType, Timestamp};
 
 use crate::Tally;
-use crate::extract::{Hands, Results, Rules};
+use crate::extract::{Hands, Look, Results, Rules, Way};
 use crate::outputs::{OutputError, Piece};
 use crate::sources::{Handed, Source};
 
@@ -90,8 +92,8 @@ impl<'a> Shared<'a> {
         let mut chunk = Chunk::new();
         let mut piece = Piece::default();
         while let Some(number) = self.read(&mut chunk) {
-            let tally = self.treat(&chunk, &mut piece, &mut hands);
-            self.write(number, &chunk, &mut piece, &tally, &mut hands);
+            let fates = self.treat(&chunk, &mut piece, &mut hands);
+            self.write(number, &chunk, &mut piece, fates.as_ref(), &mut hands);
         }
     }
 
@@ -117,22 +119,27 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Gives the packets of a chunk their fates.
-    fn treat(&self, chunk: &Chunk, piece: &mut Piece, hands: &mut Hands) -> Tally {
+    /// Gives the packets of a chunk their fates; `None` if one of them depends on others.
+    fn treat(&self, chunk: &Chunk, piece: &mut Piece, hands: &mut Hands) -> Option<Fates> {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         let mut tally = Tally::default();
         tally.read = chunk.len() as u64;
+        let mut newest = Timestamp::ZERO;
         piece.begin(self.link.get().copied());
         for record in chunk.records() {
-            match rules.treat(None, hands, INPUT, &record) {
-                Ok(treated) => {
-                    let fate = piece.take(rules.encoding, &treated.packet, &record, treated.point);
-                    treated.count(&mut tally, fate);
+            newest = newest.max(record.packet.time);
+            match rules.look(hands, INPUT, &record) {
+                Look::Wanted(point) => {
+                    let shaped = rules.shape(hands, &record, point);
+                    let fate = piece.take(rules.encoding, &shaped.packet, &record, shaped.point);
+                    tally.count(fate);
+                    shaped.count(&mut tally, fate);
                 }
-                Err(fate) => tally.count(fate),
+                Look::Refused(fate) => tally.count(fate),
+                Look::Piece(_) => return None,
             }
         }
-        tally
+        Some(Fates { tally, newest })
     }
 
     /// Writes what is left of chunk number `number`, when it is its turn.
@@ -141,24 +148,29 @@ impl<'a> Shared<'a> {
         number: u64,
         chunk: &Chunk,
         piece: &mut Piece,
-        tally: &Tally,
+        fates: Option<&Fates>,
         hands: &mut Hands,
     ) {
         let Some(mut writing) = self.turn(number) else { return };
         let Writing { results, written, failure } = &mut *writing;
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
-        let result = match results.outputs.take_piece(piece, &rules.points) {
-            Ok(true) => {
-                results.tally.add(tally);
-                Ok(())
+        // Nor may fragments before it be waiting until then.
+        let fates = fates.filter(|fates| fates.newest < results.pieces.deadline());
+        let taken = fates.map(|fates| {
+            let taken = results.outputs.take_piece(piece, &rules.points);
+            if !matches!(taken, Ok(false)) {
+                results.tally.add(&fates.tally);
             }
-            // Meanwhile the output began with a packet of another link type.
-            Ok(false) => chunk
-                .records()
-                .try_for_each(|record| results.take(&rules, None, hands, INPUT, &record)),
-            Err(error) => {
-                results.tally.add(tally);
-                Err(error)
+            taken
+        });
+        let result = match taken {
+            Some(Ok(true)) => Ok(()),
+            Some(Err(error)) => Err(error),
+            // One after the other, now that it is their turn; or the output began meanwhile, with
+            // a packet of another link type.
+            Some(Ok(false)) | None => {
+                let mut way = Way { rules: &rules, results, copies: None, hands };
+                chunk.records().try_for_each(|record| way.take(INPUT, &record))
             }
         };
         if let Some(link) = results.outputs.only_file().1 {
@@ -184,7 +196,8 @@ impl<'a> Shared<'a> {
     fn take(&self, begun: u64, hands: &mut Hands, record: &Record<'_>) {
         let Some(mut writing) = self.turn(begun) else { return };
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = writing.results.take(&rules, None, hands, INPUT, record) {
+        let mut way = Way { rules: &rules, results: writing.results, copies: None, hands };
+        if let Err(error) = way.take(INPUT, record) {
             writing.failure = Some(error);
             self.is_broken.store(true, Ordering::Relaxed);
         }
@@ -203,6 +216,13 @@ impl<'a> Shared<'a> {
             writing = self.is_turn.wait(writing).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// What became of the packets of a chunk, if each was looked at by itself.
+struct Fates {
+    tally: Tally,
+    /// The time of the youngest packet.
+    newest: Timestamp,
 }
 
 /// Lets nobody wait for a thread that panicked.

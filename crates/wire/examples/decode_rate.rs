@@ -12,7 +12,14 @@ use std::time::Instant;
 use wire::{Layers, LinkType, TunnelPorts};
 
 fn main() {
-    let frames = [("plain", plain()), ("vxlan", vxlan()), ("geneve", geneve())];
+    let frames = [
+        ("plain", plain()),
+        ("vxlan", vxlan()),
+        ("geneve", geneve()),
+        ("gre", gre()),
+        ("erspan", erspan()),
+        ("vntag", vntag()),
+    ];
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [option, rounds, what, name] = args.as_slice()
         && option == "--rounds"
@@ -20,7 +27,10 @@ fn main() {
         let frame = frames.iter().find(|(known, _)| known == name).map(|(_, frame)| frame);
         let job = JOBS.iter().find(|(known, _)| known == what).map(|&(_, job)| job);
         let (Some(frame), Some(job), Ok(rounds)) = (frame, job, rounds.parse()) else {
-            println!("usage: decode_rate [--rounds N key|level|walk|new plain|vxlan|geneve]");
+            println!(
+                "usage: decode_rate [--rounds N key|level|walk|new \
+                 plain|vxlan|geneve|gre|erspan|vntag]"
+            );
             return;
         };
         Job { layers: Layers::empty(), ports: TunnelPorts::default(), frame }.run(job, rounds);
@@ -123,4 +133,22 @@ fn vxlan() -> Vec<u8> {
 fn geneve() -> Vec<u8> {
     let header = vec![2, 0, 0x65, 0x58, 0, 0, 42, 0, 1, 2, 0x80, 1, 0, 1, 0, 2];
     [ethernet(0x0800), ipv4(17, &udp(6081, &[header, plain()].concat()))].concat()
+}
+
+/// With a key, as NVGRE has it.
+fn gre() -> Vec<u8> {
+    let header = vec![0x20, 0, 0x65, 0x58, 0, 0, 42, 0];
+    [ethernet(0x0800), ipv4(47, &[header, plain()].concat())].concat()
+}
+
+/// Type II.
+fn erspan() -> Vec<u8> {
+    let header = vec![0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 7, 0, 42, 0, 0, 0, 0];
+    [ethernet(0x0800), ipv4(47, &[header, plain()].concat())].concat()
+}
+
+fn vntag() -> Vec<u8> {
+    let tags = [0x80, 5, 0, 6, 0x81, 0, 0, 7, 8, 0];
+    let frame = plain();
+    [ethernet(0x8926), tags.to_vec(), frame.into_iter().skip(14).collect()].concat()
 }

@@ -5,7 +5,7 @@
 //! it stays known how long the packet was on the wire. What was inside a tunnel without a link
 //! header of its own, as IP in GRE, keeps the addresses of the frame around it, with the EtherType
 //! of what now follows; where there is no such frame it becomes a raw IP packet. What cannot be
-//! taken off, because it is cut or not understood, stays.
+//! taken off, because it is cut, in fragments or not understood, stays.
 
 use std::fmt;
 use std::str::FromStr;
@@ -198,6 +198,10 @@ impl Strip {
                 matches!(header.layer, Layer::Ethernet | Layer::Ipv4 | Layer::Ipv6)
             });
             if !is_readable || !self.peels(&inner) {
+                break;
+            }
+            // Only all pieces of a packet together make what is in it.
+            if layers.has_fragment() && level.ip().is_some_and(|ip| ip.fragment.is_some()) {
                 break;
             }
             carrier = match level.headers().first() {

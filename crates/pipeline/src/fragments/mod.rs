@@ -57,7 +57,7 @@ impl Bounds {
     pub const MAX_HELD_BYTES: usize = 4 << 20;
 }
 
-impl<V: Copy + PartialEq, H> Fragments<V, H> {
+impl<V: Clone + PartialEq, H> Fragments<V, H> {
     /// Nothing is known yet, and nothing waits.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, table: Table::new(bounds.kept), waiting: Waiting::new(bounds.held) }

@@ -73,7 +73,7 @@ struct Seen {
     hash: u64,
 }
 
-impl<V: Copy + PartialEq> Table<V> {
+impl<V: Clone + PartialEq> Table<V> {
     pub(super) fn new(kept: Duration) -> Self {
         Self { kept, entries: HashMap::new(), order: VecDeque::new(), number: 0, pieces: 0 }
     }
@@ -137,7 +137,7 @@ impl<V: Copy + PartialEq> Table<V> {
     }
 }
 
-impl<V: Copy + PartialEq> Entry<V> {
+impl<V: Clone + PartialEq> Entry<V> {
     fn new(number: u64, first: &Piece, hash: u64, began: Timestamp, verdict: V) -> Self {
         let Piece { start, end, total, .. } = *first;
         let is_broken = !first.has_more || total.is_some_and(|total| end >= total);
@@ -165,7 +165,9 @@ impl<V: Copy + PartialEq> Entry<V> {
         let seen = Seen { start: piece.start, end: piece.end, hash };
         match self.state {
             State::Mixed => Known::Ambiguous,
-            State::Open | State::Complete if self.pieces.contains(&seen) => Known::As(self.verdict),
+            State::Open | State::Complete if self.pieces.contains(&seen) => {
+                Known::As(self.verdict.clone())
+            }
             State::Complete => Known::Nothing,
             State::Open if self.takes(piece) => {
                 self.pieces.push(seen);
@@ -176,7 +178,7 @@ impl<V: Copy + PartialEq> Entry<V> {
                 if self.total == Some(self.seen) {
                     self.state = State::Complete;
                 }
-                Known::As(self.verdict)
+                Known::As(self.verdict.clone())
             }
             State::Open => {
                 self.state = State::Mixed;

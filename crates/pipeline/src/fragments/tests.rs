@@ -24,7 +24,7 @@ impl Fragment {
         frame.extend((20 + end - start).to_be_bytes());
         frame.extend(id.to_be_bytes());
         let more = if end < total { 0x2000 } else { 0 };
-        frame.extend((more | start / 8).to_be_bytes());
+        frame.extend((more | (start / 8)).to_be_bytes());
         frame.extend([64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
         frame.extend(&packet[usize::from(start)..usize::from(end)]);
         let packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, &frame, 0);

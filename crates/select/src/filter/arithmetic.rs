@@ -205,6 +205,7 @@ pub(crate) const ACCESSORS: &[(&str, Accessor)] = &[
     ("atalk", Accessor::Carried(0x809b)),
     ("decnet", Accessor::Carried(0x6003)),
     ("lat", Accessor::Carried(0x6004)),
+    ("sca", Accessor::Carried(0x6007)),
     ("moprc", Accessor::Carried(0x6002)),
     ("mopdl", Accessor::Carried(0x6001)),
     ("tcp", Accessor::InIp(6)),

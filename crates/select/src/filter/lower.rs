@@ -34,7 +34,7 @@ pub(crate) fn lower(expression: &Expression, names: &Meanings) -> Node {
     let all = |parts: &[Expression]| parts.iter().map(|part| lower(part, names)).collect();
     match expression {
         Expression::All(parts) => Node::All(all(parts)),
-        Expression::Any(parts) => Node::Any(all(parts)),
+        Expression::Any(parts) => any(all(parts)),
         Expression::Not(part) => Node::Not(Box::new(lower(part, names))),
         Expression::Within(scope, part) => Node::Within(*scope, Box::new(lower(part, names))),
         Expression::Is(primitive) => lower_primitive(primitive, names),
@@ -314,6 +314,36 @@ impl Direction {
             Self::Both => Node::All(vec![each(End::Source), each(End::Destination)]),
         }
     }
+}
+
+/// Any of these; the sets of all names among them become one, so that hundreds of `vm ... or vm ...`
+/// cost one look-up. It comes first: no byte that it needs can be missing.
+fn any(parts: Vec<Node>) -> Node {
+    let mut sets: [Vec<Arc<Members>>; 2] = Default::default();
+    let mut others = Vec::with_capacity(parts.len());
+    let flat = parts.into_iter().flat_map(|part| match part {
+        Node::Any(parts) => parts,
+        other => vec![other],
+    });
+    for part in flat {
+        match part {
+            Node::Test(Test::Member { end, members }) => {
+                let [source, destination] = &mut sets;
+                if end == End::Source { source } else { destination }.push(members);
+            }
+            other => others.push(other),
+        }
+    }
+    let ends = [End::Source, End::Destination].into_iter().zip(sets);
+    let sets = ends.filter_map(|(end, sets)| {
+        let members = match &sets[..] {
+            [] => return None,
+            [only] => Arc::clone(only),
+            several => Arc::new(Members::union(several)),
+        };
+        Some(Node::Test(Test::Member { end, members }))
+    });
+    Node::Any(sets.chain(others).collect())
 }
 
 fn not(node: Node) -> Node {

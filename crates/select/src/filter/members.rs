@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use wire::header::VnTag;
 use wire::{Layer, Layers, Level, Mac, Timestamp, Tunnel, Vni};
@@ -49,18 +50,31 @@ impl Members {
     pub(crate) fn new(members: &[Member]) -> Self {
         let mut set = Self::default();
         for member in members {
-            let mac = mac_bits(member.mac);
-            let (word, bit) = Sieve::place(mac);
-            if let Some(word) = set.sieve.words.get_mut(word) {
-                *word |= bit;
-            }
-            let stays = set.by_mac.entry(mac).or_default();
-            let stay = Stay::of(member);
-            if !stays.contains(&stay) {
-                stays.push(stay);
-            }
+            set.add(mac_bits(member.mac), Stay::of(member));
         }
         set
+    }
+
+    /// All vNICs of several sets.
+    pub(crate) fn union(sets: &[Arc<Self>]) -> Self {
+        let mut union = Self::default();
+        for (mac, stays) in sets.iter().flat_map(|set| &set.by_mac) {
+            for stay in stays {
+                union.add(*mac, *stay);
+            }
+        }
+        union
+    }
+
+    fn add(&mut self, mac: u64, stay: Stay) {
+        let (word, bit) = Sieve::place(mac);
+        if let Some(word) = self.sieve.words.get_mut(word) {
+            *word |= bit;
+        }
+        let stays = self.by_mac.entry(mac).or_default();
+        if !stays.contains(&stay) {
+            stays.push(stay);
+        }
     }
 
     /// Whether `mac` means one of them at `time`; `is_in` is asked whether the frame is in a network.

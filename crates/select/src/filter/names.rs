@@ -14,6 +14,7 @@ pub(super) const IP_PROTOCOLS: &[(&str, u8)] = &[
     ("esp", 50),
     ("ah", 51),
     ("icmp6", 58),
+    ("ipv6-icmp", 58),
     ("eigrp", 88),
     ("ospf", 89),
     ("pim", 103),

@@ -172,3 +172,21 @@ proptest! {
 fn a_mac_of_nobody_is_not_found() {
     assert!(!holds("tenant acme", 0, &[Mac::BROADCAST.0, mac(200).0].concat()));
 }
+
+/// Hundreds of VMs are one look-up, however they were typed.
+#[test]
+fn many_names_become_one_set() {
+    use super::lower::Node;
+    use super::test::Test;
+
+    let filter =
+        Filter::parse_with("vm web or tcp or tenant acme or (dst vm web or arp)", &Site).unwrap();
+    let Node::Any(parts) = filter.node() else { panic!("{filter}") };
+    let count = parts.iter().filter(|p| matches!(p, Node::Test(Test::Member { .. }))).count();
+    assert_eq!((count, parts.len()), (2, 5), "one set for each end, TCP over IPv4 and IPv6, ARP");
+    assert!(holds("vm web or tenant acme", 5, &frame(9, 3, None)));
+    assert!(holds("vm web or tenant acme", 5, &frame(1, 9, Some(100))));
+    assert!(!holds("vm web or portgroup \"VM Network\"", 11, &frame(1, 9, Some(100))));
+    assert!(!holds("vm web or portgroup \"VM Network\"", 5, &frame(9, 3, None)));
+    assert!(holds("vm web or portgroup \"VM Network\"", 11, &frame(7, 9, None)));
+}

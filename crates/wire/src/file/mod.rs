@@ -16,6 +16,7 @@ mod clock;
 mod copy;
 mod damage;
 mod item;
+mod kept;
 mod option;
 mod order;
 mod pcap;
@@ -32,6 +33,7 @@ pub use damage::{Damage, DamageReason};
 pub use item::{
     Format, Interface, Item, Name, NamedAddress, Names, OtherBlock, Record, Section, Statistics,
 };
+pub use kept::KeptRecord;
 pub use option::{FileOption, Options, Text};
 pub use order::ByteOrder;
 pub use reader::{Limits, Progress, Reader};

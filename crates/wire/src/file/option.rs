@@ -37,6 +37,10 @@ impl<'a> Options<'a> {
         self.bytes.len()
     }
 
+    pub(crate) const fn as_bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(crate) const fn order(self) -> ByteOrder {
         self.order
     }

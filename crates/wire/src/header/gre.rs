@@ -20,6 +20,9 @@ pub struct Gre {
 }
 
 impl Gre {
+    /// Of the first byte: a sequence number is there.
+    pub(crate) const FLAG_SEQUENCE: u8 = 0x10;
+
     /// Reads the header at `cursor` and leaves `cursor` on what it carries.
     #[inline]
     pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Stop> {
@@ -43,7 +46,7 @@ impl Gre {
         } else {
             None
         };
-        let sequence = if flags & FLAG_SEQUENCE != 0 {
+        let sequence = if flags & Self::FLAG_SEQUENCE != 0 {
             Some(u32::from_be_bytes(*cursor.take::<4>(Layer::Gre)?))
         } else {
             None
@@ -102,7 +105,6 @@ pub struct Nvgre {
 const FLAG_CHECKSUM: u8 = 0x80;
 const FLAG_ROUTING: u8 = 0x40;
 const FLAG_KEY: u8 = 0x20;
-const FLAG_SEQUENCE: u8 = 0x10;
 const FLAG_ACKNOWLEDGEMENT: u8 = 0x80;
 
 #[cfg(test)]

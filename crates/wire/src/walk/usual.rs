@@ -1,11 +1,11 @@
-//! The path that nearly every frame takes: Ethernet, tags, IP, transport, VXLAN or GENEVE, and
-//! Ethernet again.
+//! The path that nearly every frame takes: Ethernet, tags, IP, transport, VXLAN, GENEVE, GRE or
+//! ERSPAN, and Ethernet again.
 //!
 //! It knows success only. A header that is short, has options, is a fragment or is wrong in any way
 //! is left where it is for the careful step of the same name, which reads it again and says what is
 //! the matter; so leaving this file out changes no answer, only the time it takes.
 
-use crate::header::{Vxlan, ethertype, protocol};
+use crate::header::{Gre, Vxlan, ethertype, protocol};
 use crate::layers::{Header, Layers, offset_32};
 use crate::ports::Named;
 use crate::{Cursor, Layer, StopReason, UdpTunnel};
@@ -17,14 +17,14 @@ impl<'a> Walk<'a, '_> {
     #[inline(always)]
     pub(super) fn usual(&mut self) -> Next {
         loop {
-            match self.usual_packet() {
-                Next::Udp => {}
-                other => return other,
-            }
-            let Some(carried) = self.usual_udp() else { return Next::Udp };
+            let carried = match self.usual_packet() {
+                Next::Udp => self.usual_udp().unwrap_or(Next::Udp),
+                other => other,
+            };
             let passed = match carried {
                 Next::Vxlan => self.usual_vxlan(),
                 Next::Geneve => self.usual_geneve(),
+                Next::Gre => self.usual_gre(),
                 other => return other,
             };
             if passed.is_none() {
@@ -43,22 +43,24 @@ impl<'a> Walk<'a, '_> {
         let Some(mut kind) = self.usual_frame::<14>(Layer::Ethernet) else {
             return Next::Ethernet;
         };
-        while kind == ethertype::VLAN {
-            match self.usual_frame::<4>(Layer::Vlan) {
+        let number = loop {
+            let passed = match kind {
+                ethertype::IPV4 => match self.usual_ipv4() {
+                    Some(number) => break number,
+                    None => return Next::Ipv4,
+                },
+                ethertype::IPV6 => match self.usual_ipv6() {
+                    Some(number) => break number,
+                    None => return Next::Ipv6,
+                },
+                ethertype::VLAN | ethertype::SERVICE_VLAN => self.usual_frame::<4>(Layer::Vlan),
+                ethertype::VN_TAG => self.usual_frame::<6>(Layer::VnTag),
+                _ => None,
+            };
+            match passed {
                 Some(next) => kind = next,
-                None => return Next::Vlan,
+                None => return Next::of_type_or_length(kind),
             }
-        }
-        let number = match kind {
-            ethertype::IPV4 => match self.usual_ipv4() {
-                Some(number) => number,
-                None => return Next::Ipv4,
-            },
-            ethertype::IPV6 => match self.usual_ipv6() {
-                Some(number) => number,
-                None => return Next::Ipv6,
-            },
-            other => return Next::of_type_or_length(other),
         };
         match number {
             protocol::TCP => match self.usual_tcp() {
@@ -158,6 +160,33 @@ impl<'a> Walk<'a, '_> {
         Some(())
     }
 
+    /// `None` leaves the header, also if neither Ethernet nor a mirrored frame follows.
+    #[inline(always)]
+    fn usual_gre(&mut self) -> Option<()> {
+        let mut cursor = self.cursor;
+        let [flags, version, p0, p1] = *cursor.pass::<4>()?;
+        // Version 0 without routes; checksum, key and number are of 4 bytes each.
+        if flags & 0x4f != 0 || version & 0x07 != 0 || self.tunnels >= Layers::MAX_TUNNELS {
+            return None;
+        }
+        cursor.pass_slice(flags.count_ones() as usize * 4)?;
+        match u16::from_be_bytes([p0, p1]) {
+            ethertype::ETHERNET => self.list(Layer::Gre, cursor)?,
+            ethertype::ERSPAN if flags & Gre::FLAG_SEQUENCE != 0 => {
+                let (gre, mut end) = (cursor, cursor);
+                let [version, ..] = *end.pass::<8>()?;
+                if version >> 4 != 1 {
+                    return None;
+                }
+                self.list(Layer::Gre, gre)?;
+                self.list(Layer::Erspan2, end)?;
+            }
+            _ => return None,
+        }
+        self.begin_level();
+        Some(())
+    }
+
     /// Passes a header of `N` bytes and returns its last two: what follows. `None` leaves it.
     #[inline(always)]
     fn usual_frame<const N: usize>(&mut self, layer: Layer) -> Option<u16> {
@@ -205,15 +234,23 @@ mod tests {
 
     /// Ethernet with a tag, IP, UDP, a tunnel, and in it Ethernet, IPv6 and TCP.
     fn frame(port: u16, tunnel: &[u8]) -> Vec<u8> {
+        let [high, low] = port.to_be_bytes();
+        let udp_len = u8::try_from(8 + tunnel.len() + 74).unwrap_or_default();
+        let udp = [0xc0, 1, high, low, 0, udp_len, 0, 0];
+        frame_in_ip(&[0x81, 0, 0, 7], 17, &[&udp, tunnel].concat())
+    }
+
+    /// The same with any header in IP, and `tags` before it.
+    fn frame_in_ip(tags: &[u8], protocol: u8, tunnel: &[u8]) -> Vec<u8> {
         let mut inner = vec![2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4, 0x86, 0xdd];
         inner.extend([0x60, 0, 0, 0, 0, 20, 6, 64]);
         inner.extend([0xfd; 32]);
         inner.extend([0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 1, 0, 0, 0, 0, 0]);
-        let len = u8::try_from(8 + tunnel.len() + inner.len()).unwrap_or_default();
-        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 7, 8, 0];
-        frame.extend([0x45, 0, 0, len + 20, 0, 1, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-        let [high, low] = port.to_be_bytes();
-        frame.extend([0xc0, 1, high, low, 0, len, 0, 0]);
+        let len = u8::try_from(20 + tunnel.len() + inner.len()).unwrap_or_default();
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        frame.extend(tags);
+        frame.extend([8, 0, 0x45, 0, 0, len, 0, 1, 0x40, 0, 64, protocol, 0, 0]);
+        frame.extend([10, 0, 0, 1, 10, 0, 0, 2]);
         frame.extend(tunnel);
         frame.extend(inner);
         frame.extend([0; 3]);
@@ -224,8 +261,17 @@ mod tests {
     fn the_usual_path_finds_what_careful_steps_find() {
         let vxlan = frame(4789, &[8, 0, 0, 0, 0, 0, 42, 0]);
         let geneve = frame(6081, &[1, 0, 0x65, 0x58, 0, 0, 42, 0, 1, 2, 3, 0]);
-        for frame in [vxlan, geneve] {
-            assert_eq!(found(&frame, false).0.len(), 8);
+        let key = frame_in_ip(&[0x88, 0xa8, 0, 7], 47, &[0x20, 0, 0x65, 0x58, 0, 0, 42, 0]);
+        let vntag = [0x89, 0x26, 0x80, 5, 0, 6, 0x81, 0, 0, 7];
+        let bare = frame_in_ip(&vntag, 47, &[0, 0, 0x65, 0x58]);
+        let number = [0x10, 0, 0x88, 0xbe, 0, 0, 0, 9, 0x10, 7, 0, 42, 0, 0, 0, 1];
+        let mirror = frame_in_ip(&[], 47, &number);
+        let all = [0xb0, 0, 0x65, 0x58, 1, 2, 0, 0, 0, 0, 42, 0, 0, 0, 0, 9];
+        let all = frame_in_ip(&[], 47, &all);
+        for (frame, headers) in
+            [(vxlan, 8), (geneve, 8), (key, 7), (bare, 8), (mirror, 7), (all, 6)]
+        {
+            assert_eq!(found(&frame, false).0.len(), headers);
             for cut in 0..=frame.len() {
                 assert_eq!(found(&frame[..cut], false), found(&frame[..cut], true), "cut to {cut}");
             }

@@ -125,9 +125,8 @@ fn the_pieces_of_a_tunnel_packet_go_where_their_first_goes() {
 #[test]
 fn pieces_before_their_first_wait_and_are_written_before_it() {
     let mut bench = Bench::new(&web_in_10(), "");
-    let [first, second, last] = &pieces(1, &vxlan(10, WEB, 53, b'w'), &[64, 128])[..] else {
-        panic!()
-    };
+    let own = pieces(1, &vxlan(10, WEB, 53, b'w'), &[64, 128]);
+    let [first, second, last] = &own[..] else { panic!() };
     assert_eq!(bench.offer(last), Verdict::Held);
     assert_eq!(bench.offer(&ethernet(WEB, &ipv4(5, &[0; 8], 0, 8))), FOREIGN);
     assert_eq!(bench.offer(first), WRITTEN);

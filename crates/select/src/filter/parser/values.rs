@@ -20,6 +20,15 @@ impl Parser<'_> {
     ) -> Result<Parsed, ParseError> {
         match (self.peek(), protocol) {
             (Some(Kind::Word(next)), _) if is_qualifier(next) => self.qualified(Some(protocol)),
+            (Some(Kind::Word(next @ ("ra" | "ta" | "addr1" | "addr2" | "addr3" | "addr4"))), _)
+                if protocol == Protocol::Ether =>
+            {
+                let message = format!(
+                    "`{next}` is about frames of IEEE 802.11, which no VM sends; an Ethernet frame \
+                     has `ether src` and `ether dst`"
+                );
+                Err(self.wrong(message, None))
+            }
             (_, Protocol::Ether) => {
                 let message = format!(
                     "expected `host`, `src`, `dst`, `proto`, `broadcast` or `multicast` behind \
@@ -269,6 +278,11 @@ impl Parser<'_> {
             None => (word, None),
         };
         let Some((bits, implied_len)) = ipv4_parts(parts) else {
+            if parts.starts_with(char::is_alphabetic) {
+                let message =
+                    "a network is given by number, as 10.1.0.0/16: names are not looked up";
+                return Err(self.wrong(message, None));
+            }
             return Err(self.wrong("expected a network, as 10.1.0.0/16", None));
         };
         let has_mask = len.is_none() && self.peek_at(1) == Some(Kind::Word("mask"));
@@ -352,7 +366,8 @@ impl Parser<'_> {
                 return Err(self.wrong("ports end at 65535", None));
             }
             let near = names::nearest(word, SERVICES.iter().map(|(name, _)| *name));
-            return Err(self.wrong("not a port", near.map(ToOwned::to_owned)));
+            let message = "not a port, nor the name of a well-known one";
+            return Err(self.wrong(message, near.map(ToOwned::to_owned)));
         };
         if first != last && qualifiers.what == What::Port {
             let suggestion = Some(format!("portrange {word}"));
