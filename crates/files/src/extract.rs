@@ -1,7 +1,7 @@
 //! Extract: selected packets of some capture files, changed if asked for, into others.
 //!
-//! The way of a packet is [`Job::treat`]: read, selected, looked at for copies, stripped, sliced,
-//! written. Each step is one line there.
+//! The way of a packet is [`Way::take`]: read, selected, looked at for copies, stripped, sliced,
+//! written. What can be said of a packet by itself is said by [`Rules`], which threads can share.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use std::time::Duration;
 use capture::InputError;
 use pipeline::{Known, Tenants};
 use wire::file::{Item, Record};
-use wire::{Layers, LinkType, Strip, Timestamp};
+use wire::{Layers, LinkType, Packet, Strip, Timestamp};
 
 use crate::copies::Copies;
-use crate::outputs::{Key, OutputError, Outputs};
+use crate::outputs::{Encoding, Key, OutputError, Outputs};
 use crate::pieces::{First, Held, Pieces};
 use crate::points::{Point, Points, is_fine};
 use crate::sources::{Source, turn};
+use crate::threads;
 use crate::{Fate, OpenInputs, Receipt, Selection, Slice, Tally, Target};
 
 /// What is to be extracted, and where to.
@@ -35,6 +36,9 @@ pub struct Request {
     pub count: Option<u64>,
     /// Where the packets go.
     pub target: Target,
+    /// How many threads share the work. One input that goes into one file can be shared, unless
+    /// copies are left out or packets counted off; of all else one thread does it.
+    pub threads: usize,
     /// Set by others to end early, with complete files.
     pub stop: Arc<AtomicBool>,
 }
@@ -46,6 +50,14 @@ impl Request {
             || self.slice.needs_headers()
             || self.dedup.is_some()
             || self.target.split.is_some()
+    }
+
+    /// Whether several threads are asked for, and no packet's fate depends on others' before it.
+    fn can_be_shared(&self) -> bool {
+        self.threads > 1
+            && self.dedup.is_none()
+            && self.count.is_none()
+            && self.target.split.is_none()
     }
 }
 
@@ -92,19 +104,26 @@ pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractE
     let taken = inputs.identities().collect();
     let outputs = Outputs::open(request.target.clone(), taken, Arc::clone(&request.stop))?;
     let mut job = Job {
-        points: Points::default(),
-        layers: Layers::empty(),
-        scratch: Vec::new(),
-        tally: Tally::default(),
-        first_link: None,
-        outputs,
         copies: request.dedup.as_ref().map(Copies::new),
-        needs_headers: request.needs_headers(),
-        pieces: Pieces::new(),
-        request,
+        rules: Rules {
+            needs_headers: request.needs_headers(),
+            points: Points::default(),
+            encoding: outputs.only_file().0,
+            request,
+        },
+        results: Results {
+            outputs,
+            tally: Tally::default(),
+            first_link: None,
+            pieces: Pieces::new(),
+        },
+        hands: Hands::default(),
     };
     let mut sources = inputs.into_sources();
-    let (ended, failure) = job.run(&mut sources);
+    let (ended, failure) = match &mut sources[..] {
+        [source] if job.rules.request.can_be_shared() => job.run_threads(source),
+        _ => job.run(&mut sources),
+    };
     Ok(job.finish(sources, ended, failure))
 }
 
@@ -123,18 +142,10 @@ enum Broken {
 
 /// A job while it runs.
 struct Job {
-    request: Request,
-    points: Points,
-    outputs: Outputs,
-    tally: Tally,
-    /// The headers of the packet in hand.
-    layers: Layers,
-    /// Where a stripped packet is put together.
-    scratch: Vec<u8>,
-    first_link: Option<LinkType>,
+    rules: Rules,
+    results: Results,
     copies: Option<Copies>,
-    needs_headers: bool,
-    pieces: Pieces,
+    hands: Hands,
 }
 
 impl Job {
@@ -143,7 +154,7 @@ impl Job {
             self.advance(number, source);
         }
         while let Some((number, bound)) = turn(sources) {
-            if self.request.stop.load(Ordering::Relaxed) {
+            if self.rules.request.stop.load(Ordering::Relaxed) {
                 return (Ended::Stopped, None);
             }
             let Some(source) = sources.get_mut(number) else { break };
@@ -154,7 +165,23 @@ impl Job {
                 ControlFlow::Break(Broken::Failed(error)) => return self.failed(error),
             }
         }
-        match self.give_up(None).and_then(|()| self.outputs.flush_all()) {
+        self.flush()
+    }
+
+    fn run_threads(&mut self, source: &mut Source) -> (Ended, Option<OutputError>) {
+        let result = threads::run(&mut self.rules, &mut self.results, source);
+        source.account.read = self.results.tally.read;
+        match result {
+            Ok(true) => self.flush(),
+            Ok(false) => (Ended::Stopped, None),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// Decides about fragments that still wait, and writes what is waiting.
+    fn flush(&mut self) -> (Ended, Option<OutputError>) {
+        let mut way = self.way();
+        match way.give_up(None).and_then(|()| way.results.outputs.flush_all()) {
             Ok(()) => (Ended::Inputs, None),
             Err(error) => self.failed(error),
         }
@@ -163,42 +190,245 @@ impl Job {
     /// Gives one packet its fate.
     #[inline]
     fn take(&mut self, input: usize, record: &Record<'_>) -> ControlFlow<Broken> {
-        self.tally.read += 1;
-        match self.treat(input, record) {
-            Ok(fate) => self.tally.count(fate),
-            Err(error) => {
-                self.tally.count(Fate::Written);
-                return ControlFlow::Break(Broken::Failed(error));
-            }
+        let mut way = self.way();
+        if let Err(error) = way.take(input, record) {
+            return ControlFlow::Break(Broken::Failed(error));
         }
-        if self.is_enough() {
+        if way.is_enough() {
             return ControlFlow::Break(Broken::Count);
         }
         ControlFlow::Continue(())
     }
 
-    /// The way of one packet.
-    fn treat(&mut self, input: usize, record: &Record<'_>) -> Result<Fate, OutputError> {
-        if record.packet.time >= self.pieces.deadline() {
-            self.give_up(Some(record.packet.time)).map_err(|error| self.and_this(error))?;
-        }
-        let selection = &self.request.selection;
-        if !selection.wants_time(record.packet.time) {
-            return Ok(Fate::OutsideTime);
-        }
-        let Some(point) = self.points.of(input, record.packet.point) else {
-            return Ok(Fate::OtherLink);
+    #[inline]
+    fn way(&mut self) -> Way<'_> {
+        let Self { rules, results, copies, hands } = self;
+        Way { rules, results, copies: copies.as_mut(), hands }
+    }
+
+    /// Brings a source to its next packet, and notes what stands before that.
+    fn advance(&mut self, number: usize, source: &mut Source) {
+        let Self { rules, results, copies, .. } = self;
+        let name = source.name.clone();
+        source.advance(|item| {
+            rules.note(results, number, &name, item);
+            if let (Some(copies), Item::Interface(interface)) = (&mut *copies, item) {
+                copies.add_point(number, interface, &name);
+            }
+        });
+    }
+
+    fn failed(&mut self, error: OutputError) -> (Ended, Option<OutputError>) {
+        let ended = match &error {
+            OutputError::Write { error: deliver::WriteError::ReaderGone, lost, .. } => {
+                self.results.tally.unwrite(*lost);
+                return (Ended::ReaderGone, None);
+            }
+            OutputError::Write { lost, .. } => {
+                self.results.tally.unwrite(*lost);
+                Ended::Failed
+            }
+            _ => {
+                self.results.tally.unwrite(1);
+                Ended::Failed
+            }
         };
+        (ended, Some(error))
+    }
+
+    fn finish(self, sources: Vec<Source>, ended: Ended, failure: Option<OutputError>) -> Receipt {
+        let Results { outputs, mut tally, first_link, .. } = self.results;
+        let link = first_link.unwrap_or(LinkType::ETHERNET);
+        let repeated = outputs.repeated;
+        let (outputs, late) = outputs.finish(link, &self.rules.points);
+        let mut ended = ended;
+        if let Some(OutputError::Write { lost, error, .. }) = &late {
+            tally.unwrite(*lost);
+            let is_gone = matches!(error, deliver::WriteError::ReaderGone);
+            ended = if is_gone { Ended::ReaderGone } else { Ended::Failed };
+        }
+        let late = late.filter(|_| ended == Ended::Failed);
+        Receipt {
+            inputs: sources.into_iter().map(|source| source.account).collect(),
+            outputs,
+            tally,
+            repeated,
+            copies: self.copies.map(Copies::report),
+            ended,
+            failure: failure.or(late).map(|error| error.to_string()),
+        }
+    }
+}
+
+/// What the fate of a packet depends on. It changes at what stands between packets, not at them.
+pub(crate) struct Rules {
+    pub(crate) request: Request,
+    pub(crate) points: Points,
+    needs_headers: bool,
+    /// How packets are written into the only file, if there is one.
+    pub(crate) encoding: Encoding,
+}
+
+impl Rules {
+    /// The first part of the way of a packet: whether it is wanted.
+    #[inline]
+    pub(crate) fn look(&self, hands: &mut Hands, input: usize, record: &Record<'_>) -> Look {
+        let selection = &self.request.selection;
         let packet = &record.packet;
+        if !selection.wants_time(packet.time) {
+            return Look::Refused(Fate::OutsideTime);
+        }
+        let Some(point) = self.points.of(input, packet.point) else {
+            return Look::Refused(Fate::OtherLink);
+        };
         if self.needs_headers {
-            self.layers.fill(packet.link, packet.data, &selection.ports);
-            if self.layers.has_fragment() {
-                return self.treat_piece(input, record, point, Patience::Some);
+            hands.layers.fill(packet.link, packet.data, &selection.ports);
+            if hands.layers.has_fragment() {
+                return Look::Piece(point);
             }
         }
-        match selection.refuses(input, packet, &self.layers) {
-            Some(fate) => Ok(fate),
-            None => self.deliver(input, record, point, &[]),
+        match selection.refuses(input, packet, &hands.layers) {
+            Some(fate) => Look::Refused(fate),
+            None => Look::Wanted(point),
+        }
+    }
+
+    /// What is to be written of a packet that is wanted, whose headers are at hand.
+    #[inline]
+    pub(crate) fn shape<'a>(
+        &self,
+        hands: &'a mut Hands,
+        record: &Record<'a>,
+        point: Point,
+    ) -> Shaped<'a> {
+        let Request { strip, slice, .. } = &self.request;
+        let stripped = strip.apply(record.packet, &hands.layers, &mut hands.scratch);
+        let mut packet = stripped.packet;
+        let whole = packet.data;
+        let kept = slice.kept(&hands.layers, stripped.removed as usize);
+        packet.data = whole.get(..kept).unwrap_or(whole);
+        let is_sliced = packet.data.len() < whole.len();
+        let is_stripped = stripped.removed > 0;
+        Shaped { packet, layers: &hands.layers, point, is_sliced, is_stripped }
+    }
+
+    /// Takes in what stands between packets of input number `input`, called `name`.
+    pub(crate) fn note(
+        &mut self,
+        results: &mut Results,
+        input: usize,
+        name: &str,
+        item: &Item<'_>,
+    ) {
+        let outputs = &mut results.outputs;
+        match item {
+            Item::Section(section) => {
+                self.points.begin_section(input);
+                let text = |text: Option<wire::file::Text<'_>>| {
+                    text.map(|text| text.to_str().into_owned()).unwrap_or_default()
+                };
+                let comments = section.options.comments();
+                let comments = comments.map(|text| text.to_str().into_owned()).collect();
+                outputs.add_origin(&text(section.hardware()), &text(section.os()), comments);
+            }
+            Item::Interface(interface) => {
+                results.first_link.get_or_insert(interface.link);
+                if let Some(name) = interface.name() {
+                    let selection = &mut self.request.selection;
+                    selection.add_point(input, interface.point, &name.to_str());
+                    outputs.add_point(input, interface.point, &name.to_str());
+                }
+                if is_fine(interface.resolution) {
+                    outputs.keep_nanoseconds();
+                }
+                let has_ethernet = !self.request.strip.is_nothing();
+                self.points.add(input, interface, name, has_ethernet);
+            }
+            Item::Names(names) => outputs.add_names(|out| wire::file::copy_names(out, names)),
+            Item::Statistics(statistics) => {
+                if let Some(point) = self.points.of(input, statistics.point) {
+                    outputs.add_statistics(point, statistics);
+                }
+            }
+            Item::Record(_) | Item::Other(_) | Item::Damage(_) => {}
+        }
+        self.encoding = outputs.only_file().0;
+    }
+}
+
+/// What is known of a packet by itself.
+pub(crate) enum Look {
+    /// It is not wanted.
+    Refused(Fate),
+    /// Some level of it is a fragment: that depends on others.
+    Piece(Point),
+    /// It is wanted.
+    Wanted(Point),
+}
+
+/// A packet that is wanted, as it is to be written.
+pub(crate) struct Shaped<'a> {
+    pub(crate) packet: Packet<'a>,
+    /// The headers it had.
+    layers: &'a Layers,
+    pub(crate) point: Point,
+    is_sliced: bool,
+    is_stripped: bool,
+}
+
+impl Shaped<'_> {
+    /// Counts what is in it, if it was written.
+    #[inline]
+    pub(crate) fn count(&self, tally: &mut Tally, fate: Fate) {
+        if fate == Fate::Written {
+            tally.written_bytes += self.packet.data.len() as u64;
+            tally.sliced += u64::from(self.is_sliced);
+            tally.stripped += u64::from(self.is_stripped);
+        }
+    }
+}
+
+/// What came of the packets so far.
+pub(crate) struct Results {
+    pub(crate) outputs: Outputs,
+    pub(crate) tally: Tally,
+    first_link: Option<LinkType>,
+    /// What is known of packets in fragments.
+    pub(crate) pieces: Pieces,
+}
+
+/// The way of packets that come one after the other.
+pub(crate) struct Way<'a> {
+    pub(crate) rules: &'a Rules,
+    pub(crate) results: &'a mut Results,
+    pub(crate) copies: Option<&'a mut Copies>,
+    pub(crate) hands: &'a mut Hands,
+}
+
+impl Way<'_> {
+    /// Gives one packet its fate.
+    #[inline]
+    pub(crate) fn take(&mut self, input: usize, record: &Record<'_>) -> Result<(), OutputError> {
+        self.results.tally.read += 1;
+        match self.treat(input, record) {
+            Ok(fate) => self.results.tally.count(fate),
+            Err(error) => {
+                self.results.tally.count(Fate::Written);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn treat(&mut self, input: usize, record: &Record<'_>) -> Result<Fate, OutputError> {
+        if record.packet.time >= self.results.pieces.deadline() {
+            self.give_up(Some(record.packet.time)).map_err(|error| self.and_this(error))?;
+        }
+        match self.rules.look(self.hands, input, record) {
+            Look::Refused(fate) => Ok(fate),
+            Look::Piece(point) => self.treat_piece(input, record, point, Patience::Some),
+            Look::Wanted(point) => self.deliver(input, record, point, &[]),
         }
     }
 
@@ -211,12 +441,13 @@ impl Job {
         point: Point,
         patience: Patience,
     ) -> Result<Fate, OutputError> {
-        let selection = &self.request.selection;
+        let selection = &self.rules.request.selection;
+        let Results { outputs, pieces, .. } = &mut *self.results;
+        let layers = &self.hands.layers;
         let packet = &record.packet;
-        let found = self.pieces.look_up(packet, &self.layers, point);
-        let depends =
-            selection.depends_on_first(input, packet.point) || self.outputs.looks_inside();
-        if depends && patience == Patience::Some && self.pieces.hold(&found, input, point, record) {
+        let found = pieces.look_up(packet, layers, point);
+        let depends = selection.depends_on_first(input, packet.point) || outputs.looks_inside();
+        if depends && patience == Patience::Some && pieces.hold(&found, input, point, record) {
             // For the time being.
             return Ok(Fate::Undecidable);
         }
@@ -225,19 +456,19 @@ impl Job {
             Known::Nothing | Known::Ambiguous => None,
         };
         let refused = first.map(|first| first.refused);
-        let refused = selection.refuses_piece(input, packet, &self.layers, refused);
+        let refused = selection.refuses_piece(input, packet, layers, refused);
         let keys = match first {
             Some(first) => Arc::clone(&first.keys),
-            None => self.outputs.keys_inside(input, packet, &self.layers).into(),
+            None => outputs.keys_inside(input, packet, layers).into(),
         };
         let decided = First { refused, keys };
-        let released = self.pieces.begin(&found, packet, &decided);
+        let released = pieces.begin(&found, packet, &decided);
         if !released.is_empty() {
             for held in &released {
                 // They were seen before.
                 self.treat_again(held, Patience::Some).map_err(|error| self.and_this(error))?;
             }
-            self.layers.fill(packet.link, packet.data, &self.request.selection.ports);
+            self.hands.layers.fill(packet.link, packet.data, &selection.ports);
         }
         match decided.refused {
             Some(fate) => Ok(fate),
@@ -253,11 +484,11 @@ impl Job {
         if self.is_enough() {
             return Ok(());
         }
-        self.layers.fill(packet.link, packet.data, &self.request.selection.ports);
+        self.hands.layers.fill(packet.link, packet.data, &self.rules.request.selection.ports);
         match self.treat_piece(held.input, &record, held.point, patience) {
-            Ok(fate) => self.tally.decide(fate),
+            Ok(fate) => self.results.tally.decide(fate),
             Err(error) => {
-                self.tally.decide(Fate::Written);
+                self.results.tally.decide(Fate::Written);
                 return Err(error);
             }
         }
@@ -267,7 +498,7 @@ impl Job {
     /// Waits no longer for the first pieces of packets that should have come by `time`.
     #[cold]
     fn give_up(&mut self, time: Option<Timestamp>) -> Result<(), OutputError> {
-        while let Some(held) = self.pieces.overdue(time) {
+        while let Some(held) = self.results.pieces.overdue(time) {
             self.treat_again(&held, Patience::Over)?;
         }
         Ok(())
@@ -276,16 +507,19 @@ impl Job {
     /// Another packet could not be written, and so the one in hand will not be: whoever counts it
     /// takes it for written.
     fn and_this(&mut self, error: OutputError) -> OutputError {
-        self.tally.unwrite(1);
+        self.results.tally.unwrite(1);
         error
     }
 
     /// Whether as many packets are written as were asked for.
+    #[inline]
     fn is_enough(&self) -> bool {
-        self.request.count.is_some_and(|most| self.tally.of(Fate::Written) >= most)
+        let count = self.rules.request.count;
+        count.is_some_and(|most| self.results.tally.of(Fate::Written) >= most)
     }
 
     /// The rest of the way of a packet that is wanted; `keys` are its files, where those are known.
+    #[inline]
     fn deliver(
         &mut self,
         input: usize,
@@ -293,114 +527,34 @@ impl Job {
         point: Point,
         keys: &[Key],
     ) -> Result<Fate, OutputError> {
-        let request = &self.request;
-        let mut packet = record.packet;
         if let Some(copies) = &mut self.copies
-            && copies.is_copy(input, &packet, &self.layers)
+            && copies.is_copy(input, &record.packet, &self.hands.layers)
         {
             return Ok(Fate::Duplicate);
         }
-        let stripped = request.strip.apply(packet, &self.layers, &mut self.scratch);
-        packet = stripped.packet;
-        let whole = packet.data;
-        let kept = request.slice.kept(&self.layers, stripped.removed as usize);
-        packet.data = whole.get(..kept).unwrap_or(whole);
+        let shaped = self.rules.shape(self.hands, record, point);
+        let (packet, points) = (&shaped.packet, &self.rules.points);
+        let outputs = &mut self.results.outputs;
         let fate = if keys.is_empty() {
-            self.outputs.take(input, &packet, record, &self.layers, point, &self.points)?
+            outputs.take(input, packet, record, shaped.layers, point, points)?
         } else {
-            self.outputs.take_as(keys, &packet, record, point, &self.points)?
+            outputs.take_as(keys, packet, record, point, points)?
         };
-        if fate == Fate::Written {
-            self.tally.written_bytes += packet.data.len() as u64;
-            self.tally.sliced += u64::from(packet.data.len() < whole.len());
-            self.tally.stripped += u64::from(stripped.removed > 0);
-        }
+        shaped.count(&mut self.results.tally, fate);
         Ok(fate)
     }
+}
 
-    /// Brings a source to its next packet, and notes what stands before that.
-    fn advance(&mut self, number: usize, source: &mut Source) {
-        let name = source.name.clone();
-        source.advance(|item| match item {
-            Item::Section(section) => {
-                self.points.begin_section(number);
-                let text = |text: Option<wire::file::Text<'_>>| {
-                    text.map(|text| text.to_str().into_owned()).unwrap_or_default()
-                };
-                let comments = section.options.comments();
-                let comments = comments.map(|text| text.to_str().into_owned()).collect();
-                self.outputs.add_origin(&text(section.hardware()), &text(section.os()), comments);
-            }
-            Item::Interface(interface) => {
-                self.first_link.get_or_insert(interface.link);
-                if let Some(name) = interface.name() {
-                    let selection = &mut self.request.selection;
-                    selection.add_point(number, interface.point, &name.to_str());
-                    self.outputs.add_point(number, interface.point, &name.to_str());
-                }
-                if is_fine(interface.resolution) {
-                    self.outputs.keep_nanoseconds();
-                }
-                let has_ethernet = !self.request.strip.is_nothing();
-                self.points.add(number, interface, &name, has_ethernet);
-                if let Some(copies) = &mut self.copies {
-                    copies.add_point(number, interface, &name);
-                }
-            }
-            Item::Names(names) => {
-                self.outputs.add_names(|out| wire::file::copy_names(out, names));
-            }
-            Item::Statistics(statistics) => {
-                if let Some(point) = self.points.of(number, statistics.point) {
-                    self.outputs.add_statistics(point, statistics);
-                }
-            }
-            Item::Record(_) | Item::Other(_) | Item::Damage(_) => {}
-        });
-    }
+/// What is at hand for one packet at a time.
+pub(crate) struct Hands {
+    /// The headers of the packet.
+    layers: Layers,
+    /// Where a stripped packet is put together.
+    scratch: Vec<u8>,
+}
 
-    fn failed(&mut self, error: OutputError) -> (Ended, Option<OutputError>) {
-        let ended = match &error {
-            OutputError::Write { error: deliver::WriteError::ReaderGone, lost, .. } => {
-                self.tally.unwrite(*lost);
-                return (Ended::ReaderGone, None);
-            }
-            OutputError::Write { lost, .. } => {
-                self.tally.unwrite(*lost);
-                Ended::Failed
-            }
-            _ => {
-                self.tally.unwrite(1);
-                Ended::Failed
-            }
-        };
-        (ended, Some(error))
-    }
-
-    fn finish(
-        mut self,
-        sources: Vec<Source>,
-        ended: Ended,
-        failure: Option<OutputError>,
-    ) -> Receipt {
-        let link = self.first_link.unwrap_or(LinkType::ETHERNET);
-        let repeated = self.outputs.repeated;
-        let (outputs, late) = self.outputs.finish(link, &self.points);
-        let mut ended = ended;
-        if let Some(OutputError::Write { lost, error, .. }) = &late {
-            self.tally.unwrite(*lost);
-            let is_gone = matches!(error, deliver::WriteError::ReaderGone);
-            ended = if is_gone { Ended::ReaderGone } else { Ended::Failed };
-        }
-        let late = late.filter(|_| ended == Ended::Failed);
-        Receipt {
-            inputs: sources.into_iter().map(|source| source.account).collect(),
-            outputs,
-            tally: self.tally,
-            repeated,
-            copies: self.copies.map(Copies::report),
-            ended,
-            failure: failure.or(late).map(|error| error.to_string()),
-        }
+impl Default for Hands {
+    fn default() -> Self {
+        Self { layers: Layers::empty(), scratch: Vec::new() }
     }
 }

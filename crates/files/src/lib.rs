@@ -15,6 +15,7 @@ mod selection;
 mod slice;
 mod sources;
 mod stat;
+mod threads;
 mod whose;
 
 pub use copies::{CopiesReport, PairReport};

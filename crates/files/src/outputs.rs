@@ -87,17 +87,78 @@ pub(crate) enum Key {
     Time(u64),
 }
 
+/// How packets are written into a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Pcapng,
+    Pcap(PcapTime),
+}
+
+impl Encoding {
+    /// Appends `packet`, which is what became of `record`'s, of the interface with this number.
+    #[inline]
+    pub(crate) fn put(
+        self,
+        out: &mut Vec<u8>,
+        number: u32,
+        packet: &Packet<'_>,
+        record: &Record<'_>,
+    ) {
+        match self {
+            Self::Pcapng => copy_packet(out, number, packet, record),
+            Self::Pcap(time) => write_pcap_packet(out, time, packet),
+        }
+    }
+}
+
 /// One file being written.
 struct OutFile {
     sink: ByteSink,
     buffer: Vec<u8>,
+    /// What its packets begin with, and how they are written; known with the first one.
     link: Option<LinkType>,
+    encoding: Encoding,
     packets: u64,
     /// Of them in the buffer.
     waiting: u64,
     /// How many of the descriptions and bytes of names are in it.
     described: usize,
     names: usize,
+}
+
+/// Packets that go into the only file together.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    bytes: Vec<u8>,
+    packets: u64,
+    /// What all of them begin with: what those of the file do, or else the first of them.
+    link: Option<LinkType>,
+}
+
+impl Piece {
+    /// Makes room for packets of a file with this link type, or of any if it is not known yet.
+    pub(crate) fn begin(&mut self, link: Option<LinkType>) {
+        self.bytes.clear();
+        *self = Self { bytes: std::mem::take(&mut self.bytes), packets: 0, link };
+    }
+
+    /// Takes a packet: `packet` is what became of `record`'s.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        encoding: Encoding,
+        packet: &Packet<'_>,
+        record: &Record<'_>,
+        point: Point,
+    ) -> Fate {
+        let Some(number) = point.number_in(packet.link) else { return Fate::OtherLink };
+        if *self.link.get_or_insert(packet.link) != packet.link {
+            return Fate::OtherLink;
+        }
+        encoding.put(&mut self.bytes, number, packet, record);
+        self.packets += 1;
+        Fate::Written
+    }
 }
 
 impl Outputs {
@@ -255,28 +316,69 @@ impl Outputs {
             Some((last, index)) if last == key => index,
             _ => self.index(key)?,
         };
-        let (format, is_fine) = (self.target.format, self.is_fine);
+        let encoding = self.new_encoding();
         let Some(file) = self.files.get_mut(index) else { return Ok(Fate::Unwritten) };
         match file.link {
             Some(link) if link != packet.link => return Ok(Fate::OtherLink),
             Some(_) => {}
-            None => file.begin(packet.link, format, is_fine, &self.target.section),
+            None => file.begin(packet.link, encoding, &self.target.section),
         }
-        match format {
-            FileFormat::Pcapng => {
-                file.describe(points, &self.names);
-                copy_packet(&mut file.buffer, number, packet, record);
-            }
-            FileFormat::Pcap(time) => {
-                write_pcap_packet(&mut file.buffer, pcap_time(time, is_fine), packet);
-            }
-        }
+        file.describe(points, &self.names);
+        file.encoding.put(&mut file.buffer, number, packet, record);
         file.packets += 1;
         file.waiting += 1;
         if file.buffer.len() >= FLUSH_BYTES {
             file.flush()?;
         }
         Ok(Fate::Written)
+    }
+
+    /// Takes the packets of a piece that was made for the only file as it is now; `false` if it
+    /// was made for a file with another link type.
+    pub(crate) fn take_piece(
+        &mut self,
+        piece: &mut Piece,
+        points: &Points,
+    ) -> Result<bool, OutputError> {
+        let Some(link) = piece.link.filter(|_| piece.packets > 0) else { return Ok(true) };
+        let encoding = self.new_encoding();
+        let Some(file) = self.files.first_mut() else { return Ok(false) };
+        match file.link {
+            Some(found) if found != link => return Ok(false),
+            Some(_) => {}
+            None => file.begin(link, encoding, &self.target.section),
+        }
+        file.describe(points, &self.names);
+        file.packets += piece.packets;
+        file.waiting += piece.packets;
+        if file.buffer.is_empty() {
+            std::mem::swap(&mut file.buffer, &mut piece.bytes);
+        } else {
+            file.buffer.extend_from_slice(&piece.bytes);
+        }
+        if file.buffer.len() >= FLUSH_BYTES / 4 {
+            file.flush()?;
+        }
+        Ok(true)
+    }
+
+    /// How packets are written into the only file, and with which link type if that is known.
+    pub(crate) fn only_file(&self) -> (Encoding, Option<LinkType>) {
+        match self.files.first() {
+            Some(OutFile { link: Some(link), encoding, .. }) => (*encoding, Some(*link)),
+            _ => (self.new_encoding(), None),
+        }
+    }
+
+    /// How packets are written into a file that begins now.
+    #[inline]
+    const fn new_encoding(&self) -> Encoding {
+        match self.target.format {
+            FileFormat::Pcapng => Encoding::Pcapng,
+            FileFormat::Pcap(Some(time)) => Encoding::Pcap(time),
+            FileFormat::Pcap(None) if self.is_fine => Encoding::Pcap(PcapTime::Nanos),
+            FileFormat::Pcap(None) => Encoding::Pcap(PcapTime::Micros),
+        }
     }
 
     /// Writes what is waiting, so that a reader sees it.
@@ -387,6 +489,7 @@ impl Outputs {
             sink,
             buffer: Vec::with_capacity(if key == Key::Only { CAPACITY } else { 0 }),
             link: None,
+            encoding: self.new_encoding(),
             packets: 0,
             waiting: 0,
             described: 0,
@@ -409,11 +512,10 @@ impl Outputs {
     }
 
     fn end(&self, file: &mut OutFile, link: LinkType, points: &Points) -> Result<(), OutputError> {
-        let format = self.target.format;
         if file.link.is_none() {
-            file.begin(link, format, self.is_fine, &self.target.section);
+            file.begin(link, self.new_encoding(), &self.target.section);
         }
-        if format == FileFormat::Pcapng {
+        if file.encoding == Encoding::Pcapng {
             file.describe(points, &self.names);
             for (own, block) in &self.statistics {
                 if Some(*own) == file.link {
@@ -426,25 +528,23 @@ impl Outputs {
 }
 
 impl OutFile {
-    fn begin(
-        &mut self,
-        link: LinkType,
-        format: FileFormat,
-        is_fine: bool,
-        section: &SectionHeader,
-    ) {
+    #[cold]
+    fn begin(&mut self, link: LinkType, encoding: Encoding, section: &SectionHeader) {
         self.link = Some(link);
-        match format {
-            FileFormat::Pcapng => write_section(&mut self.buffer, section),
-            FileFormat::Pcap(time) => {
-                write_pcap_header(&mut self.buffer, pcap_time(time, is_fine), link);
-            }
+        self.encoding = encoding;
+        match encoding {
+            Encoding::Pcapng => write_section(&mut self.buffer, section),
+            Encoding::Pcap(time) => write_pcap_header(&mut self.buffer, time, link),
         }
     }
 
-    /// Describes the interfaces, and gives the names, that came since.
+    /// Describes the interfaces, and gives the names, that came since, where there is a place for
+    /// them.
     #[inline]
     fn describe(&mut self, points: &Points, names: &[u8]) {
+        if self.encoding != Encoding::Pcapng {
+            return;
+        }
         if self.described < points.described().len() {
             for described in points.described().iter().skip(self.described) {
                 if Some(described.link) == self.link {
@@ -536,14 +636,6 @@ fn file_word_of(whose: &Whose, number: u32) -> String {
 fn file_word(name: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '@' | '+');
     name.chars().take(MAX_WORD_CHARS).map(|c| if is_plain(c) { c } else { '_' }).collect()
-}
-
-const fn pcap_time(asked: Option<PcapTime>, is_fine: bool) -> PcapTime {
-    match asked {
-        Some(time) => time,
-        None if is_fine => PcapTime::Nanos,
-        None => PcapTime::Micros,
-    }
 }
 
 /// How much is written at once.

@@ -176,10 +176,35 @@ impl Source {
         }
     }
 
+    /// Gives the packets at hand away: those of a chunk go into `chunk`, whose memory is used on.
+    pub(crate) fn hand_over(&mut self, chunk: &mut Chunk) -> Handed<'_> {
+        match std::mem::replace(&mut self.ahead, Ahead::Nothing) {
+            Ahead::Chunk(_) => {
+                std::mem::swap(chunk, &mut self.chunk);
+                Handed::Chunk
+            }
+            Ahead::Item => match self.input.item() {
+                Item::Record(record) => Handed::Record(record),
+                _ => Handed::Nothing,
+            },
+            Ahead::Nothing => Handed::Nothing,
+        }
+    }
+
     fn end(&mut self) -> Ahead {
         self.head = None;
         Ahead::Nothing
     }
+}
+
+/// What [`Source::hand_over`] gives.
+pub(crate) enum Handed<'a> {
+    /// Packets, which are in the chunk.
+    Chunk,
+    /// One packet.
+    Record(Record<'a>),
+    /// There are none any more.
+    Nothing,
 }
 
 /// How far one source is read before it is another's turn.

@@ -62,6 +62,14 @@ impl<'a> Level<'a> {
         named.or_else(|| carriers.clone().find_map(|header| self.tunnel_of(*header)))
     }
 
+    /// Whether [`tunnel`](Self::tunnel) says anything, of a level with a header that was read.
+    #[inline]
+    pub(crate) fn is_carried(&self) -> bool {
+        let is_carried = self.before.last().is_some_and(|last| last.layer != Layer::Capture);
+        debug_assert_eq!(is_carried, self.tunnel().is_some(), "{:?} {:?}", self.before, self.own);
+        is_carried
+    }
+
     /// What carried this level where it follows `last`, a header of the level around it.
     fn tunnel_without_header(&self, last: Header) -> Option<Tunnel> {
         let first = self.own.first().copied();

@@ -110,18 +110,16 @@ impl Strip {
         scratch: &'a mut Vec<u8>,
     ) -> Stripped<'a> {
         let data = packet.data;
-        let Some(plan) = self.plan(packet.link, data, layers) else {
+        let Some(plan) = self.plan(packet.link, data, layers, scratch) else {
             return Stripped { packet, removed: 0 };
         };
         let mut packet = packet;
         let rest = data.get(plan.rest..).unwrap_or_default();
-        let kept = usize::from(plan.head_len);
+        let kept = if plan.has_head { scratch.len() } else { 0 };
         let removed = plan.rest.saturating_sub(kept);
         if kept == 0 {
             packet.data = rest;
         } else {
-            scratch.clear();
-            scratch.extend_from_slice(plan.head.get(..kept).unwrap_or_default());
             scratch.extend_from_slice(rest);
             packet.data = scratch;
         }
@@ -135,27 +133,37 @@ impl Strip {
         Stripped { packet, removed }
     }
 
-    /// How the frame is put together without the headers; `None` if it stays as it is.
+    /// How the frame is put together without the headers; `None` if it stays as it is. What its
+    /// head becomes is put into `head`.
     #[inline]
-    fn plan(self, link: LinkType, data: &[u8], layers: &Layers) -> Option<Plan> {
+    fn plan(
+        self,
+        link: LinkType,
+        data: &[u8],
+        layers: &Layers,
+        head: &mut Vec<u8>,
+    ) -> Option<Plan> {
         if self.names == 0 {
             return None;
         }
         let (level, carrier) = self.peel(data, layers);
         let first = *level.headers().first()?;
         let is_peeled = carrier.is_some();
-        let mut plan = Plan::new(link, is_peeled);
         let start = first.offset as usize;
+        let mut plan = Plan { has_head: false, rest: start, link, is_peeled };
         if first.layer == Layer::Ethernet {
             plan.link = if is_peeled { LinkType::ETHERNET } else { link };
             // Only the frame that the packet itself is can be known to be one.
             if is_peeled || start == 0 && link == LinkType::ETHERNET {
                 let tags = level.headers().get(1..).unwrap_or_default();
                 if tags.first().is_some_and(|tag| self.takes(tag.layer)) {
-                    return plan.tagged(self, data, start, tags, layers).then_some(plan);
+                    head.clear();
+                    if let Some(rest) = self.untag(data, start, tags, layers, head) {
+                        (plan.has_head, plan.rest) = (true, rest);
+                        return Some(plan);
+                    }
                 }
             }
-            plan.rest = start;
             return is_peeled.then_some(plan);
         }
         let carrier = carrier?;
@@ -164,11 +172,13 @@ impl Strip {
             Layer::Ipv6 => ethertype::IPV6,
             _ => return None,
         };
-        plan.rest = start;
         match carrier {
             Carrier::Ethernet(offset) => {
-                plan.put(data.get(offset..offset + MACS_LEN)?)?;
-                plan.put(&followed.to_be_bytes())?;
+                let macs = data.get(offset..offset + MACS_LEN)?;
+                head.clear();
+                head.extend_from_slice(macs);
+                head.extend_from_slice(&followed.to_be_bytes());
+                plan.has_head = true;
                 plan.link = LinkType::ETHERNET;
             }
             Carrier::None => plan.link = LinkType::RAW,
@@ -187,7 +197,7 @@ impl Strip {
             let is_readable = inner.headers().first().is_some_and(|header| {
                 matches!(header.layer, Layer::Ethernet | Layer::Ipv4 | Layer::Ipv6)
             });
-            if !is_readable || !inner.tunnel().is_some_and(|tunnel| self.peels(tunnel)) {
+            if !is_readable || !self.peels(&inner) {
                 break;
             }
             // Only all pieces of a packet together make what is in it.
@@ -205,10 +215,13 @@ impl Strip {
         (level, carrier)
     }
 
-    fn peels(self, tunnel: Tunnel) -> bool {
+    /// Whether the tunnel that carries this level goes.
+    #[inline]
+    fn peels(self, level: &Level<'_>) -> bool {
         if self.has(Strippable::Outer) {
-            return true;
+            return level.is_carried();
         }
+        let Some(tunnel) = level.tunnel() else { return false };
         self.has(match tunnel {
             Tunnel::Vxlan { .. } | Tunnel::VxlanGpe { .. } => Strippable::Vxlan,
             Tunnel::Geneve { .. } => Strippable::Geneve,
@@ -221,6 +234,58 @@ impl Strip {
             Tunnel::FabricPath { .. } => Strippable::FabricPath,
             _ => return false,
         })
+    }
+
+    /// Puts the frame that begins at `start`, as far as its tags go and without those that go, into
+    /// `head`. Returns what follows them; `None` if that cannot be told.
+    fn untag(
+        self,
+        data: &[u8],
+        start: usize,
+        tags: &[Header],
+        layers: &Layers,
+        head: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let slice = |from: usize, to: usize| data.get(from..to);
+        put(head, slice(start, start + MACS_LEN)?)?;
+        // The type that says what follows; put down only when it is known to stay.
+        let mut kind: [u8; 2] = *slice(start + MACS_LEN, start + MACS_LEN + 2)?.first_chunk()?;
+        let mut at = start + MACS_LEN + 2;
+        let mut headers = tags.iter().peekable();
+        while let Some(header) = headers.next_if(|header| tag(header.layer).is_some()) {
+            let from = header.offset as usize;
+            let to = headers.peek().map_or(layers.payload_offset(), |next| next.offset as usize);
+            // Something that is no header of its own stands between, as in multilink PPP.
+            if from != at {
+                return None;
+            }
+            match header.layer {
+                // Labels and PPP end without a type: the header behind them is its own.
+                Layer::Mpls | Layer::Pppoe | Layer::Ppp => {
+                    if !self.takes(header.layer) {
+                        break;
+                    }
+                    let following = headers.peek().map(|next| next.layer);
+                    match following {
+                        Some(Layer::Ipv4) => kind = ethertype::IPV4.to_be_bytes(),
+                        Some(Layer::Ipv6) => kind = ethertype::IPV6.to_be_bytes(),
+                        Some(Layer::Mpls) => kind = ethertype::MPLS.to_be_bytes(),
+                        Some(Layer::Ppp) => {}
+                        _ => return None,
+                    }
+                }
+                layer => {
+                    if !self.takes(layer) {
+                        put(head, &kind)?;
+                        put(head, slice(from, to - 2)?)?;
+                    }
+                    kind = *slice(from, to)?.last_chunk()?;
+                }
+            }
+            at = to;
+        }
+        put(head, &kind)?;
+        Some(at)
     }
 
     /// Whether a header between the MACs and what they carry goes.
@@ -248,95 +313,19 @@ enum Carrier {
     None,
 }
 
-/// How a frame is put together: some bytes, then the old frame from `rest` on.
+/// How a frame is put together: a head of its own if it has one, then the old frame from `rest` on.
 struct Plan {
-    head: [u8; HEAD_MAX],
-    head_len: u8,
+    has_head: bool,
     rest: usize,
     link: LinkType,
     is_peeled: bool,
 }
 
-impl Plan {
-    #[inline]
-    const fn new(link: LinkType, is_peeled: bool) -> Self {
-        Self { head: [0; HEAD_MAX], head_len: 0, rest: 0, link, is_peeled }
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Option<()> {
-        let len = usize::from(self.head_len);
-        self.head.get_mut(len..len + bytes.len())?.copy_from_slice(bytes);
-        self.head_len = u8::try_from(len + bytes.len()).ok()?;
-        Some(())
-    }
-
-    /// Plans the frame that begins at `start` without those of its tags that go. Returns whether
-    /// that changes anything.
-    fn tagged(
-        &mut self,
-        strip: Strip,
-        data: &[u8],
-        start: usize,
-        tags: &[Header],
-        layers: &Layers,
-    ) -> bool {
-        self.try_tagged(strip, data, start, tags, layers).is_some() || {
-            self.head_len = 0;
-            self.rest = start;
-            self.is_peeled
-        }
-    }
-
-    fn try_tagged(
-        &mut self,
-        strip: Strip,
-        data: &[u8],
-        start: usize,
-        tags: &[Header],
-        layers: &Layers,
-    ) -> Option<()> {
-        let slice = |from: usize, to: usize| data.get(from..to);
-        self.put(slice(start, start + MACS_LEN)?)?;
-        // The type that says what follows; put down only when it is known to stay.
-        let mut kind: [u8; 2] = *slice(start + MACS_LEN, start + MACS_LEN + 2)?.first_chunk()?;
-        let mut at = start + MACS_LEN + 2;
-        let mut headers = tags.iter().peekable();
-        while let Some(header) = headers.next_if(|header| tag(header.layer).is_some()) {
-            let from = header.offset as usize;
-            let to = headers.peek().map_or(layers.payload_offset(), |next| next.offset as usize);
-            // Something that is no header of its own stands between, as in multilink PPP.
-            if from != at {
-                return None;
-            }
-            match header.layer {
-                // Labels and PPP end without a type: the header behind them is its own.
-                Layer::Mpls | Layer::Pppoe | Layer::Ppp => {
-                    if !strip.takes(header.layer) {
-                        break;
-                    }
-                    let following = headers.peek().map(|next| next.layer);
-                    match following {
-                        Some(Layer::Ipv4) => kind = ethertype::IPV4.to_be_bytes(),
-                        Some(Layer::Ipv6) => kind = ethertype::IPV6.to_be_bytes(),
-                        Some(Layer::Mpls) => kind = ethertype::MPLS.to_be_bytes(),
-                        Some(Layer::Ppp) => {}
-                        _ => return None,
-                    }
-                }
-                layer => {
-                    if !strip.takes(layer) {
-                        self.put(&kind)?;
-                        self.put(slice(from, to - 2)?)?;
-                    }
-                    kind = *slice(from, to)?.last_chunk()?;
-                }
-            }
-            at = to;
-        }
-        self.put(&kind)?;
-        self.rest = at;
-        Some(())
-    }
+/// Adds to the head of a frame.
+#[inline]
+fn put(head: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
+    head.extend_from_slice(bytes);
+    (head.len() <= HEAD_MAX).then_some(())
 }
 
 /// The name of a header that stands between the MACs and what they carry.

@@ -1,6 +1,6 @@
 //! What is counted of a packet, by its headers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pipeline::{Network, OverlayKind};
 use wire::{Header, Layer, Layers, Packet};
@@ -87,16 +87,23 @@ impl TunnelKey {
     #[inline]
     fn new(data: &[u8], kind: Layer, ip: &Header) -> Option<Self> {
         let bytes = data.get(ip.offset as usize..)?;
-        let [one, other]: [IpAddr; 2] = if ip.layer == Layer::Ipv4 {
-            let addresses = bytes.get(12..)?.first_chunk::<8>()?;
-            let [a, b, c, d, e, f, g, h] = *addresses;
-            [[a, b, c, d].into(), [e, f, g, h].into()]
+        let ends: [IpAddr; 2] = if ip.layer == Layer::Ipv4 {
+            let [a, b, c, d, e, f, g, h] = *bytes.get(12..)?.first_chunk::<8>()?;
+            let ends = [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])];
+            sorted(ends).map(|end| Ipv4Addr::from(end).into())
         } else {
             let (one, rest) = bytes.get(8..)?.split_first_chunk::<16>()?;
-            [(*one).into(), (*rest.first_chunk::<16>()?).into()]
+            let ends = [u128::from_be_bytes(*one), u128::from_be_bytes(*rest.first_chunk()?)];
+            sorted(ends).map(|end| Ipv6Addr::from(end).into())
         };
-        Some(Self { kind, ends: if other < one { [other, one] } else { [one, other] } })
+        Some(Self { kind, ends })
     }
+}
+
+/// The lower one first.
+#[inline]
+fn sorted<T: Ord + Copy>([one, other]: [T; 2]) -> [T; 2] {
+    if other < one { [other, one] } else { [one, other] }
 }
 
 impl RowKey for TunnelKey {

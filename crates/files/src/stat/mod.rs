@@ -134,6 +134,7 @@ struct Job {
     vms: Option<(Whose, Table<GroupNumber>)>,
     ports: TunnelPorts,
     layers: Layers,
+    /// Packets of interfaces without a row; in the end all of them.
     whole: Counts,
     quality: Quality,
     interfaces: Vec<InterfaceReport>,
@@ -184,7 +185,6 @@ impl Job {
             lost_before: packet.lost_before,
             ..Quality::default()
         };
-        self.whole.add(packet);
         self.networks.add(facts.network, packet);
         if let Some(tunnel) = facts.tunnel {
             self.tunnels.add(tunnel, packet);
@@ -195,13 +195,20 @@ impl Job {
         {
             interface.counts.add(packet);
             quality.step(&mut interface.newest, packet.time);
-            interface.quality.add(&quality);
+            // Nearly every packet is as packets are.
+            if quality != Quality::default() {
+                interface.quality.add(&quality);
+            }
             (quality.out_of_order, quality.step_back_ns) = (0, 0);
+        } else {
+            self.whole.add(packet);
         }
         if let Some(newest) = self.newest.get_mut(input) {
             quality.step(newest, packet.time);
         }
-        self.quality.add(&quality);
+        if quality != Quality::default() {
+            self.quality.add(&quality);
+        }
         if let Some((whose, table)) = &mut self.vms {
             for vm in whose.find(input, packet, &self.layers) {
                 table.add(GroupNumber(*vm), packet);
@@ -271,7 +278,8 @@ impl Job {
         interface.os_dropped = statistics.os_dropped().or(interface.os_dropped);
     }
 
-    fn finish(self, sources: Vec<Source>, is_complete: bool) -> StatReport {
+    fn finish(mut self, sources: Vec<Source>, is_complete: bool) -> StatReport {
+        self.interfaces.iter().for_each(|interface| self.whole.join(&interface.counts));
         let accounts = sources.into_iter().map(|source| source.account);
         StatReport {
             inputs: accounts.zip(self.formats).collect(),

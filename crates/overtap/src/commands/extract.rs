@@ -94,6 +94,12 @@ pub(crate) struct Args {
           value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
+    /// Share the work among this many threads. One file read into one can be shared; what is
+    /// merged, split, counted off or searched for copies one thread does alone.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=8))]
+    threads: u8,
+
     /// Begin a file of its own for each of these; the files are called OUT-KEY. By VM and by tenant
     /// they are those of the inventory; a packet between two is in the file of each.
     #[arg(long, value_name = "vm|tenant|vni|link|size=SIZE|time=TIME", value_parser = parse_split)]
@@ -183,6 +189,7 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
         slice: Slice { bytes: bytes(args.slice), after_headers: bytes(args.slice_after_headers) },
         dedup: dedup(args, &inventory)?,
         count: args.count,
+        threads: usize::from(args.threads),
         target: Target {
             path: (!is_stdout).then(|| args.write.clone()),
             existing: if args.force { Existing::Replace } else { Existing::Refuse },

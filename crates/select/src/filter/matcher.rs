@@ -1,9 +1,12 @@
 //! An expression made ready to run: a list of questions, each with where to go on after its answer.
 
+use std::sync::Arc;
+
 use wire::{Layers, Packet};
 
 use super::expression::Scope;
 use super::lower::Node;
+use super::members::Members;
 use super::place::View;
 use super::test::Test;
 
@@ -12,6 +15,8 @@ use super::test::Test;
 pub(super) struct Matcher {
     steps: Vec<Step>,
     start: u32,
+    /// A packet that has the MAC of none of these is not wanted, whatever else is asked.
+    named: Option<Arc<Members>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +45,14 @@ impl Matcher {
         for step in &mut steps {
             (step.yes, step.no) = (turn(step.yes), turn(step.no));
         }
-        Self { steps, start: turn(start) }
+        Self { steps, start: turn(start), named: named(node).cloned() }
     }
 
     /// Whether the packet is wanted.
     #[inline]
     pub(super) fn matches(&self, packet: &Packet<'_>, layers: &Layers) -> bool {
-        self.answer(&View::innermost(packet, layers)) == Some(true)
+        let may_be = self.named.as_ref().is_none_or(|named| named.may_have(packet.data, layers));
+        may_be && self.answer(&View::innermost(packet, layers)) == Some(true)
     }
 
     /// `None` if bytes are missing that the answer depends on.
@@ -87,6 +93,20 @@ fn write(node: &Node, yes: u32, no: u32, steps: &mut Vec<Step>) -> u32 {
     };
     steps.push(Step { question, yes, no });
     u32::try_from(steps.len() - 1).unwrap_or(NO)
+}
+
+/// The vNICs of which one must be in a packet, if `node` is to be true of it.
+fn named(node: &Node) -> Option<&Arc<Members>> {
+    match node {
+        Node::Test(Test::Member { members, .. }) => Some(members),
+        Node::Test(_) | Node::Not(_) => None,
+        Node::All(parts) => parts.iter().find_map(named),
+        Node::Any(parts) => {
+            let first = named(parts.first()?)?;
+            parts.iter().all(|part| named(part) == Some(first)).then_some(first)
+        }
+        Node::Within(_, part) => named(part),
+    }
 }
 
 /// Beyond every step: the packet is wanted.

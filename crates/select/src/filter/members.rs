@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use wire::header::VnTag;
-use wire::{Layer, Level, Mac, Timestamp, Tunnel, Vni};
+use wire::{Layer, Layers, Level, Mac, Timestamp, Tunnel, Vni};
 
 use super::resolver::Member;
 use super::test::mac_bits;
@@ -15,6 +15,13 @@ use crate::{Encapsulation, OnWire};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Members {
     by_mac: HashMap<u64, Vec<Stay>, BuildHasherDefault<MacHasher>>,
+    sieve: Sieve,
+}
+
+/// One of 4096 bits for each MAC: most MACs that are not in the set are told so by one bit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sieve {
+    words: Box<[u64; 64]>,
 }
 
 /// Where and when a MAC means the vNIC.
@@ -60,6 +67,10 @@ impl Members {
     }
 
     fn add(&mut self, mac: u64, stay: Stay) {
+        let (word, bit) = Sieve::place(mac);
+        if let Some(word) = self.sieve.words.get_mut(word) {
+            *word |= bit;
+        }
         let stays = self.by_mac.entry(mac).or_default();
         if !stays.contains(&stay) {
             stays.push(stay);
@@ -73,6 +84,34 @@ impl Members {
         stays.is_some_and(|stays| stays.iter().any(|stay| stay.holds(time, &is_in)))
     }
 
+    /// Whether any header of a packet has the MAC of one of them: nearly every packet has none,
+    /// and then it is known without asking where and when a MAC means whom.
+    #[inline]
+    pub(crate) fn may_have(&self, data: &[u8], layers: &Layers) -> bool {
+        layers.headers().iter().any(|header| match header.layer {
+            Layer::Ethernet => {
+                let macs = data.get(header.offset as usize..).and_then(|bytes| {
+                    let (destination, rest) = bytes.split_first_chunk::<6>()?;
+                    Some([*destination, *rest.first_chunk::<6>()?])
+                });
+                // Of a header that is cut nobody reads a MAC.
+                macs.is_some_and(|macs| macs.into_iter().any(|mac| self.has_mac(Mac(mac))))
+            }
+            // Where its MACs are, its own bits say.
+            Layer::Wlan => true,
+            _ => false,
+        })
+    }
+
+    /// Whether `mac` means one of them anywhere, at any time.
+    #[inline]
+    fn has_mac(&self, mac: Mac) -> bool {
+        let bits = mac_bits(mac);
+        let (word, bit) = Sieve::place(bits);
+        self.sieve.words.get(word).is_some_and(|word| word & bit != 0)
+            && self.by_mac.contains_key(&bits)
+    }
+
     /// Every MAC, ascending.
     pub(crate) fn macs(&self) -> Vec<Mac> {
         let mut keys: Vec<u64> = self.by_mac.keys().copied().collect();
@@ -82,6 +121,21 @@ impl Members {
             Mac(octets)
         };
         keys.into_iter().map(mac).collect()
+    }
+}
+
+impl Sieve {
+    /// The word and the bit in it that stand for a MAC.
+    #[inline]
+    const fn place(mac: u64) -> (usize, u64) {
+        let spread = mac.wrapping_mul(GOLDEN);
+        ((spread >> 58) as usize, 1 << (spread >> 52 & 63))
+    }
+}
+
+impl Default for Sieve {
+    fn default() -> Self {
+        Self { words: Box::new([0; 64]) }
     }
 }
 
@@ -148,12 +202,13 @@ impl Hasher for MacHasher {
     }
 
     fn write_u64(&mut self, value: u64) {
-        // 2^64 divided by the golden ratio; the high half is folded down because the table takes
-        // its bits from both ends.
-        let spread = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // The high half is folded down because the table takes its bits from both ends.
+        let spread = value.wrapping_mul(GOLDEN);
         self.0 = spread ^ (spread >> 32);
     }
 }
 
+/// 2^64 divided by the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// The protocol type of an Ethernet frame in GRE (RFC 7637, section 3.2).
 const TRANSPARENT_ETHERNET: u16 = 0x6558;

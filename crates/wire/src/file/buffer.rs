@@ -54,8 +54,10 @@ impl Buffer {
     pub(crate) fn give(&mut self, len: usize, room: &mut Vec<u8>) -> (usize, usize) {
         let (start, end) = (self.start, self.end);
         let middle = start.saturating_add(len).min(end);
-        if room.len() < self.room.len() {
-            room.resize(self.room.len(), 0);
+        // Memory that one large record needed is not needed twice.
+        let needed = FIRST_BYTES.max(end - middle);
+        if room.len() < needed {
+            room.resize(needed, 0);
         }
         std::mem::swap(room, &mut self.room);
         if let (Some(rest), Some(front)) =
