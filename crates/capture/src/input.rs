@@ -122,6 +122,11 @@ impl Input {
         }
     }
 
+    /// Makes chunks of about so many bytes; called before anything is read.
+    pub const fn set_chunk_bytes(&mut self, bytes: usize) {
+        self.reader.set_chunk_bytes(bytes);
+    }
+
     /// The item that [`advance`](Self::advance) went to.
     pub fn item(&self) -> Item<'_> {
         self.reader.item()

@@ -28,6 +28,7 @@ pub(crate) fn run(
     source: &mut Source,
 ) -> Result<bool, OutputError> {
     let threads = rules.request.threads;
+    source.input.set_chunk_bytes(CHUNK_BYTES);
     let shared = Shared {
         stop: Arc::clone(&rules.request.stop),
         link: OnceLock::new(),
@@ -244,5 +245,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// So large that waking each other costs threads little, so small that it stays in the cache.
+const CHUNK_BYTES: usize = 1 << 20;
 /// The number of the only input.
 const INPUT: usize = 0;

@@ -9,18 +9,20 @@ pub(crate) struct Buffer {
     end: usize,
     /// Where in the file the byte at `start` stands.
     offset: u64,
+    /// How large it is at least.
+    least: usize,
 }
 
 impl Buffer {
     pub(crate) const fn new() -> Self {
-        Self { room: Vec::new(), start: 0, end: 0, offset: 0 }
+        Self { room: Vec::new(), start: 0, end: 0, offset: 0, least: FIRST_BYTES }
     }
 
     /// Free room at the end, made so that `wanted` bytes can be held one day, not at once: the
     /// buffer doubles as bytes come in, so a length field alone never allocates.
     pub(crate) fn space(&mut self, wanted: usize) -> &mut [u8] {
         if self.room.is_empty() {
-            self.room.resize(FIRST_BYTES, 0);
+            self.room.resize(self.least, 0);
         }
         let held = self.end - self.start;
         let tail = self.room.len() - self.end;
@@ -39,6 +41,11 @@ impl Buffer {
         self.room.get_mut(self.end..).unwrap_or_default()
     }
 
+    /// From now on makes room for so many bytes.
+    pub(crate) const fn set_least(&mut self, bytes: usize) {
+        self.least = bytes;
+    }
+
     pub(crate) fn filled(&mut self, len: usize) {
         self.end = self.end.saturating_add(len).min(self.room.len());
     }
@@ -55,7 +62,7 @@ impl Buffer {
         let (start, end) = (self.start, self.end);
         let middle = start.saturating_add(len).min(end);
         // Memory that one large record needed is not needed twice.
-        let needed = FIRST_BYTES.max(end - middle);
+        let needed = self.least.max(end - middle);
         if room.len() < needed {
             room.resize(needed, 0);
         }

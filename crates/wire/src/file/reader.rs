@@ -75,6 +75,11 @@ impl Reader {
         self.buffer.space(self.wanted)
     }
 
+    /// Makes chunks of about so many bytes, 256 KiB unless told. Called before anything is read.
+    pub const fn set_chunk_bytes(&mut self, bytes: usize) {
+        self.buffer.set_least(bytes);
+    }
+
     /// The first `len` bytes of [`Reader::space`] are there now; 0 says that the file has ended.
     pub fn filled(&mut self, len: usize) {
         if len == 0 {
