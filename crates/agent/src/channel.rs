@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -62,12 +63,16 @@ impl Channel {
     pub(crate) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<Received<T>>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(
-            &self.socket,
-            &mut [IoSliceMut::new(&mut self.buffer)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
+        let mut read = || {
+            let into = &mut [IoSliceMut::new(&mut self.buffer)];
+            recvmsg(&self.socket, into, &mut control, RecvFlags::CMSG_CLOEXEC)
+        };
+        let received = match read() {
+            // The other end closed without reading all we sent. That is told once, before what it
+            // sent itself.
+            Err(Errno::CONNRESET) => read()?,
+            received => received?,
+        };
         if received.bytes == 0 {
             return Ok(None);
         }
@@ -93,6 +98,18 @@ const MOST_BYTES: usize = 128 * 1024;
 mod tests {
     use super::*;
     use std::io::{Read, Write};
+
+    #[test]
+    fn last_words_are_heard_though_nobody_read_what_they_crossed() {
+        let (here, there) = Channel::pair().unwrap();
+        let (mut here, there) = (here, Channel::new(there));
+        there.send(&"last words", None).unwrap();
+        here.send(&"an order", None).unwrap();
+        drop(there);
+        let heard: Received<String> = here.receive().unwrap().unwrap();
+        assert_eq!(heard.message, "last words");
+        assert!(here.receive::<String>().unwrap().is_none());
+    }
 
     #[test]
     fn messages_keep_their_borders_and_bring_their_descriptor() {

@@ -146,7 +146,7 @@ impl Session {
     /// Asks for the end; [`Event::Ended`] follows.
     ///
     /// # Errors
-    /// When the engine is gone.
+    /// When the engine cannot be told. One that has ended is no error: [`next`](Self::next) says why.
     pub fn stop(&mut self) -> Result<(), SessionError> {
         self.order(&Order::Stop, None)
     }
@@ -154,7 +154,7 @@ impl Session {
     /// From `at` on, these packets of interface `number` are the VM's, and no others.
     ///
     /// # Errors
-    /// When the engine is gone.
+    /// When the engine cannot be told. One that has ended is no error: [`next`](Self::next) says why.
     pub fn own(
         &mut self,
         number: usize,
@@ -168,7 +168,7 @@ impl Session {
     /// Puts a sentence into the file.
     ///
     /// # Errors
-    /// When the engine is gone.
+    /// When the engine cannot be told. One that has ended is no error: [`next`](Self::next) says why.
     pub fn comment(&mut self, text: &str) -> Result<(), SessionError> {
         self.order(&Order::Comment(text.to_owned()), None)
     }
@@ -223,7 +223,11 @@ impl Session {
     }
 
     fn order(&self, order: &Order, socket: Option<BorrowedFd<'_>>) -> Result<(), SessionError> {
-        self.channel.send(order, socket).map_err(broken)
+        match self.channel.send(order, socket) {
+            // It has ended meanwhile, and its last word, which comes next, says why.
+            Err(error) if is_gone(&error) => Ok(()),
+            sent => sent.map_err(broken),
+        }
     }
 
     fn receive(&mut self) -> Result<News, SessionError> {
@@ -240,6 +244,11 @@ impl Session {
 
 /// The word after `overtap` that starts an engine; its standard input is the line.
 pub const ENGINE_WORD: &str = "capture-engine";
+
+/// Whether nobody is at the other end of the line any more.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
 
 fn broken(source: io::Error) -> SessionError {
     SessionError::Engine { what: "is gone", source }
