@@ -8,6 +8,7 @@ mod address;
 mod cursor;
 pub mod file;
 pub mod header;
+mod kept;
 mod key;
 mod layer;
 mod layers;
@@ -21,6 +22,7 @@ mod walk;
 
 pub use address::{Mac, VlanId, Vni};
 pub use cursor::Cursor;
+pub use kept::KeptPacket;
 pub use key::Key;
 pub use layer::Layer;
 pub use layers::{Header, Layers, Levels};

@@ -3,13 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail this way")]
 
+mod corpus;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use wire::file::{Damage, Item, Progress, Reader};
+
+use corpus::{corpus, unpacked};
 
 /// Files of which tshark shows another number of frames than there are packets, how many packets
 /// there are, and why.
@@ -154,25 +157,4 @@ fn rows(path: &Path) -> Vec<Row> {
             (nanos, number("caplen") as usize, number("len"), cell("iface").to_owned())
         })
         .collect()
-}
-
-fn unpacked(path: &Path) -> Vec<u8> {
-    let bytes = fs::read(path).unwrap();
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return bytes;
-    }
-    let mut plain = Vec::new();
-    MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();
-    plain
-}
-
-/// The shared corpus lies beside the project and is not part of it.
-fn corpus() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    if path.is_dir() {
-        return Some(path);
-    }
-    #[expect(clippy::explicit_write, reason = "`eprintln` is shown for failed tests only")]
-    writeln!(std::io::stderr(), "NOT TESTED: no shared corpus at {}", path.display()).unwrap();
-    None
 }

@@ -8,12 +8,12 @@
     reason = "a test may fail this way"
 )]
 
+mod corpus;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use wire::LinkType;
@@ -21,6 +21,8 @@ use wire::file::{
     Chunk, InterfaceHeader, Item, PacketOptions, Progress, Reader, Record, SectionHeader,
     copied_packet_max, copy_packet, write_interface, write_section,
 };
+
+use corpus::{corpus, unpacked};
 
 #[test]
 fn every_corpus_file_reads_the_same_in_chunks() {
@@ -351,27 +353,6 @@ fn damage(bytes: &[u8], seed: u64) -> Vec<u8> {
         bytes.truncate(bytes.len() - bytes.len() / 7);
     }
     bytes
-}
-
-fn unpacked(path: &Path) -> Vec<u8> {
-    let bytes = fs::read(path).unwrap();
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return bytes;
-    }
-    let mut plain = Vec::new();
-    MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();
-    plain
-}
-
-/// The shared corpus lies beside the project and is not part of it.
-fn corpus() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    if path.is_dir() {
-        return Some(path);
-    }
-    #[expect(clippy::explicit_write, reason = "`eprintln` is shown for failed tests only")]
-    writeln!(std::io::stderr(), "NOT TESTED: no shared corpus at {}", path.display()).unwrap();
-    None
 }
 
 #[test]

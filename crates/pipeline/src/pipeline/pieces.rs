@@ -8,7 +8,7 @@
 mod tests;
 
 use select::{DropReason, Filter, Grant, Piece};
-use wire::{Checksum, Direction, LinkType, Packet, PointId, StopReason, Timestamp};
+use wire::{KeptPacket, Packet, PointId, StopReason, Timestamp};
 
 use super::{Pipeline, Point, Sink, Verdict};
 use crate::{Bounds, Fragments, Known};
@@ -16,7 +16,7 @@ use crate::{Bounds, Fragments, Known};
 /// What is remembered of packets in pieces.
 #[derive(Debug)]
 pub(super) struct Pieces {
-    fragments: Fragments<Judged, HeldPacket>,
+    fragments: Fragments<Judged, KeptPacket>,
     written_late: u64,
 }
 
@@ -114,7 +114,7 @@ impl Pipeline {
             && known == Known::Nothing
             && patience == Patience::Some
         {
-            let held = HeldPacket::new(&seen);
+            let held = KeptPacket::new(&seen);
             let fragments = &mut self.pieces.fragments;
             if fragments.hold(piece.datagram, seen.time, seen.data.len(), held).is_ok() {
                 return Verdict::Held;
@@ -162,12 +162,12 @@ impl Pipeline {
     }
 
     /// Offers a packet that has waited.
-    fn offer_again(&mut self, held: &HeldPacket, patience: Patience, sink: &mut impl Sink) {
+    fn offer_again(&mut self, held: &KeptPacket, patience: Patience, sink: &mut impl Sink) {
         let packet = held.packet();
         self.layers.fill(packet.link, packet.data, &self.ports);
         let newest = self.delivery.newest;
         let verdict = self.offer_piece(packet, patience, sink);
-        let is_late = verdict == Verdict::Written && held.time < newest;
+        let is_late = verdict == Verdict::Written && packet.time < newest;
         self.pieces.written_late += u64::from(is_late);
     }
 }
@@ -186,41 +186,5 @@ fn wanted(
         // What it does not show may be what was asked for.
         _ if is_cut && !filter.is_about_pieces() => Err(DropReason::Undecidable),
         _ => Err(DropReason::NotSelected),
-    }
-}
-
-/// A packet that waits for the first piece of what it is a piece of.
-#[derive(Debug)]
-struct HeldPacket {
-    time: Timestamp,
-    point: PointId,
-    link: LinkType,
-    data: Vec<u8>,
-    wire_len: u32,
-    direction: Option<Direction>,
-    checksum: Checksum,
-    lost_before: u64,
-}
-
-impl HeldPacket {
-    fn new(packet: &Packet<'_>) -> Self {
-        let Packet { time, point, link, data, wire_len, direction, checksum, lost_before } =
-            *packet;
-        let data = data.to_vec();
-        Self { time, point, link, data, wire_len, direction, checksum, lost_before }
-    }
-
-    fn packet(&self) -> Packet<'_> {
-        let Self { time, point, link, data, wire_len, direction, checksum, lost_before } = self;
-        Packet {
-            time: *time,
-            point: *point,
-            link: *link,
-            data,
-            wire_len: *wire_len,
-            direction: *direction,
-            checksum: *checksum,
-            lost_before: *lost_before,
-        }
     }
 }

@@ -2,21 +2,14 @@
 
 use super::order::ByteOrder;
 use super::{Options, Record};
-use crate::{Checksum, Direction, LinkType, Packet, PointId, Timestamp};
+use crate::KeptPacket;
 
 /// A [`Record`] with bytes of its own.
 #[derive(Debug, Clone)]
 pub struct KeptRecord {
     number: u64,
     offset: u64,
-    time: Timestamp,
-    point: PointId,
-    link: LinkType,
-    data: Vec<u8>,
-    wire_len: u32,
-    direction: Option<Direction>,
-    checksum: Checksum,
-    lost_before: u64,
+    packet: KeptPacket,
     ticks: u64,
     flags: u32,
     id: Option<u64>,
@@ -31,14 +24,7 @@ impl KeptRecord {
         Self {
             number,
             offset,
-            time: packet.time,
-            point: packet.point,
-            link: packet.link,
-            data: packet.data.to_vec(),
-            wire_len: packet.wire_len,
-            direction: packet.direction,
-            checksum: packet.checksum,
-            lost_before: packet.lost_before,
+            packet: KeptPacket::new(&packet),
             ticks,
             flags,
             id,
@@ -52,16 +38,7 @@ impl KeptRecord {
         Record {
             number: self.number,
             offset: self.offset,
-            packet: Packet {
-                time: self.time,
-                point: self.point,
-                link: self.link,
-                data: &self.data,
-                wire_len: self.wire_len,
-                direction: self.direction,
-                checksum: self.checksum,
-                lost_before: self.lost_before,
-            },
+            packet: self.packet.packet(),
             ticks: self.ticks,
             flags: self.flags,
             id: self.id,
@@ -73,6 +50,6 @@ impl KeptRecord {
 
     /// How many bytes it takes.
     pub fn byte_len(&self) -> usize {
-        size_of::<Self>() + self.data.len() + self.options.len()
+        size_of::<Self>() + self.packet.packet().data.len() + self.options.len()
     }
 }

@@ -163,23 +163,11 @@ fn json(receipt: &Receipt) -> serde_json::Value {
         .inputs
         .iter()
         .map(|input| {
-            let damages: Vec<_> = input
-                .damages
-                .iter()
-                .map(|damage| {
-                    json!({
-                        "offset": damage.offset,
-                        "reason": damage.reason.to_string(),
-                        "costs_packet": damage.costs_packet,
-                        "ends_file": damage.is_final,
-                    })
-                })
-                .collect();
             json!({
                 "path": input.path.display().to_string(),
                 "read": input.read,
                 "damaged": input.damaged,
-                "damages": damages,
+                "damages": damages(input),
                 "damages_total": input.damages_total,
                 "failure": input.failure,
             })
@@ -219,6 +207,19 @@ fn json(receipt: &Receipt) -> serde_json::Value {
         "inputs": inputs,
         "outputs": outputs,
     })
+}
+
+/// The damages of an input that are told one by one.
+pub(crate) fn damages(input: &InputAccount) -> Vec<serde_json::Value> {
+    let said = input.damages.iter().map(|damage| {
+        json!({
+            "offset": damage.offset,
+            "reason": damage.reason.to_string(),
+            "costs_packet": damage.costs_packet,
+            "ends_file": damage.is_final,
+        })
+    });
+    said.collect()
 }
 
 const DRAW_EVERY: Duration = Duration::from_millis(100);

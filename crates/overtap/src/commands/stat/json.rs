@@ -6,29 +6,19 @@ use serde_json::{Map, Value, json};
 use wire::Timestamp;
 use wire::file::Format;
 
+use crate::commands::extract::said::damages;
+
 /// The document, with at most `top` rows in each table.
 pub(super) fn of(report: &StatReport, top: usize) -> Value {
     let inputs: Vec<Value> = report
         .inputs
         .iter()
         .map(|(account, found)| {
-            let damages: Vec<Value> = account
-                .damages
-                .iter()
-                .map(|damage| {
-                    json!({
-                        "offset": damage.offset,
-                        "reason": damage.reason.to_string(),
-                        "costs_packet": damage.costs_packet,
-                        "ends_file": damage.is_final,
-                    })
-                })
-                .collect();
             json!({
                 "path": account.path.display().to_string(),
                 "format": found.map(format),
                 "packets": account.read,
-                "damages": damages,
+                "damages": damages(account),
                 "damages_total": account.damages_total,
                 "failure": account.failure,
             })
