@@ -17,6 +17,3 @@ pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most bytes of a part in one [`proto::Piece`].
 pub const PIECE_BYTES: usize = 256 * 1024;
-
-/// The port of `overtap serve`, unless told.
-pub const DEFAULT_PORT: u16 = 4780;

@@ -5,17 +5,14 @@
 //! ordinary TLS with that one CA is enough, wherever the controller is reached.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -23,51 +20,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 /// The name in every controller's certificate: it is who it is wherever it is reached.
 pub const CONTROLLER_NAME: &str = "controller.overtap.internal";
 
-/// The SHA-256 of a CA's certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 32]);
-
-impl Fingerprint {
-    /// Of a certificate in DER.
-    pub fn of(der: &[u8]) -> Self {
-        Self(Sha256::digest(der).into())
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
-    }
-}
-
-impl FromStr for Fingerprint {
-    type Err = ConnectError;
-
-    /// Reads 64 hexadecimal digits, with or without colons between them.
-    fn from_str(text: &str) -> Result<Self, ConnectError> {
-        let digits: Vec<u8> = text
-            .chars()
-            .filter(|c| *c != ':')
-            .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-            .collect::<Option<_>>()
-            .ok_or(ConnectError::NotAFingerprint)?;
-        let octets: Vec<u8> = digits
-            .chunks_exact(2)
-            .filter_map(|pair| Some(pair.first()? << 4 | pair.last()?))
-            .collect();
-        match octets.try_into() {
-            Ok(octets) if digits.len() == 64 => Ok(Self(octets)),
-            _ => Err(ConnectError::NotAFingerprint),
-        }
-    }
-}
-
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Text that is no fingerprint.
-    #[error("a fingerprint has 64 hexadecimal digits")]
-    NotAFingerprint,
     /// Nobody answers.
     #[error("cannot reach a controller at {address}: {source}")]
     Unreachable {
@@ -78,14 +33,12 @@ pub enum ConnectError {
     },
     /// Somebody else answers.
     #[error(
-        "what answers at {address} is not the controller that was meant: it does not show the CA \
-         with fingerprint {wanted}"
+        "what answers at {address} is not the controller that was meant: it shows the CA of \
+         another one"
     )]
     Impostor {
         /// Where.
         address: String,
-        /// The fingerprint that was asked for.
-        wanted: Fingerprint,
     },
     /// Something in the set-up.
     #[error("cannot speak TLS to {address}: {reason}")]
@@ -146,14 +99,18 @@ pub fn install_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// The PEM of the CA with this fingerprint, from the controller at `address`. What else answers
-/// there is refused; nothing is said to it.
+/// The PEM of the CA that is meant, from the controller at `address`: `is_meant` is asked about
+/// each certificate (DER) that is shown. What else answers there is refused; nothing is said to it.
 ///
 /// # Errors
 /// When nobody or somebody else answers.
-pub async fn authority(address: &str, wanted: Fingerprint) -> Result<String, ConnectError> {
+pub async fn authority(
+    address: &str,
+    is_meant: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+) -> Result<String, ConnectError> {
     let tls = |reason: String| ConnectError::Tls { address: address.to_owned(), reason };
-    let pinned = Arc::new(Pinned { wanted });
+    let is_meant: Meant = Arc::new(is_meant);
+    let pinned = Arc::new(Pinned { is_meant: Arc::clone(&is_meant) });
     let config = ClientConfig::builder()
         .dangerous()
         .with_custom_certificate_verifier(pinned)
@@ -169,15 +126,14 @@ pub async fn authority(address: &str, wanted: Fingerprint) -> Result<String, Con
     let stream = match tokio::time::timeout(Duration::from_secs(5), hello).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) if error.to_string().contains(NOT_MEANT) => {
-            return Err(ConnectError::Impostor { address: address.to_owned(), wanted });
+            return Err(ConnectError::Impostor { address: address.to_owned() });
         }
         Ok(Err(error)) => return Err(tls(error.to_string())),
         Err(_) => return Err(tls("it does not answer".into())),
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let found = chain.iter().find(|certificate| Fingerprint::of(certificate) == wanted);
-    let found =
-        found.ok_or_else(|| ConnectError::Impostor { address: address.to_owned(), wanted })?;
+    let found = chain.iter().find(|certificate| is_meant(certificate));
+    let found = found.ok_or_else(|| ConnectError::Impostor { address: address.to_owned() })?;
     Ok(pem(found))
 }
 
@@ -195,7 +151,7 @@ fn whole(error: &dyn std::error::Error) -> String {
 /// A certificate as text (RFC 7468).
 pub fn pem(der: &[u8]) -> String {
     let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in STANDARD.encode(der).as_bytes().chunks(64) {
+    for line in BASE64.encode(der).as_bytes().chunks(64) {
         text.push_str(&String::from_utf8_lossy(line));
         text.push('\n');
     }
@@ -204,9 +160,16 @@ pub fn pem(der: &[u8]) -> String {
 
 /// Takes a chain that ends in the CA that is meant, and checks nothing else: the chain itself is
 /// checked by ordinary TLS afterwards, with that CA.
-#[derive(Debug)]
 struct Pinned {
-    wanted: Fingerprint,
+    is_meant: Meant,
+}
+
+type Meant = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+impl fmt::Debug for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pinned")
+    }
 }
 
 impl ServerCertVerifier for Pinned {
@@ -219,7 +182,7 @@ impl ServerCertVerifier for Pinned {
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let mut chain = std::iter::once(end).chain(above);
-        if chain.any(|certificate| Fingerprint::of(certificate) == self.wanted) {
+        if chain.any(|certificate| (self.is_meant)(certificate)) {
             return Ok(ServerCertVerified::assertion());
         }
         Err(rustls::Error::General(NOT_MEANT.into()))
@@ -251,16 +214,3 @@ impl ServerCertVerifier for Pinned {
 }
 
 const NOT_MEANT: &str = "not the CA that was meant";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fingerprint_is_read_as_it_is_written() {
-        let fingerprint = Fingerprint::of(b"abc");
-        assert!(fingerprint.to_string().starts_with("ba7816bf8f01cfea"));
-        assert_eq!(fingerprint.to_string().parse::<Fingerprint>().unwrap(), fingerprint);
-        assert!("ba78".parse::<Fingerprint>().is_err());
-    }
-}
