@@ -37,73 +37,6 @@ pub struct Wish {
     pub spool_bytes: u64,
 }
 
-/// Whose packets a session is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Who {
-    /// One machine, by its [`inventory::MachineId`] as text, whatever it is called.
-    Machine(String),
-    /// Every machine whose name is like this pattern: `*` is any text, `?` any character.
-    Named(String),
-    /// Every machine of this tenant.
-    Tenant(String),
-}
-
-impl Who {
-    /// Whether a machine is meant.
-    pub fn is_of(&self, machine: &Machine) -> bool {
-        match self {
-            Self::Machine(id) => machine.id.to_string() == *id,
-            Self::Named(pattern) => is_like(&machine.name, pattern),
-            Self::Tenant(tenant) => machine.tenant.as_deref() == Some(tenant),
-        }
-    }
-}
-
-impl std::fmt::Display for Who {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Machine(id) => f.write_str(id),
-            Self::Named(pattern) => f.write_str(pattern),
-            Self::Tenant(tenant) => write!(f, "tenant {tenant}"),
-        }
-    }
-}
-
-/// Whether `text` is like a pattern of `*` and `?`. Takes time in proportion to both lengths.
-pub fn is_like(text: &str, pattern: &str) -> bool {
-    let (text, pattern): (Vec<char>, Vec<char>) =
-        (text.chars().collect(), pattern.chars().collect());
-    // reached[i]: the pattern so far is like the first i characters of the text.
-    let mut reached = vec![false; text.len() + 1];
-    if let Some(first) = reached.first_mut() {
-        *first = true;
-    }
-    for wanted in pattern {
-        let mut next = vec![false; reached.len()];
-        let mut is_open = false;
-        for (i, was) in reached.iter().enumerate() {
-            let is_here = match wanted {
-                '*' => {
-                    is_open |= was;
-                    is_open
-                }
-                _ => {
-                    let before = i.checked_sub(1);
-                    let is_before = before.and_then(|i| reached.get(i)) == Some(&true);
-                    let fits = |c: &char| wanted == '?' || *c == wanted;
-                    is_before && before.and_then(|i| text.get(i)).is_some_and(fits)
-                }
-            };
-            if let Some(place) = next.get_mut(i) {
-                *place = is_here;
-            }
-        }
-        reached = next;
-    }
-    reached.last() == Some(&true)
-}
-
 /// Everything an agent has to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -122,9 +55,8 @@ pub struct Orders {
 pub struct Order {
     /// Its id.
     pub session: String,
-    /// Whose packets.
-    pub who: Vec<Who>,
-    /// Which of these machines the session's owner may see, and how much of their packets.
+    /// Whose packets, and how much of them its owner may see: a `control::grants::Permit`. What
+    /// does not read as one permits nothing.
     pub permit: serde_json::Value,
     /// Which packets; empty for all.
     pub expression: String,
@@ -222,8 +154,6 @@ pub struct Session {
     pub owner: String,
     /// What was asked for.
     pub wish: Wish,
-    /// Whose packets that means.
-    pub who: Vec<Who>,
     /// When it was asked for, by the controller's clock.
     pub began_ns: u64,
     /// When it ends at the latest.
@@ -319,34 +249,4 @@ pub struct AgentStatus {
     pub lost: u64,
     /// What its sources complain of.
     pub problems: Vec<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_means_what_a_shell_means_by_it() {
-        for (text, pattern) in [
-            ("web-1", "web-*"),
-            ("web-", "web-*"),
-            ("a", "?"),
-            ("", "*"),
-            ("xayb", "*a*b"),
-            ("web", "web"),
-        ] {
-            assert!(is_like(text, pattern), "{text} {pattern}");
-        }
-        for (text, pattern) in
-            [("web", "web-*"), ("", "?"), ("ab", "?"), ("xayc", "*a*b"), ("Web", "web")]
-        {
-            assert!(!is_like(text, pattern), "{text} {pattern}");
-        }
-    }
-
-    #[test]
-    fn a_hostile_pattern_takes_no_long_time() {
-        let text = "a".repeat(200);
-        assert!(!is_like(&text, &("*a".repeat(100) + "b")));
-    }
 }

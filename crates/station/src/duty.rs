@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api::document::{Note, Order, Orders};
+use control::grants::{MachineFacts, Permit, Uncovered};
 use inventory::{Machine, MachineState};
 use platform::LiveSite;
+use serde::Deserialize;
 
 use crate::board::Board;
 use crate::part::{Ended, Running, now_ns, point};
@@ -32,6 +34,8 @@ pub(crate) struct Duty {
     failed: BTreeMap<Key, (String, Instant)>,
     /// Machines that an order means and its owner may not see.
     refused: BTreeSet<Key>,
+    /// When the site and the orders are compared again although nothing was heard of them.
+    next: Instant,
 }
 
 /// A session and a machine.
@@ -56,6 +60,7 @@ impl Duty {
             finished: BTreeSet::new(),
             failed: BTreeMap::new(),
             refused: BTreeSet::new(),
+            next: Instant::now(),
         };
         duty.post_site();
         Ok(duty)
@@ -84,8 +89,11 @@ impl Duty {
         }
         let are_orders_new = self.take_orders();
         self.look_after_parts();
-        let is_retry = self.failed.values().any(|(_, at)| *at <= Instant::now());
-        if is_site_new || are_orders_new || is_retry {
+        let now = Instant::now();
+        // Permits end by themselves, too.
+        let is_time = now >= self.next || self.failed.values().any(|(_, at)| *at <= now);
+        if is_site_new || are_orders_new || is_time {
+            self.next = now + RECONCILE_EVERY;
             self.reconcile();
         }
     }
@@ -126,14 +134,15 @@ impl Duty {
         let orders = Arc::clone(&self.orders);
         let mut wanted: BTreeSet<Key> = BTreeSet::new();
         for order in &orders.sessions {
+            let permit = Permit::deserialize(&order.permit);
             for machine in self.live.site().machines.clone() {
-                if !is_here(&machine) || !order.who.iter().any(|who| who.is_of(&machine)) {
+                if !is_here(&machine) {
                     continue;
                 }
                 let key = (order.session.clone(), machine.id.to_string());
-                if self.is_permitted(order, &machine, &key) {
+                if let Some(snaplen) = self.permitted(order, &permit, &machine, &key) {
                     wanted.insert(key.clone());
-                    self.have_captured(order, &machine, &key);
+                    self.have_captured(order, snaplen, &machine, &key);
                 }
             }
         }
@@ -152,35 +161,50 @@ impl Duty {
         self.failed.retain(|key, _| wanted.contains(key));
     }
 
-    fn is_permitted(&mut self, order: &Order, machine: &Machine, key: &Key) -> bool {
-        match crate::permit::covers(&order.permit, machine) {
-            Ok(()) => {
-                self.refused.remove(key);
-                true
+    /// How much of each packet of a machine may be captured for a session; `None` if it is none of
+    /// its machines. What was its and is not any more is said.
+    fn permitted(
+        &mut self,
+        order: &Order,
+        permit: &Result<Permit, serde_json::Error>,
+        machine: &Machine,
+        key: &Key,
+    ) -> Option<u32> {
+        let answer = match permit {
+            Ok(permit) => permit.covers(&facts(machine), jiff::Timestamp::now()),
+            Err(error) => {
+                let text = format!("the permit of the session cannot be read: {error}");
+                self.say_failed(order, key, text);
+                return None;
             }
+        };
+        match answer {
+            Ok(snaplen) => {
+                self.refused.remove(key);
+                Some(order.snaplen.min(snaplen.bytes()))
+            }
+            Err(Uncovered::NotAsked) => None,
             Err(refusal) => {
                 if self.refused.insert(key.clone()) {
                     let text = format!("{} is not captured: {refusal}", machine.name);
                     self.board.note(Note { is_refusal: true, ..self.about(&order.session, text) });
                 }
-                false
+                None
             }
         }
     }
 
     /// Sees to it that this machine is captured at the place that is right for it now.
-    fn have_captured(&mut self, order: &Order, machine: &Machine, key: &Key) {
-        let is_this =
-            |part: &&mut Running| part.session() == key.0 && part.machine_id() == key.1;
+    fn have_captured(&mut self, order: &Order, snaplen: u32, machine: &Machine, key: &Key) {
+        let is_this = |part: &&mut Running| part.session() == key.0 && part.machine_id() == key.1;
         let mut running: Vec<&mut Running> =
             self.parts.iter_mut().filter(is_this).filter(|part| !part.is_ending()).collect();
         if !running.is_empty() {
             // A vNIC that was added, or a tap that was made anew, needs another look: the next
             // part begins before this one ends, and what both saw is told apart by content.
             let Ok(now) = point(order, self.live.site(), machine) else { return };
-            let is_same = |part: &&mut Running| {
-                part.point().is_some_and(|then| is_same_place(then, &now))
-            };
+            let is_same =
+                |part: &&mut Running| part.point().is_some_and(|then| is_same_place(then, &now));
             if running.iter_mut().any(|part| is_same(&part)) {
                 return;
             }
@@ -191,7 +215,7 @@ impl Duty {
         if self.failed.get(key).is_some_and(|(_, at)| *at > Instant::now()) {
             return;
         }
-        match Running::begin(order, self.live.site(), machine, &self.spool) {
+        match Running::begin(order, snaplen, self.live.site(), machine, &self.spool) {
             Ok(part) => {
                 for before in running {
                     before.stop("it is captured anew where it is now");
@@ -202,13 +226,18 @@ impl Duty {
             }
             Err(error) => {
                 let text = format!("{} is not captured: {error}", machine.name);
-                let again = Instant::now() + RETRY_AFTER;
-                let before = self.failed.insert(key.clone(), (text.clone(), again));
-                if before.is_none_or(|(before, _)| before != text) {
-                    (self.say)(&format!("session {}: {text}", order.session));
-                    self.board.note(self.about(&order.session, text));
-                }
+                self.say_failed(order, key, text);
             }
+        }
+    }
+
+    /// Keeps what went wrong, to be tried again, and says it once.
+    fn say_failed(&mut self, order: &Order, key: &Key, text: String) {
+        let again = Instant::now() + RETRY_AFTER;
+        let before = self.failed.insert(key.clone(), (text.clone(), again));
+        if before.is_none_or(|(before, _)| before != text) {
+            (self.say)(&format!("session {}: {text}", order.session));
+            self.board.note(self.about(&order.session, text));
         }
     }
 
@@ -225,21 +254,20 @@ impl Duty {
     }
 
     fn look_after_parts(&mut self) {
-        let (spool, board, finished) = (&self.spool, &self.board, &mut self.finished);
-        let mut is_any_over = false;
-        self.parts.retain_mut(|part| match part.turn(spool, board) {
-            None => true,
-            Some(how) => {
-                is_any_over = true;
-                if how == Ended::ForGood {
-                    finished.insert((part.session().to_owned(), part.machine_id().to_owned()));
+        let (spool, board) = (&self.spool, &self.board);
+        let (finished, failed) = (&mut self.finished, &mut self.failed);
+        self.parts.retain_mut(|part| {
+            let Some(how) = part.turn(spool, board) else { return true };
+            let key = (part.session().to_owned(), part.machine_id().to_owned());
+            match how {
+                Ended::ForGood => _ = finished.insert(key),
+                // A tap vanishes a moment before its machine does.
+                Ended::ForNow => {
+                    failed.insert(key, (String::new(), Instant::now() + SETTLE));
                 }
-                false
             }
+            false
         });
-        if is_any_over {
-            self.reconcile();
-        }
     }
 
     fn about(&self, session: &str, text: String) -> Note {
@@ -250,6 +278,14 @@ impl Duty {
             text,
             is_refusal: false,
         }
+    }
+}
+
+fn facts(machine: &Machine) -> MachineFacts {
+    MachineFacts {
+        id: machine.id.clone(),
+        name: machine.name.clone(),
+        tenant: machine.tenant.clone(),
     }
 }
 
@@ -272,5 +308,8 @@ fn is_same_place(then: &plan::Point, now: &plan::Point) -> bool {
 const READ_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+const RECONCILE_EVERY: Duration = Duration::from_secs(1);
+/// How long the inventory may take to tell what an interface's end has told already.
+const SETTLE: Duration = Duration::from_millis(200);
 /// How long captures may take to end when the agent does.
 const PATIENCE: Duration = Duration::from_secs(5);

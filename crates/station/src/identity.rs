@@ -86,7 +86,9 @@ impl Identity {
                 let address = found.controller.address;
                 return Err(EnrolError::IsEnrolled { agent: found.agent_id, address });
             }
-            Err(EnrolError::File { path, source }) => return Err(EnrolError::File { path, source }),
+            Err(EnrolError::File { path, source }) => {
+                return Err(EnrolError::File { path, source });
+            }
             _ => {}
         }
         let address = token.address.to_string();

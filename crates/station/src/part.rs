@@ -50,9 +50,10 @@ pub(crate) enum Ended {
 }
 
 impl Running {
-    /// Begins to capture `machine` as the order says.
+    /// Begins to capture `machine` as the order says, at most `snaplen` bytes of each packet.
     pub(crate) fn begin(
         order: &Order,
+        snaplen: u32,
         site: &Site,
         machine: &Machine,
         spool: &Spool,
@@ -87,7 +88,7 @@ impl Running {
             filter: filter(order)?,
             explained: order.explained.clone(),
             is_stripped: order.is_stripped,
-            snaplen: order.snaplen,
+            snaplen,
             limits,
             output: Output {
                 path: Some(path.clone()),
