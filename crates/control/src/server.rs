@@ -94,8 +94,7 @@ pub async fn serve(
     let desk = Arc::new(Desk::open(settings.ca, settings.store, settings.version, settings.say)?);
     let watch = tokio::spawn(Arc::clone(&desk).watch());
     ready(local);
-    let (agents, people) =
-        (AgentsService(Arc::clone(&desk)), PeopleService(Arc::clone(&desk)));
+    let (agents, people) = (AgentsService(Arc::clone(&desk)), PeopleService(Arc::clone(&desk)));
     let server = Server::builder()
         .tls_config(tls)?
         .tcp_nodelay(true)

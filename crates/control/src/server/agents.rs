@@ -6,9 +6,7 @@ use std::sync::Arc;
 use api::document::{Note, Part};
 use api::proto::agents_server::Agents as Service;
 use api::proto::from_agent::Said;
-use api::proto::{
-    Certificate, FromAgent, Piece, Ping, RenewRequest, ToAgent, UploadEnd, to_agent,
-};
+use api::proto::{Certificate, FromAgent, Piece, Ping, RenewRequest, ToAgent, UploadEnd, to_agent};
 use inventory::Look;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -75,10 +73,7 @@ impl Service for AgentsService {
         Ok(Response::new(UploadEnd {}))
     }
 
-    async fn renew(
-        &self,
-        request: Request<RenewRequest>,
-    ) -> Result<Response<Certificate>, Status> {
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<Certificate>, Status> {
         let desk = &self.0;
         let agent = desk.agent(&request)?;
         let from = peer_of(request.remote_addr());

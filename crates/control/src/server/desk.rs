@@ -187,9 +187,10 @@ impl Desk {
     pub(super) fn forget_session(&self, id: &str) {
         self.state().sessions.remove(id);
         let change = Change::remove(Kind::Session, id.to_owned(), Expected::Anything);
-        self.trouble("a session cannot be removed from the store", change.and_then(|change| {
-            self.blocking(|store| store.commit(&[change], &[])).map(drop)
-        }));
+        self.trouble(
+            "a session cannot be removed from the store",
+            change.and_then(|change| self.blocking(|store| store.commit(&[change], &[])).map(drop)),
+        );
         self.publish();
     }
 
@@ -197,9 +198,10 @@ impl Desk {
     pub(super) fn keep_session(&self, id: &str) {
         let Some(session) = self.state().sessions.session(id).cloned() else { return };
         let change = Change::put(&session, Expected::Anything);
-        self.trouble("a session cannot be kept in the store", change.and_then(|change| {
-            self.blocking(|store| store.commit(&[change], &[])).map(drop)
-        }));
+        self.trouble(
+            "a session cannot be kept in the store",
+            change.and_then(|change| self.blocking(|store| store.commit(&[change], &[])).map(drop)),
+        );
     }
 
     fn trouble(&self, what: &str, result: Result<(), StoreError>) {

@@ -41,10 +41,7 @@ impl Stored for Enrolled {
 
 #[tonic::async_trait]
 impl Service for EnrolmentService {
-    async fn enrol(
-        &self,
-        request: Request<EnrolRequest>,
-    ) -> Result<Response<Certificate>, Status> {
+    async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<Certificate>, Status> {
         let desk = &self.0;
         let from = peer_of(request.remote_addr());
         let ask = request.into_inner();
@@ -87,12 +84,8 @@ fn enrol(desk: &Desk, ask: &EnrolRequest, from: &str) -> Result<Certificate, Sta
     let left = left.map_err(|refusal| refused(refusal.to_string()))?;
     let issued = desk.ca.issue_agent(&agent, &ask.request, now);
     let certificate = issued.map_err(|e| invalid(e.to_string()))?;
-    let enrolled = Enrolled {
-        id: agent.clone(),
-        at: now,
-        by: token.id,
-        serial: certificate.serial().clone(),
-    };
+    let enrolled =
+        Enrolled { id: agent.clone(), at: now, by: token.id, serial: certificate.serial().clone() };
     let changes = || -> Result<_, StoreError> {
         Ok([
             Change::put(&left, Expected::Version(found.version))?,

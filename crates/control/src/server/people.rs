@@ -22,9 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::audit::{Action, Answer, Draft, Who};
-use crate::grants::{
-    Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Selector, Snaplen,
-};
+use crate::grants::{Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Selector, Snaplen};
 use crate::tokens::random;
 
 use super::desk::{Asker, Desk, broken, draft, facts, now_ns};
@@ -137,10 +135,7 @@ impl Service for PeopleService {
         Ok(Response::new(RemoveSessionReply {}))
     }
 
-    async fn follow(
-        &self,
-        request: Request<FollowRequest>,
-    ) -> Result<Response<Replies>, Status> {
+    async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Replies>, Status> {
         let asker = self.0.asker(&request)?;
         let session = self.seen(&asker, &request.into_inner().session)?;
         let (to, replies) = mpsc::channel(4);
@@ -222,9 +217,9 @@ impl PeopleService {
             duration: lifetime.try_into().ok(),
             reason: reason.clone(),
         };
-        let permit = grants
-            .decide(&asker.user, &ask, Timestamp::now())
-            .map_err(|refusal| refused(Status::permission_denied(refusal.to_string()), &machines))?;
+        let permit = grants.decide(&asker.user, &ask, Timestamp::now()).map_err(|refusal| {
+            refused(Status::permission_denied(refusal.to_string()), &machines)
+        })?;
         let explained = self.explained(asker, &grants, &wish, &machines)?;
         let session = session(asker, wish, &permit, explained)?;
         self.0.note(&entry(Answer::Granted, &machines)).map_err(|error| broken(&error))?;
@@ -238,8 +233,7 @@ impl PeopleService {
     /// Which machines a wish means, of those the asker may know of.
     fn asked(&self, asker: &Asker, grants: &Grants, wish: &Wish) -> Result<Asked, Status> {
         let is_pattern = |text: &&String| text.contains(['*', '?']);
-        let (patterns, names): (Vec<&String>, Vec<&String>) =
-            wish.vms.iter().partition(is_pattern);
+        let (patterns, names): (Vec<&String>, Vec<&String>) = wish.vms.iter().partition(is_pattern);
         if patterns.is_empty() && wish.tenants.is_empty() {
             let machines = names.iter().map(|name| self.named(asker, grants, name));
             return Ok(Asked::Machines(machines.collect::<Result<_, _>>()?));
@@ -296,9 +290,8 @@ impl PeopleService {
         grants: &Grants,
         pattern: &str,
     ) -> Result<Vec<Selector>, Status> {
-        let invalid = |error: crate::grants::SelectorError| {
-            Status::invalid_argument(error.to_string())
-        };
+        let invalid =
+            |error: crate::grants::SelectorError| Status::invalid_argument(error.to_string());
         if pattern.contains('/') {
             return Ok(vec![format!("vm:{pattern}").parse().map_err(invalid)?]);
         }
