@@ -4,6 +4,7 @@
 //! may see which machines, all that is asked for is in the audit log, and the store keeps it.
 //! Packets never come here, and nothing here waits for one.
 
+pub mod admin;
 pub mod audit;
 pub mod ca;
 pub mod clock;
