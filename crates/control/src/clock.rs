@@ -105,7 +105,9 @@ mod tests {
         let mut watch = ClockWatch::default();
         assert_eq!(watch.clock(0), None);
         let ahead = 3 * 1_000_000_000;
-        for (at, out, back) in [(10, 40_000_000, 1_000_000), (11, 200_000, 100_000), (12, 9_000_000, 0)] {
+        for (at, out, back) in
+            [(10, 40_000_000, 1_000_000), (11, 200_000, 100_000), (12, 9_000_000, 0)]
+        {
             watch.take(exchange(at * SECOND, out, back, ahead));
         }
         let clock = watch.clock(12 * SECOND).unwrap();
@@ -133,7 +135,12 @@ mod tests {
     fn nonsense_is_left_out() {
         let mut watch = ClockWatch::default();
         watch.take(Exchange { asked_ns: 10, received_ns: 0, answered_ns: 100, heard_ns: 20 });
-        watch.take(Exchange { asked_ns: 0, received_ns: u64::MAX, answered_ns: u64::MAX, heard_ns: 1 });
+        watch.take(Exchange {
+            asked_ns: 0,
+            received_ns: u64::MAX,
+            answered_ns: u64::MAX,
+            heard_ns: 1,
+        });
         assert_eq!(watch.clock(20), None);
     }
 }

@@ -7,8 +7,12 @@
 pub mod admin;
 pub mod audit;
 pub mod ca;
+pub mod clock;
+pub mod fleet;
 pub mod grants;
 mod names;
+pub mod server;
+pub mod sessions;
 pub mod store;
 pub mod tokens;
 mod word;

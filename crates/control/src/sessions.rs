@@ -43,8 +43,7 @@ struct Whereabouts {
 impl Sessions {
     /// Takes a session, new or from the store.
     pub fn add(&mut self, session: Session, now_ns: u64) {
-        let known =
-            Known { session, followers: 0, left_ns: now_ns, whereabouts: BTreeMap::new() };
+        let known = Known { session, followers: 0, left_ns: now_ns, whereabouts: BTreeMap::new() };
         self.all.insert(known.session.id.clone(), known);
         self.revision += 1;
     }
@@ -93,13 +92,14 @@ impl Sessions {
         agent.clone_into(&mut part.agent);
         known.session.revision += 1;
         let parts = &mut known.session.parts;
+        let has_room = parts.len() < MOST_PARTS;
         match parts.iter_mut().find(|p| p.agent == agent && p.number == part.number) {
             Some(before) => {
                 let is_news = before.ended != part.ended;
                 *before = part;
                 is_news
             }
-            None if parts.len() < MOST_PARTS => {
+            None if has_room => {
                 parts.push(part);
                 true
             }
