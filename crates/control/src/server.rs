@@ -29,6 +29,7 @@ use crate::store::{Store, StoreError};
 
 use self::agents::AgentsService;
 use self::desk::Desk;
+pub use self::enrolment::Enrolled;
 use self::enrolment::EnrolmentService;
 use self::people::PeopleService;
 

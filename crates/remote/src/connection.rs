@@ -4,8 +4,8 @@ use api::MAX_MESSAGE_BYTES;
 use api::document::{HostFound, Session, Status as Health, Wish};
 use api::proto::people_client::PeopleClient;
 use api::proto::{
-    FetchRequest, FindRequest, FollowRequest, ListSessionsRequest, Piece, RemoveSessionRequest,
-    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest,
+    AdministerRequest, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest, Piece,
+    RemoveSessionRequest, SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest,
 };
 use api::tls::ConnectError;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,6 @@ use crate::Login;
 #[derive(Debug, Clone)]
 pub struct Connection {
     client: PeopleClient<Channel>,
-    channel: Channel,
     bearer: MetadataValue<tonic::metadata::Ascii>,
     address: String,
 }
@@ -65,16 +64,10 @@ impl Connection {
         let channel = login.controller.channel(None)?;
         let bearer = format!("Bearer {}", login.token.trim());
         Ok(Self {
-            client: PeopleClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
-            channel,
+            client: PeopleClient::new(channel).max_decoding_message_size(usize::MAX),
             bearer: bearer.parse().map_err(|_| RemoteError::Token)?,
             address: login.controller.address.clone(),
         })
-    }
-
-    /// The channel and the bearer, for other services of the same controller.
-    pub fn parts(&self) -> (Channel, MetadataValue<tonic::metadata::Ascii>) {
-        (self.channel.clone(), self.bearer.clone())
     }
 
     /// The machines that are called so, by host, and names that were perhaps meant. All machines
@@ -140,6 +133,16 @@ impl Connection {
         let ask = self.request(RemoveSessionRequest { session: id.to_owned() });
         self.client.clone().remove_session(ask).await.map_err(|e| self.error(&e))?;
         Ok(())
+    }
+
+    /// Has a `control::admin::Command` carried out; both command and reply are JSON.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn administer(&self, command_json: String) -> Result<String, RemoteError> {
+        let ask = self.request(AdministerRequest { command_json });
+        let reply = self.client.clone().administer(ask).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner().reply_json)
     }
 
     /// A session, now and whenever it has changed.

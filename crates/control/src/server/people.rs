@@ -8,9 +8,10 @@ use std::time::Duration;
 use api::document::{Session, Status as Health, Wish};
 use api::proto::people_server::People as Service;
 use api::proto::{
-    FetchRequest, FindReply, FindRequest, FollowRequest, ListSessionsReply, ListSessionsRequest,
-    Piece, RemoveSessionReply, RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest,
-    StatusReply, StatusRequest, StopSessionRequest, ToAgent, to_agent,
+    AdministerReply, AdministerRequest, FetchRequest, FindReply, FindRequest, FollowRequest,
+    ListSessionsReply, ListSessionsRequest, Piece, RemoveSessionReply, RemoveSessionRequest,
+    SendPart, SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest,
+    ToAgent, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::Timestamp;
@@ -21,6 +22,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::admin::{AdminError, Command, Office, Over};
 use crate::audit::{Action, Answer, Draft, Who};
 use crate::grants::{Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Selector, Snaplen};
 use crate::tokens::random;
@@ -178,9 +180,58 @@ impl Service for PeopleService {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
     }
+
+    async fn administer(
+        &self,
+        request: Request<AdministerRequest>,
+    ) -> Result<Response<AdministerReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let command: Command = serde_json::from_str(&request.into_inner().command_json)
+            .map_err(|error| Status::invalid_argument(format!("the command: {error}")))?;
+        let done = self.0.blocking(|store| {
+            let office = Office {
+                store,
+                ca: self.0.ca.fingerprint(),
+                by: &asker.user,
+                from: &asker.from,
+                now: Timestamp::now(),
+            };
+            office.act(&command)
+        });
+        let done = done.map_err(|error| match error {
+            AdminError::NotAdmin(_) => Status::permission_denied(error.to_string()),
+            AdminError::Store(_) | AdminError::NoEntropy(_) => Status::internal(error.to_string()),
+            _ => Status::invalid_argument(error.to_string()),
+        })?;
+        if let Some(over) = &done.over {
+            self.end_all_over(over);
+        }
+        let reply_json = serde_json::to_string(&done.reply)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(AdministerReply { reply_json }))
+    }
 }
 
 impl PeopleService {
+    /// Ends the sessions that stand on something that is no more.
+    fn end_all_over(&self, over: &Over) {
+        let stands = |session: &Session| {
+            let permit = serde_json::from_value::<Permit>(session.permit.clone());
+            permit.is_ok_and(|permit| match over {
+                Over::User(user) => permit.user() == user,
+                Over::Grant(id) => permit.grants().any(|grant| grant == id),
+            })
+        };
+        let ended: Vec<String> = {
+            let state = self.0.state();
+            let running = state.sessions.iter().filter(|session| session.ended.is_none());
+            running.filter(|session| stands(session)).map(|session| session.id.clone()).collect()
+        };
+        for id in ended {
+            self.0.end_session(&id, "its owner may not see these packets any more");
+        }
+    }
+
     /// Starts a session, or says why not; either is in the audit log.
     fn start(&self, asker: &Asker, wish: Wish) -> Result<Session, Status> {
         let grants = self.0.grants()?;
