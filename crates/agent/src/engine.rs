@@ -78,6 +78,8 @@ struct Engine {
     is_terminated: Arc<AtomicBool>,
     written_until: Timestamp,
     out_of_order: u64,
+    /// Whether packets that are ready still wait in the rings.
+    is_behind: bool,
     next_flush: Instant,
     next_progress: Instant,
 }
@@ -114,6 +116,7 @@ impl Engine {
             is_terminated,
             written_until: Timestamp::ZERO,
             out_of_order: 0,
+            is_behind: false,
             next_flush: now + FLUSH_EVERY,
             next_progress: now + PROGRESS_EVERY,
         };
@@ -133,6 +136,7 @@ impl Engine {
     /// One round: orders, packets, timers. Returns why the capture ends, once it does.
     fn turn(&mut self, channel: &mut Channel) -> Option<End> {
         let wait = self.take_packets();
+        self.is_behind = wait.is_zero() || wait == READER_REST;
         if let Some(end) = self.sink.end() {
             return Some(end);
         }
@@ -210,7 +214,9 @@ impl Engine {
             self.next_progress = instant + PROGRESS_EVERY;
             self.count();
             // A session that is gone shows at the next wait.
-            let _ = channel.send(&News::Progress(self.progress()), None);
+            let settled = if self.is_behind { self.written_until.min(settled) } else { settled };
+            let progress = Progress { settled_ns: settled.as_nanos(), ..self.progress() };
+            let _ = channel.send(&News::Progress(progress), None);
             // The kernel wakes us when an interface goes down, not when it is removed after that.
             if let Some(end) = self.look_after_interfaces(channel) {
                 return Some(end);
@@ -400,7 +406,7 @@ const GRACE: Duration = Duration::from_millis(60);
 /// here within this time.
 const HOLD: Duration = Duration::from_millis(150);
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// How long a slow reader of a pipe is given before it is looked at again.
 const READER_REST: Duration = Duration::from_millis(5);
 /// How long a round may sleep when nothing is at hand.

@@ -4,6 +4,7 @@
 //! Two processes. The [`Session`] knows the site and holds the rights, but never sees a packet.
 //! The engine ([`run_engine`]) sees packets, and has no rights left when the first one comes.
 
+mod capture;
 mod channel;
 mod defaults;
 mod engine;
@@ -20,6 +21,7 @@ mod receipt;
 mod sandbox;
 mod session;
 
+pub use capture::{Capture, Wanted};
 pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
 pub use engine::{is_hangup_ignored, run_engine};
 pub use following::{Changes, Following};

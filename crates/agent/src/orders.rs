@@ -144,6 +144,8 @@ pub struct Progress {
     pub kernel_dropped: u64,
     /// Packets that were asked for and could not be written.
     pub failed: u64,
+    /// Every packet older than this, in nanoseconds since 1970, is in the file; none will be added.
+    pub settled_ns: u64,
 }
 
 /// How a capture went.

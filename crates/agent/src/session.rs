@@ -112,7 +112,7 @@ pub struct Session {
 /// What happens to a running capture.
 #[derive(Debug)]
 pub enum Event {
-    /// How it goes, every half second.
+    /// How it goes, five times a second.
     Progress(Progress),
     /// The interface with this number was removed.
     InterfaceGone(usize),

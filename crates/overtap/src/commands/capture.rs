@@ -16,6 +16,7 @@ use inventory::{Machine, Site};
 use jiff::Zoned;
 use pipeline::Limits;
 use plan::{Names, Point};
+use platform::LiveSite;
 use select::{Filter, Member, Name, ParseError, Resolved, Resolver, UnknownName};
 
 use self::said::Said;
@@ -23,7 +24,7 @@ use crate::Output;
 use crate::exit::{Exit, WrongUsage};
 use crate::names;
 use crate::quantity::{parse_bytes, parse_bytes_or_none, parse_duration};
-use crate::site::LiveSite;
+use crate::site;
 
 /// Captures a VM's packets into one pcapng file, with an account of every packet.
 #[derive(clap::Args)]
@@ -122,8 +123,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     // Mistakes first, then what takes time.
     parse_filter(&expression, &AnyName)?;
     check_ring(args)?;
-    let mut live = LiveSite::read(READ_WITHIN)?;
-    let (machine, point) = chosen(&live, args).inspect_err(|_| live.say_problems())?;
+    let mut live = LiveSite::read(READ_WITHIN);
+    let (machine, point) = chosen(&live, args).inspect_err(|_| site::say_problems(live.site()))?;
     let explained = explained(&expression, live.site(), &machine)?;
     let filter = parse_filter(&expression, &explained)?;
     let host = live.site().host.name.clone();
@@ -242,7 +243,7 @@ fn is_stdout(args: &Args) -> bool {
 
 /// The VM and the observation point that were asked for.
 fn chosen(live: &LiveSite, args: &Args) -> anyhow::Result<(Machine, Point)> {
-    let machine = live.one(&args.vm)?;
+    let machine = site::one(live.site(), &args.vm)?;
     let plan = plan::plan(live.site(), machine);
     let point = Place::parse(&args.point).choose(&plan, &machine.name)?;
     Ok((machine.clone(), point))
