@@ -5,6 +5,7 @@
 
 use wire::Timestamp;
 
+use crate::budget::Budget;
 use crate::bytes::Bytes;
 use crate::error::DamageReason;
 use crate::key::{HostKey, KeyId, KeyRing};
@@ -23,6 +24,10 @@ pub(crate) struct Header {
     pub(crate) begin: Timestamp,
     /// Its file and the index together never get larger.
     pub(crate) max_bytes: u64,
+    /// Bytes that the recorder may use for all segments.
+    pub(crate) budget_bytes: u64,
+    /// How old its packets may get, in seconds; 0 is without limit.
+    pub(crate) max_age_s: u64,
     slots: [Option<Slot>; 2],
 }
 
@@ -40,11 +45,20 @@ impl Header {
         recording: [u8; 16],
         number: u64,
         begin: Timestamp,
-        max_bytes: u64,
+        budget: &Budget,
     ) -> Result<(Self, SegmentKeys), Refused> {
         let mut id = [0; 16];
         fill(&mut id)?;
-        let mut header = Self { id, recording, number, begin, max_bytes, slots: [None, None] };
+        let mut header = Self {
+            id,
+            recording,
+            number,
+            begin,
+            max_bytes: budget.segment_bytes(),
+            budget_bytes: budget.bytes,
+            max_age_s: budget.age.map_or(0, |age| age.as_secs()),
+            slots: [None, None],
+        };
         let (keys, wrapped) = SegmentKeys::generate(host, &header.bound())?;
         header.slots = [Some(Slot { key: host.id(), wrapped }), None];
         Ok((header, keys))
@@ -59,9 +73,10 @@ impl Header {
         bytes.slice(6)?;
         let (id, recording) = (bytes.array()?, bytes.array()?);
         let (number, begin, max_bytes) = (bytes.u64()?, bytes.u64()?, bytes.u64()?);
+        let (budget_bytes, max_age_s) = (bytes.u64()?, bytes.u64()?);
         let begin = Timestamp::from_nanos(begin);
         let slots = [slot(&mut bytes)?, slot(&mut bytes)?];
-        Some(Self { id, recording, number, begin, max_bytes, slots })
+        Some(Self { id, recording, number, begin, max_bytes, budget_bytes, max_age_s, slots })
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -129,7 +144,8 @@ impl Header {
         out.extend_from_slice(&[0; 6]);
         out.extend_from_slice(&self.id);
         out.extend_from_slice(&self.recording);
-        for number in [self.number, self.begin.as_nanos(), self.max_bytes] {
+        let sizes = [self.max_bytes, self.budget_bytes, self.max_age_s];
+        for number in [self.number, self.begin.as_nanos()].into_iter().chain(sizes) {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out
@@ -156,9 +172,11 @@ mod tests {
         KeyRing::of(HostKey::generate().unwrap())
     }
 
+    const BUDGET: Budget = Budget { bytes: 64 << 20, age: None };
+
     fn header(ring: &KeyRing) -> Header {
         let begin = Timestamp::from_nanos(7);
-        Header::new(ring.first().unwrap(), [1; 16], 3, begin, 1 << 20).unwrap().0
+        Header::new(ring.first().unwrap(), [1; 16], 3, begin, &BUDGET).unwrap().0
     }
 
     #[test]
@@ -172,7 +190,7 @@ mod tests {
         for cut in 0..HEADER_LEN {
             assert_eq!(Header::decode(&bytes[..cut]), None);
         }
-        for at in 0..72 + SLOT_LEN {
+        for at in 0..88 + SLOT_LEN {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
             let read = Header::decode(&changed).map(|header| header.keys(&ring).is_ok());

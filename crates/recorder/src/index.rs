@@ -164,7 +164,8 @@ mod tests {
 
     fn keys() -> SegmentKeys {
         let host = HostKey::generate().unwrap();
-        Header::new(&host, [0; 16], 0, Timestamp::ZERO, 0).unwrap().1
+        let budget = crate::Budget { bytes: 64 << 20, age: None };
+        Header::new(&host, [0; 16], 0, Timestamp::ZERO, &budget).unwrap().1
     }
 
     #[test]

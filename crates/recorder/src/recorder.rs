@@ -153,10 +153,10 @@ impl Recorder {
         }
     }
 
-    /// Says something that a reader should know at this place.
-    pub fn note(&mut self, now: Timestamp, text: &str) {
+    /// Says something that a reader of a point's machine should know at this place.
+    pub fn note(&mut self, number: usize, now: Timestamp, text: &str) {
         let text = text.get(..text.floor_char_boundary(MOST_NOTE_BYTES)).unwrap_or(text);
-        self.write_fact(Kind::Note, usize::MAX, now, text.as_bytes());
+        self.write_fact(Kind::Note, number, now, text.as_bytes());
     }
 
     /// Tells how many packets of a point the kernel has dropped since it was added.
@@ -371,8 +371,7 @@ impl Recorder {
     }
 
     fn begin_segment(&mut self) -> std::io::Result<()> {
-        let max_bytes = self.budget.segment_bytes();
-        self.make_room(max_bytes);
+        self.make_room(self.budget.segment_bytes());
         loop {
             let made = Writer::create(
                 &self.directory,
@@ -380,7 +379,7 @@ impl Recorder {
                 self.recording,
                 self.next_segment,
                 self.settled,
-                max_bytes,
+                &self.budget,
             );
             self.next_segment += 1;
             match made {

@@ -31,7 +31,7 @@ pub(crate) struct Segment {
     pub(crate) chunks: Vec<ChunkAt>,
     /// What was lost at points since their recording began, as it became known.
     pub(crate) losses: Vec<(Timestamp, u32, Losses)>,
-    pub(crate) notes: Vec<(Timestamp, String)>,
+    pub(crate) notes: Vec<(Timestamp, u32, String)>,
     /// Everything its points saw before is in it.
     pub(crate) settled: Timestamp,
     /// Whether the recording ended by itself in it.
@@ -251,7 +251,8 @@ impl Segment {
                 self.has_ended |= header.kind == Kind::End;
             }
             Kind::Note => {
-                self.notes.push((header.first, String::from_utf8_lossy(&body).into_owned()));
+                let text = String::from_utf8_lossy(&body).into_owned();
+                self.notes.push((header.first, header.point, text));
             }
             Kind::Gone => {
                 self.gone.insert(header.point, header.last);
@@ -312,7 +313,8 @@ pub fn fuzz_segment(folder: &std::path::Path, bytes: &[u8]) {
     let key = format!("overtap-recorder-key-1:{}", "07".repeat(32));
     let Ok(host) = crate::key::HostKey::try_from(key) else { return };
     let Some((mode, rest)) = bytes.split_first() else { return };
-    let Ok((header, keys)) = Header::new(&host, [1; 16], 0, Timestamp::ZERO, 1 << 20) else {
+    let budget = crate::Budget { bytes: 64 << 20, age: None };
+    let Ok((header, keys)) = Header::new(&host, [1; 16], 0, Timestamp::ZERO, &budget) else {
         return;
     };
     let stem = crate::directory::stem(Timestamp::ZERO, &[1; 16], 0);

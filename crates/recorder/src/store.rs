@@ -5,9 +5,11 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wire::Timestamp;
 
+use crate::Budget;
 use crate::body::Losses;
 use crate::coverage::{Gap, Span, gaps, joined};
 use crate::directory::{Directory, SEGMENT};
@@ -184,11 +186,23 @@ impl Store {
         self.segments.iter().filter(looks).map(|segment| segment.settled).max()
     }
 
-    /// What recorders said from `from` on and before `to`, oldest first.
-    pub fn notes(&self, from: Timestamp, to: Timestamp) -> Vec<(Timestamp, String)> {
-        let notes = self.segments.iter().flat_map(|segment| &segment.notes);
-        let mut notes: Vec<_> =
-            notes.filter(|(time, _)| *time >= from && *time < to).cloned().collect();
+    /// What recorders said of the machines from `from` on and before `to`, oldest first.
+    pub fn notes(
+        &self,
+        machines: &[String],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Vec<(Timestamp, String)> {
+        let mut notes = Vec::new();
+        for segment in &self.segments {
+            for (time, point, text) in &segment.notes {
+                let info = segment.points.get(point);
+                let is_theirs = info.is_some_and(|info| machines.contains(&info.machine.id));
+                if is_theirs && *time >= from && *time < to {
+                    notes.push((*time, text.clone()));
+                }
+            }
+        }
         notes.sort();
         notes
     }
@@ -227,6 +241,13 @@ impl Store {
     /// Bytes of all segments that can be read.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// How much the latest recorder keeps.
+    pub fn budget(&self) -> Option<Budget> {
+        let header = &self.segments.last()?.header;
+        let age = (header.max_age_s > 0).then(|| Duration::from_secs(header.max_age_s));
+        Some(Budget { bytes: header.budget_bytes, age })
     }
 
     /// How many segments can be read.

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use wire::Timestamp;
 
+use crate::budget::Budget;
 use crate::chunk::{CHUNK_HEAD, ChunkHeader, Kind, Place};
 use crate::directory::{Directory, INDEX, SEGMENT, lock, stem};
 use crate::header::{HEADER_LEN, Header};
@@ -40,10 +41,10 @@ impl Writer {
         recording: [u8; 16],
         number: u64,
         begin: Timestamp,
-        max_bytes: u64,
+        budget: &Budget,
     ) -> io::Result<Self> {
         let (header, keys) =
-            Header::new(host, recording, number, begin, max_bytes).map_err(refused)?;
+            Header::new(host, recording, number, begin, budget).map_err(refused)?;
         let stem = stem(begin, &recording, number);
         let file = directory.create(&stem, SEGMENT)?;
         lock(&file);

@@ -264,7 +264,7 @@ fn nothing_in_the_files_tells_whose_packets_they_are() {
     let mut recorder = bench.recorder(at(0));
     let point = recorder.add_point(point("web-of-acme"), at(0));
     take(&mut recorder, point, at(1), b"a secret of acme").unwrap();
-    recorder.note(at(2), "a word on acme");
+    recorder.note(0, at(2), "a word on acme");
     recorder.close(at(10));
     for path in bench.files("") {
         let bytes = fs::read(&path).unwrap();
@@ -386,6 +386,19 @@ fn a_machine_that_left_is_not_covered_any_more() {
     assert_eq!(spans("web"), [(at(0), at(2000))]);
     assert_eq!(spans("db"), [(at(1000), at(5000))]);
     assert_eq!(times(&store, "web"), [1500]);
+}
+
+#[test]
+fn a_note_is_shown_with_its_machine_only() {
+    let bench = Bench::new();
+    let mut recorder = bench.recorder(at(0));
+    recorder.add_point(point("web"), at(0));
+    recorder.add_point(point("db"), at(0));
+    recorder.note(1, at(5), "db was renamed");
+    recorder.close(at(10));
+    let notes = |name: &str| bench.store().notes(&[format!("uuid:{name}")], at(0), at(9));
+    assert_eq!(notes("db"), [(at(5), "db was renamed".to_owned())]);
+    assert_eq!(notes("web"), []);
 }
 
 #[test]

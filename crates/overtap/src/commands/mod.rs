@@ -6,6 +6,8 @@ pub(crate) mod extract;
 pub(crate) mod filter;
 pub(crate) mod find;
 pub(crate) mod plan;
+pub(crate) mod record;
+pub(crate) mod recorder;
 pub(crate) mod stat;
 
 /// Prints to standard output. A reader that has seen enough and closed the pipe is no error.
