@@ -11,6 +11,7 @@ mod certificate;
 mod folder;
 mod peer;
 mod request;
+mod revocation;
 
 use std::net::IpAddr;
 
@@ -29,6 +30,7 @@ pub use certificate::{Certificate, Fingerprint, Serial};
 pub use folder::FolderError;
 pub use peer::{Peer, PeerError};
 pub use request::Request;
+pub use revocation::Revocation;
 
 /// A certificate authority: its certificate, and the key that signs.
 #[derive(Debug)]

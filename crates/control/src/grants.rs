@@ -16,6 +16,8 @@ mod selector;
 mod snaplen;
 mod user;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 pub use ask::{Ask, Asked, MachineFacts, Refusal};
@@ -54,6 +56,11 @@ impl Grants {
         user.is_enabled
             && user.role.may(Purpose::Find)
             && self.of(user, Purpose::Find, now).any(|grant| grant.names(machine))
+    }
+
+    /// The machines that some grant lets `user` do `purpose` with at `now`, as the grants have them.
+    pub fn selectors(&self, user: &User, purpose: Purpose, now: Timestamp) -> BTreeSet<Selector> {
+        self.of(user, purpose, now).flat_map(|grant| grant.machines.iter().cloned()).collect()
     }
 
     /// The grants that let `user` do `purpose` at `now` with some machine.

@@ -191,6 +191,12 @@ impl Weave {
         }
     }
 
+    /// What time it is, by the common clock, as far as settled times and [`pass_to`](Self::pass_to)
+    /// have said.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// Whether the others wait for a strand. One that nobody can reach now is better not waited
     /// for when somebody looks on; its packets then come late and are counted so.
     pub fn set_awaited(&mut self, strand: StrandId, is_awaited: bool) {
