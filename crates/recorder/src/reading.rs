@@ -67,18 +67,17 @@ impl Reading {
     pub(crate) fn add(&mut self, segment: &Segment, is_wanted: impl Fn(&PointInfo) -> bool) {
         let source = self.sources.len();
         let before = self.planned.len();
-        for chunk in &segment.chunks {
-            let header = &chunk.header;
-            if header.last < self.from || header.first >= self.to {
-                continue;
-            }
-            let point = match segment.points.get(&header.point) {
+        for known in segment.points.values() {
+            let point = match &known.info {
                 Some(info) if is_wanted(info) => Some(self.point(info)),
                 Some(_) => continue,
                 // Whose it is nobody knows; that is said, and it is not shown.
                 None => None,
             };
-            self.planned.push(Planned { source, chunk: *chunk, point });
+            let is_then =
+                |chunk: &&ChunkAt| chunk.header.last >= self.from && chunk.header.first < self.to;
+            let chunks = known.chunks.iter().filter(is_then);
+            self.planned.extend(chunks.map(|chunk| Planned { source, chunk: *chunk, point }));
         }
         let chunks = self.planned.len() - before;
         if chunks > 0 {

@@ -245,14 +245,16 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes all that waits, and gives the memory back that was hardly used.
+    /// Writes all that waits, and gives the memory back that was not used since the last time.
     fn flush_all(&mut self) {
+        let mut kept = 0;
         for number in 0..self.points.len() {
             let used = self.points.get(number).map_or(0, |point| point.buffer.len());
             self.flush_point(number);
-            if let Some(point) = self.points.get_mut(number).filter(|_| used < CHUNK_BYTES / 4) {
-                point.buffer = Vec::new();
-            }
+            let Some(point) = self.points.get_mut(number) else { continue };
+            kept += used;
+            let is_used = used > 0 && kept <= MOST_WAITING;
+            point.buffer.shrink_to(if is_used { used.next_power_of_two() } else { 0 });
         }
     }
 
@@ -351,9 +353,9 @@ impl Recorder {
     fn describe(&mut self, number: usize) {
         let Some(point) = self.points.get(number).filter(|point| !point.is_gone) else { return };
         let begin = self.segment.as_ref().map_or(self.settled, Writer::begin);
-        let info = PointInfo { since: point.info.since.max(begin), ..point.info.clone() };
-        let Ok(body) = serde_json::to_vec(&info) else { return };
-        self.write_fact(Kind::Point, number, info.since, &body);
+        let since = point.info.since.max(begin);
+        let Ok(body) = serde_json::to_vec(&point.info) else { return };
+        self.write_fact(Kind::Point, number, since, &body);
     }
 
     /// Goes on in the next segment.

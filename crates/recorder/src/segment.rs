@@ -1,6 +1,6 @@
 //! One segment as a reader knows it: what its index tells, and what only its chunks' headers do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -25,10 +25,7 @@ pub(crate) struct Segment {
     pub(crate) stem: String,
     pub(crate) header: Header,
     pub(crate) keys: Arc<SegmentKeys>,
-    pub(crate) points: BTreeMap<u32, Arc<PointInfo>>,
-    /// Points that are not seen any more, and since when.
-    pub(crate) gone: BTreeMap<u32, Timestamp>,
-    pub(crate) chunks: Vec<ChunkAt>,
+    pub(crate) points: BTreeMap<u32, Known>,
     /// What was lost at points since their recording began, as it became known.
     pub(crate) losses: Vec<(Timestamp, u32, Losses)>,
     pub(crate) notes: Vec<(Timestamp, u32, String)>,
@@ -50,6 +47,21 @@ pub(crate) struct Segment {
     is_index_damaged: bool,
 }
 
+/// What a segment tells of a point.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// `None` if its description is damaged.
+    pub(crate) info: Option<Arc<PointInfo>>,
+    /// From when on the segment has its packets.
+    pub(crate) since: Timestamp,
+    /// When it was not seen any more.
+    pub(crate) gone: Option<Timestamp>,
+    pub(crate) chunks: Vec<ChunkAt>,
+}
+
+/// Descriptions of points as they are written, and what they say: every segment repeats them.
+pub(crate) type Infos = HashMap<Vec<u8>, Arc<PointInfo>>;
+
 /// A chunk of packets and its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChunkAt {
@@ -59,7 +71,12 @@ pub(crate) struct ChunkAt {
 
 impl Segment {
     /// Reads what the segment holds, without its packets.
-    pub(crate) fn read(directory: &Directory, ring: &KeyRing, stem: &str) -> Result<Self, Damage> {
+    pub(crate) fn read(
+        directory: &Directory,
+        ring: &KeyRing,
+        stem: &str,
+        infos: &mut Infos,
+    ) -> Result<Self, Damage> {
         let damage = |reason| damage(stem, 0, reason);
         let file = directory.read(stem, SEGMENT).map_err(|error| damage(reading(&error)))?;
         let mut bytes = [0; HEADER_LEN];
@@ -72,8 +89,6 @@ impl Segment {
             header,
             keys,
             points: BTreeMap::new(),
-            gone: BTreeMap::new(),
-            chunks: Vec::new(),
             losses: Vec::new(),
             notes: Vec::new(),
             has_ended: false,
@@ -86,21 +101,21 @@ impl Segment {
             next_block: 0,
             is_index_damaged: false,
         };
-        segment.update(directory).map_err(|error| damage(reading(&error)))?;
+        segment.update(directory, infos).map_err(|error| damage(reading(&error)))?;
         Ok(segment)
     }
 
     /// Reads what was added since.
-    pub(crate) fn update(&mut self, directory: &Directory) -> io::Result<()> {
+    pub(crate) fn update(&mut self, directory: &Directory, infos: &mut Infos) -> io::Result<()> {
         if self.has_ended {
             return Ok(());
         }
         let file = directory.read(&self.stem, SEGMENT)?;
         // The length first: what the index tells of is in the file by then.
         let len = file.metadata()?.len();
-        let index_len = self.read_index(directory).unwrap_or(0);
+        let index_len = self.read_index(directory, infos).unwrap_or(0);
         self.bytes = len + index_len;
-        self.read_headers(&file, len)
+        self.read_headers(&file, len, infos)
     }
 
     /// What cannot be read of it, as far as it is known without reading packets.
@@ -131,7 +146,7 @@ impl Segment {
         }
     }
 
-    fn read_index(&mut self, directory: &Directory) -> io::Result<u64> {
+    fn read_index(&mut self, directory: &Directory, infos: &mut Infos) -> io::Result<u64> {
         let file = directory.read(&self.stem, INDEX)?;
         let len = file.metadata()?.len();
         if self.is_index_damaged {
@@ -145,7 +160,7 @@ impl Segment {
         self.is_index_damaged = blocks.is_damaged;
         for entry in blocks.entries {
             if entry.offset >= self.known_to {
-                self.learn(entry);
+                self.learn(entry, infos);
             }
         }
         self.known_to = self.known_to.max(blocks.until);
@@ -153,7 +168,7 @@ impl Segment {
     }
 
     /// Goes from header to header through what the index does not tell of.
-    fn read_headers(&mut self, file: &File, len: u64) -> io::Result<()> {
+    fn read_headers(&mut self, file: &File, len: u64, infos: &mut Infos) -> io::Result<()> {
         self.tail = None;
         while self.known_to < len {
             let offset = self.known_to;
@@ -161,7 +176,7 @@ impl Segment {
             match self.header_at(file, offset) {
                 Some(header) if offset + header.chunk_len() <= len => {
                     self.known_to += header.chunk_len();
-                    self.learn_at(file, offset, header);
+                    self.learn_at(file, offset, header, infos);
                 }
                 Some(header) => {
                     self.tail = Some(Damage {
@@ -214,7 +229,7 @@ impl Segment {
         Ok(None)
     }
 
-    fn learn_at(&mut self, file: &File, offset: u64, header: ChunkHeader) {
+    fn learn_at(&mut self, file: &File, offset: u64, header: ChunkHeader, infos: &mut Infos) {
         let mut entry = Entry { offset, header, body: Vec::new() };
         if header.kind != Kind::Packets {
             let (mut bytes, chunk) = (Vec::new(), ChunkAt { offset, header });
@@ -227,20 +242,30 @@ impl Segment {
             }
         }
         self.unindexed.push(entry.clone());
-        self.learn(entry);
+        self.learn(entry, infos);
     }
 
-    fn learn(&mut self, entry: Entry) {
+    fn learn(&mut self, entry: Entry, infos: &mut Infos) {
         let Entry { offset, header, body } = entry;
         match header.kind {
-            Kind::Packets => self.chunks.push(ChunkAt { offset, header }),
+            Kind::Packets => {
+                self.points
+                    .entry(header.point)
+                    .or_default()
+                    .chunks
+                    .push(ChunkAt { offset, header });
+            }
             Kind::Point => {
-                if let Ok(mut info) = serde_json::from_slice::<PointInfo>(&body) {
-                    if let Some(known) = self.points.get(&header.point) {
-                        info.since = info.since.min(known.since);
-                    }
-                    self.points.insert(header.point, Arc::new(info));
-                }
+                let info = infos.get(&body).cloned().or_else(|| {
+                    let info: PointInfo = serde_json::from_slice(&body).ok()?;
+                    let info = Arc::new(info);
+                    infos.insert(body, Arc::clone(&info));
+                    Some(info)
+                });
+                let known = self.points.entry(header.point).or_default();
+                known.since =
+                    if known.info.is_some() { known.since.min(header.first) } else { header.first };
+                known.info = info.or_else(|| known.info.take());
             }
             Kind::Alive | Kind::End => {
                 if let Some(alive) = Alive::decode(&body) {
@@ -255,7 +280,7 @@ impl Segment {
                 self.notes.push((header.first, header.point, text));
             }
             Kind::Gone => {
-                self.gone.insert(header.point, header.last);
+                self.points.entry(header.point).or_default().gone = Some(header.last);
             }
         }
     }
@@ -264,7 +289,7 @@ impl Segment {
 /// Completes the index of a segment that nobody writes to, if it lacks something; makes it anew if
 /// it is damaged. A segment that cannot be read stays as it is.
 pub(crate) fn mend_index(directory: &Directory, ring: &KeyRing, stem: &str) {
-    let Ok(segment) = Segment::read(directory, ring, stem) else { return };
+    let Ok(segment) = Segment::read(directory, ring, stem, &mut Infos::new()) else { return };
     if segment.unindexed.is_empty() && !segment.is_index_damaged {
         return;
     }

@@ -17,7 +17,7 @@ use crate::error::{Damage, DamageReason, StoreError};
 use crate::key::{KeyId, KeyRing};
 use crate::point::{MachineRef, PointInfo};
 use crate::reading::Reading;
-use crate::segment::Segment;
+use crate::segment::{Infos, Segment};
 
 /// The recorded packets of one host, opened for reading.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub struct Store {
     segments: Vec<Segment>,
     /// Segments that cannot be read at all.
     unreadable: Vec<Damage>,
+    infos: Infos,
 }
 
 /// What is recorded of one machine.
@@ -82,7 +83,13 @@ impl Store {
     /// When the directory cannot be read. What of it cannot is in [`Store::damages`].
     pub fn open(path: &Path, keys: KeyRing) -> Result<Self, StoreError> {
         let directory = Arc::new(Directory::open(path)?);
-        let mut store = Self { directory, keys, segments: Vec::new(), unreadable: Vec::new() };
+        let mut store = Self {
+            directory,
+            keys,
+            segments: Vec::new(),
+            unreadable: Vec::new(),
+            infos: Infos::new(),
+        };
         store.refresh()?;
         Ok(store)
     }
@@ -101,17 +108,19 @@ impl Store {
             match self.segments.binary_search_by(|segment| segment.stem.cmp(&stem)) {
                 Ok(number) => {
                     if let Some(segment) = self.segments.get_mut(number)
-                        && segment.update(&self.directory).is_err()
+                        && segment.update(&self.directory, &mut self.infos).is_err()
                     {
                         // Removed in this moment.
                         self.segments.remove(number);
                     }
                 }
-                Err(number) => match Segment::read(&self.directory, &self.keys, &stem) {
-                    Ok(segment) => self.segments.insert(number, segment),
-                    Err(Damage { reason: DamageReason::Removed, .. }) => {}
-                    Err(damage) => self.unreadable.push(damage),
-                },
+                Err(number) => {
+                    match Segment::read(&self.directory, &self.keys, &stem, &mut self.infos) {
+                        Ok(segment) => self.segments.insert(number, segment),
+                        Err(Damage { reason: DamageReason::Removed, .. }) => {}
+                        Err(damage) => self.unreadable.push(damage),
+                    }
+                }
             }
         }
         Ok(())
@@ -120,7 +129,7 @@ impl Store {
     /// All machines there are packets of, or were looked at, by name.
     pub fn machines(&self) -> Vec<Recorded> {
         let mut ids: BTreeMap<&str, &MachineRef> = BTreeMap::new();
-        for info in self.segments.iter().flat_map(|segment| segment.points.values()) {
+        for info in self.segments.iter().flat_map(infos_of) {
             ids.insert(&info.machine.id, &info.machine);
         }
         let mut machines: Vec<Recorded> =
@@ -132,7 +141,7 @@ impl Store {
     /// The machine that was called so when it was recorded, or has this identity.
     pub fn find(&self, text: &str) -> Found {
         let mut found: BTreeMap<&str, &MachineRef> = BTreeMap::new();
-        for info in self.segments.iter().flat_map(|segment| segment.points.values()) {
+        for info in self.segments.iter().flat_map(infos_of) {
             if info.machine.id == text || info.machine.name == text {
                 found.insert(&info.machine.id, &info.machine);
             }
@@ -164,10 +173,10 @@ impl Store {
     pub fn spans(&self, machines: &[String]) -> Vec<Span> {
         let mut spans = Vec::new();
         for segment in &self.segments {
-            for (number, info) in &segment.points {
-                if machines.contains(&info.machine.id) {
-                    let to = segment.gone.get(number).copied().unwrap_or(segment.settled);
-                    spans.push(Span { from: info.since, to });
+            for known in segment.points.values() {
+                if known.info.as_ref().is_some_and(|info| machines.contains(&info.machine.id)) {
+                    let to = known.gone.unwrap_or(segment.settled);
+                    spans.push(Span { from: known.since, to });
                 }
             }
         }
@@ -178,9 +187,9 @@ impl Store {
     /// runs that looks at them.
     pub fn settled(&self, machines: &[String]) -> Option<Timestamp> {
         let looks = |segment: &&Segment| {
-            let mut points = segment.points.iter();
-            points.any(|(number, info)| {
-                machines.contains(&info.machine.id) && !segment.gone.contains_key(number)
+            segment.points.values().any(|known| {
+                let info = known.info.as_ref();
+                known.gone.is_none() && info.is_some_and(|info| machines.contains(&info.machine.id))
             })
         };
         self.segments.iter().filter(looks).map(|segment| segment.settled).max()
@@ -196,7 +205,7 @@ impl Store {
         let mut notes = Vec::new();
         for segment in &self.segments {
             for (time, point, text) in &segment.notes {
-                let info = segment.points.get(point);
+                let info = segment.points.get(point).and_then(|known| known.info.as_ref());
                 let is_theirs = info.is_some_and(|info| machines.contains(&info.machine.id));
                 if is_theirs && *time >= from && *time < to {
                     notes.push((*time, text.clone()));
@@ -215,13 +224,14 @@ impl Store {
         let mut lost = Lost::default();
         for segment in &self.segments {
             for (time, point, losses) in &segment.losses {
-                let Some(info) = segment.points.get(point) else { continue };
+                let Some(known_point) = segment.points.get(point) else { continue };
+                let Some(info) = &known_point.info else { continue };
                 if info.machine.id != machine || info.label != label {
                     continue;
                 }
                 let before = known.insert((segment.header.recording, *point), *losses);
                 // The first segment left of a recording tells of those before it as well.
-                let is_cut = segment.header.number > 0 && info.since <= segment.header.begin;
+                let is_cut = segment.header.number > 0 && known_point.since <= segment.header.begin;
                 let before = before.unwrap_or(if is_cut { *losses } else { Losses::default() });
                 if *time >= from && *time < to {
                     lost.kernel_dropped +=
@@ -290,10 +300,10 @@ impl Store {
         let mut labels = BTreeSet::new();
         let (mut packets, mut bytes) = (0, 0);
         for segment in &self.segments {
-            let own = segment.points.values().filter(|info| is_its(info));
-            labels.extend(own.map(|info| info.label.clone()));
-            for chunk in &segment.chunks {
-                if segment.points.get(&chunk.header.point).is_some_and(|info| is_its(info)) {
+            for known in segment.points.values() {
+                let Some(info) = known.info.as_ref().filter(|info| is_its(info)) else { continue };
+                labels.insert(info.label.clone());
+                for chunk in &known.chunks {
                     packets += u64::from(chunk.header.packets);
                     bytes += chunk.header.chunk_len();
                 }
@@ -314,6 +324,10 @@ impl Store {
             lost,
         }
     }
+}
+
+fn infos_of(segment: &Segment) -> impl Iterator<Item = &Arc<PointInfo>> {
+    segment.points.values().filter_map(|known| known.info.as_ref())
 }
 
 /// Writes one header after the other, each on the disk before the next.
