@@ -3,6 +3,7 @@
 //! Words and wiring only: each command parses its words, calls the crates and prints.
 
 mod commands;
+mod controller;
 mod copies;
 mod exit;
 mod names;
@@ -43,6 +44,13 @@ enum Command {
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
     Filter(commands::filter::Args),
+    Receipt(commands::receipt::Args),
+    Serve(commands::serve::Args),
+    Agent(commands::agent::Args),
+    Login(commands::login::Args),
+    Logout(commands::login::LogoutArgs),
+    Status(commands::status::Args),
+    Sessions(commands::sessions::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -76,6 +84,13 @@ fn main() -> Exit {
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
+        Command::Receipt(args) => commands::receipt::run(&args),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Agent(args) => commands::agent::run(&args),
+        Command::Login(args) => commands::login::run(&args),
+        Command::Logout(args) => commands::login::logout(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Sessions(args) => commands::sessions::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);
