@@ -149,5 +149,6 @@ fn request(wanted: &Wanted) -> Request<'_> {
         comments: wanted.comments.clone(),
         ip_names: wanted.ip_names.clone(),
         mac_names: crate::names::mac_names(&wanted.machine),
+        past: None,
     }
 }

@@ -143,6 +143,9 @@ pub struct Note {
     /// Whether it says that packets were kept from the session's owner.
     #[serde(default)]
     pub is_refusal: bool,
+    /// Whether it stands as a comment among the packets of a part already.
+    #[serde(default)]
+    pub is_in_part: bool,
 }
 
 /// A capture session, as the controller knows it.

@@ -181,6 +181,7 @@ impl Sessions {
                         at_ns: now_ns,
                         text,
                         is_refusal: false,
+                        is_in_part: false,
                     });
                 }
             }

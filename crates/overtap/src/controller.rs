@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use remote::{Connection, Login};
+use tokio::runtime::Runtime;
 
 /// The login of this user; `None` if there is none, or `is_local` says that it does not count.
 pub(crate) fn login(is_local: bool) -> anyhow::Result<Option<Login>> {
@@ -14,13 +15,39 @@ pub(crate) fn login(is_local: bool) -> anyhow::Result<Option<Login>> {
     Ok(Login::open(&login_path()?)?)
 }
 
-/// A connection to the controller, for commands that make no sense without one.
-pub(crate) fn connection() -> anyhow::Result<(Connection, Login)> {
-    api::tls::install_provider();
-    let Some(login) = login(false)? else {
-        bail!("you are logged in at no controller; see overtap login --help");
-    };
-    Ok((Connection::new(&login)?, login))
+/// A controller, as commands speak to it: a connection, and the threads that wait for answers.
+pub(crate) struct Far {
+    runtime: Runtime,
+    /// The connection.
+    pub(crate) connection: Connection,
+    /// The login it is of.
+    pub(crate) login: Login,
+}
+
+impl Far {
+    /// The controller of this user's login, for commands that make no sense without one.
+    pub(crate) fn open() -> anyhow::Result<Self> {
+        match login(false)? {
+            Some(login) => Self::at(login),
+            None => bail!("you are logged in at no controller; see overtap login --help"),
+        }
+    }
+
+    /// The controller of a login.
+    pub(crate) fn at(login: Login) -> anyhow::Result<Self> {
+        api::tls::install_provider();
+        let runtime = runtime()?;
+        let connection = {
+            let _inside = runtime.enter();
+            Connection::new(&login)?
+        };
+        Ok(Self { runtime, connection, login })
+    }
+
+    /// Waits for something.
+    pub(crate) fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
 }
 
 /// `$OVERTAP_LOGIN`, or else `overtap/login.json` in the user's folder of settings.
@@ -39,12 +66,12 @@ pub(crate) fn login_path() -> anyhow::Result<PathBuf> {
 
 /// Runs something that waits.
 pub(crate) fn block_on<T>(what: impl Future<Output = T>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
-    Ok(runtime.block_on(what))
+    Ok(runtime()?.block_on(what))
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.worker_threads(2).enable_all().build().context("cannot start threads")
 }
 
 /// Comes with the next Ctrl-C, SIGTERM or hang-up.

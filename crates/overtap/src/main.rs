@@ -32,6 +32,8 @@ Examples:
   overtap find                               every machine of this host
   overtap plan web                           every place where the packets of web can be seen
   overtap capture web -w web.pcapng          at the best of them, until Ctrl-C
+  overtap record 'web-*' --size 6GiB          a flight recorder of these
+  overtap capture web --last 10m             what it has seen, then live
   overtap decode web.pcapng                  what was captured
   overtap extract web.pcapng 'tcp port 443' -w https.pcapng
 
@@ -42,6 +44,8 @@ enum Command {
     Find(commands::find::Args),
     Plan(commands::plan::Args),
     Capture(commands::capture::Args),
+    Record(commands::record::Args),
+    Recorder(commands::recorder::Args),
     Decode(commands::decode::Args),
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
@@ -65,7 +69,7 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, decode, extract, filter, stat.
+        /// The command: find, plan, capture, record, recorder, decode, extract, filter, stat.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -87,6 +91,8 @@ fn main() -> Exit {
         Command::Find(args) => commands::find::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
+        Command::Record(args) => commands::record::run(&args),
+        Command::Recorder(args) => commands::recorder::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),

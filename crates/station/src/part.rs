@@ -95,6 +95,7 @@ impl Running {
                 force: false,
                 rotation: Rotation::default(),
                 min_free_bytes: agent::default_reserve(&path),
+                store: None,
             },
             comments: comments(order, machine, site, &point),
             ip_names: agent::ip_names(site),
@@ -161,7 +162,7 @@ impl Running {
                     self.part.bytes = self.reached.bytes;
                     board.post(self.part.clone(), self.path.clone(), self.reached);
                 }
-                Ok(Some(Event::InterfaceGone(_))) => {}
+                Ok(Some(Event::InterfaceGone(_) | Event::CaughtUp | Event::Said(_))) => {}
                 Ok(Some(Event::Ended(outcome))) => {
                     ended = Some(Ok(outcome));
                     break;

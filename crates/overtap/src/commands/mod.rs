@@ -12,6 +12,8 @@ pub(crate) mod grants;
 pub(crate) mod login;
 pub(crate) mod plan;
 pub(crate) mod receipt;
+pub(crate) mod record;
+pub(crate) mod recorder;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod stat;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::bail;
 use api::document::Session;
 
-use super::capture::far;
+use super::capture::far::Fetching;
 use crate::Output;
-use crate::controller::{block_on, connection};
+use crate::controller::Far;
 use crate::exit::Exit;
 
 /// Lists, shows, stops, fetches and removes capture sessions of the controller.
@@ -62,10 +62,10 @@ enum Command {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let (connection, login) = connection()?;
+    let far = Far::open()?;
     match &args.command {
         Command::List => {
-            let mut sessions = block_on(connection.sessions())??;
+            let mut sessions = far.wait(far.connection.sessions())?;
             sessions.sort_by_key(|session| session.began_ns);
             let text = match args.output {
                 Output::Json => serde_json::to_string_pretty(&sessions)? + "\n",
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             super::print_out(text.as_bytes())?;
         }
         Command::Show { id } => {
-            let sessions = block_on(connection.sessions())??;
+            let sessions = far.wait(far.connection.sessions())?;
             let Some(session) = sessions.iter().find(|session| session.id == *id) else {
                 bail!("there is no session {id}; see overtap sessions list");
             };
@@ -85,22 +85,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             super::print_out(text.as_bytes())?;
         }
         Command::Stop { id } => {
-            block_on(connection.stop(id))??;
+            far.wait(far.connection.stop(id))?;
         }
-        Command::Remove { id } => block_on(connection.remove(id))??,
+        Command::Remove { id } => far.wait(far.connection.remove(id))?,
         Command::Fetch { id, write, force, quiet } => {
-            let sessions = block_on(connection.sessions())??;
+            let sessions = far.wait(far.connection.sessions())?;
             let Some(session) = sessions.into_iter().find(|session| session.id == *id) else {
                 bail!("there is no session {id}; see overtap sessions list");
             };
-            let fetching = far::Fetching {
+            let fetching = Fetching {
                 session,
                 write: write.clone(),
                 force: *force,
                 is_quiet: *quiet,
                 output: args.output,
             };
-            return fetching.run(connection, login);
+            return fetching.run(&far);
         }
     }
     Ok(Exit::Done)

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use api::document::Status;
 
 use crate::Output;
-use crate::controller::{block_on, connection};
+use crate::controller::Far;
 use crate::exit::Exit;
 
 /// Says how the controller and its agents are: versions, clocks, captures, losses.
@@ -19,11 +19,11 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let (connection, login) = connection()?;
-    let status = block_on(connection.status())??;
+    let far = Far::open()?;
+    let status = far.wait(far.connection.status())?;
     let text = match args.output {
         Output::Json => serde_json::to_string_pretty(&status)? + "\n",
-        Output::Text => text(&status, &login.controller.address),
+        Output::Text => text(&status, &far.login.controller.address),
     };
     super::print_out(text.as_bytes())?;
     let are_all_there = status.agents.iter().all(|agent| agent.is_connected);

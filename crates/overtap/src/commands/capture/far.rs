@@ -8,12 +8,12 @@ use anyhow::bail;
 use api::document::{Session, Wish};
 use jiff::Zoned;
 use pipeline::Limits;
-use remote::{Capture, Connection, Login, SessionReceipt, Told, Wanted};
+use remote::{Capture, Login, SessionReceipt, Told, Wanted};
 
 use super::said::Said;
 use super::{Args, is_stdout};
 use crate::Output;
-use crate::controller::{block_on, stopped};
+use crate::controller::{Far, stopped};
 use crate::exit::{Exit, WrongUsage};
 
 /// Captures what the words say, through the controller of this login.
@@ -21,8 +21,7 @@ pub(super) fn run(args: &Args, login: Login) -> anyhow::Result<Exit> {
     if args.buffer.is_some() {
         bail!(WrongUsage("--buffer is for captures on this host: add --local".into()));
     }
-    api::tls::install_provider();
-    let connection = Connection::new(&login)?;
+    let far = Far::at(login)?;
     let is_kept = args.detach;
     let path = path(args);
     if let Some(path) = &path
@@ -33,7 +32,7 @@ pub(super) fn run(args: &Args, login: Login) -> anyhow::Result<Exit> {
         bail!("{} is there already; --force replaces it", path.display());
     }
     let wish = wish(args, path.is_some());
-    let session = block_on(connection.start(&wish))??;
+    let session = far.wait(far.connection.start(&wish))?;
     if is_kept {
         println!("{}", session.id);
         eprintln!("overtap: it runs; fetch it: overtap sessions fetch {} -w FILE", session.id);
@@ -59,7 +58,7 @@ pub(super) fn run(args: &Args, login: Login) -> anyhow::Result<Exit> {
         output,
         ends_session: true,
     };
-    follow(wanted, connection, login, args.quiet, args.output)
+    follow(wanted, &far, args.quiet, args.output)
 }
 
 /// A session that exists, to be fetched into a file.
@@ -78,7 +77,7 @@ pub(crate) struct Fetching {
 
 impl Fetching {
     /// Fetches it.
-    pub(crate) fn run(self, connection: Connection, login: Login) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, far: &Far) -> anyhow::Result<Exit> {
         let path = (self.write != Path::new("-")).then_some(self.write);
         if let Some(path) = &path
             && !self.force
@@ -100,22 +99,16 @@ impl Fetching {
             is_live: false,
             ends_session: false,
         };
-        follow(wanted, connection, login, self.is_quiet, self.output)
+        follow(wanted, far, self.is_quiet, self.output)
     }
 }
 
-fn follow(
-    wanted: Wanted,
-    connection: Connection,
-    login: Login,
-    is_quiet: bool,
-    output: Output,
-) -> anyhow::Result<Exit> {
+fn follow(wanted: Wanted, far: &Far, is_quiet: bool, output: Output) -> anyhow::Result<Exit> {
     let is_stdout = wanted.output.path.is_none();
     let mut said = Said::new(is_quiet, std::io::stderr().is_terminal());
     said.line(&format!(
         "session {} at {}; Ctrl-C stops",
-        wanted.session.id, login.controller.address
+        wanted.session.id, far.login.controller.address
     ));
     let mut told_hosts = Vec::new();
     let tell = |told: Told| match told {
@@ -128,7 +121,8 @@ fn follow(
             said.far_progress(packets, lost);
         }
     };
-    let receipt = block_on(Capture::new(wanted, connection).run(login, stopped, tell))??;
+    let capture = Capture::new(wanted, far.connection.clone());
+    let receipt = far.wait(capture.run(far.login.clone(), stopped, tell))?;
     said.clear();
     print(&receipt, is_quiet, is_stdout, output)?;
     Ok(if receipt.unaccounted != 0 {

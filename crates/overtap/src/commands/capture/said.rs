@@ -45,6 +45,13 @@ impl Said {
                 self.line("    (--no-limits lifts what you did not ask for, --min-free the last)");
             }
         }
+        if let Some(past) = &request.past {
+            let then = if past.is_live { ", then live" } else { "" };
+            self.line(&format!("  first what {} has recorded{then}", past.directory.display()));
+            if !past.is_live {
+                return;
+            }
+        }
         let labels: Vec<&str> = point.interfaces.iter().map(|i| i.label.as_str()).collect();
         self.line(&format!("  listening on {}; Ctrl-C stops", labels.join(", ")));
     }
