@@ -7,8 +7,10 @@ mod controller;
 mod copies;
 mod exit;
 mod names;
+mod orders;
 mod quantity;
 mod site;
+mod table;
 mod tenants;
 mod tunnels;
 
@@ -55,6 +57,11 @@ enum Command {
     Logout(commands::login::LogoutArgs),
     Status(commands::status::Args),
     Sessions(commands::sessions::Args),
+    Users(commands::users::Args),
+    Tokens(commands::tokens::Args),
+    Grants(commands::grants::Args),
+    Agents(commands::agents::Args),
+    Audit(commands::audit::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -97,6 +104,11 @@ fn main() -> Exit {
         Command::Logout(args) => commands::login::logout(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Sessions(args) => commands::sessions::run(&args),
+        Command::Users(args) => commands::users::run(&args),
+        Command::Tokens(args) => commands::tokens::run(args),
+        Command::Grants(args) => commands::grants::run(args),
+        Command::Agents(args) => commands::agents::run(args),
+        Command::Audit(args) => commands::audit::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);

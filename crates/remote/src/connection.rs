@@ -4,8 +4,9 @@ use api::MAX_MESSAGE_BYTES;
 use api::document::{HostFound, Session, Status as Health, Wish};
 use api::proto::people_client::PeopleClient;
 use api::proto::{
-    AdministerRequest, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest, Piece,
-    RemoveSessionRequest, SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest,
+    AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
+    Piece, ReadAuditRequest, RemoveSessionRequest, SessionReply, StartSessionRequest,
+    StatusRequest, StopSessionRequest,
 };
 use api::tls::ConnectError;
 use serde::de::DeserializeOwned;
@@ -143,6 +144,28 @@ impl Connection {
         let ask = self.request(AdministerRequest { command_json });
         let reply = self.client.clone().administer(ask).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner().reply_json)
+    }
+
+    /// The audit log; its last `last` entries unless that is 0.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn audit(&self, last: u64) -> Result<Streaming<AuditEntries>, RemoteError> {
+        let ask = self.request(ReadAuditRequest { first: 0, last });
+        let reply = self.client.clone().read_audit(ask).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// The next page of it; `None` at its end.
+    ///
+    /// # Errors
+    /// When the controller is gone.
+    pub async fn audit_page(
+        &self,
+        pages: &mut Streaming<AuditEntries>,
+    ) -> Result<Option<Vec<String>>, RemoteError> {
+        let page = pages.message().await.map_err(|e| self.error(&e))?;
+        Ok(page.map(|page| page.line))
     }
 
     /// A session, now and whenever it has changed.

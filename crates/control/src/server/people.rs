@@ -9,9 +9,9 @@ use api::document::{Session, Status as Health, Wish};
 use api::proto::people_server::People as Service;
 use api::proto::{
     AdministerReply, AdministerRequest, FetchRequest, FindReply, FindRequest, FollowRequest,
-    ListSessionsReply, ListSessionsRequest, Piece, RemoveSessionReply, RemoveSessionRequest,
-    SendPart, SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest,
-    ToAgent, to_agent,
+    ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RemoveSessionReply,
+    RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest, StatusReply, StatusRequest,
+    StopSessionRequest, ToAgent, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::Timestamp;
@@ -27,6 +27,7 @@ use crate::audit::{Action, Answer, Draft, Who};
 use crate::grants::{Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Selector, Snaplen};
 use crate::tokens::random;
 
+use super::audit;
 use super::desk::{Asker, Desk, broken, draft, facts, now_ns};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
@@ -36,6 +37,7 @@ type Replies = Pin<Box<dyn Stream<Item = Result<SessionReply, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Service for PeopleService {
+    type ReadAuditStream = audit::Pages;
     type FollowStream = Replies;
     type FetchStream = Pieces;
 
@@ -205,10 +207,21 @@ impl Service for PeopleService {
         })?;
         if let Some(over) = &done.over {
             self.end_all_over(over);
+            if let Over::Agent(agent) = over {
+                self.0.turn_away(agent).await;
+            }
         }
         let reply_json = serde_json::to_string(&done.reply)
             .map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(AdministerReply { reply_json }))
+    }
+
+    async fn read_audit(
+        &self,
+        request: Request<ReadAuditRequest>,
+    ) -> Result<Response<audit::Pages>, Status> {
+        let asker = self.0.asker(&request)?;
+        audit::read(Arc::clone(&self.0), &asker, &request.into_inner()).map(Response::new)
     }
 }
 
@@ -220,6 +233,8 @@ impl PeopleService {
             permit.is_ok_and(|permit| match over {
                 Over::User(user) => permit.user() == user,
                 Over::Grant(id) => permit.grants().any(|grant| grant == id),
+                // What it captured is still its sessions'; it only answers no more.
+                Over::Agent(_) => false,
             })
         };
         let ended: Vec<String> = {
