@@ -188,7 +188,7 @@ fn who_administers_nothing_is_refused_each_time_and_each_time_it_is_logged() {
     assert_eq!(refused[2], "change user ann: admin");
     let text = controller.done("admin", &["audit", "list", "--user", "ann", "--refused"]);
     assert_eq!(text.lines().count(), 12, "{text}");
-    assert!(text.contains("REFUSED, a operator may not do this"), "{text}");
+    assert!(text.contains("REFUSED, the role operator may not do this"), "{text}");
 }
 
 #[test]

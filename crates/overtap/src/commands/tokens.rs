@@ -6,7 +6,7 @@ use control::tokens::TokenId;
 use jiff::Zoned;
 
 use crate::Output;
-use crate::controller::connection;
+use crate::controller::Far;
 use crate::exit::Exit;
 use crate::orders::{ahead, login_line, made, order, shown, unexpected};
 use crate::table::table;
@@ -73,9 +73,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         }
         (reply @ Reply::Made(_), Output::Text) => {
             let made = made(reply)?;
-            let (_, login) = connection()?;
             eprintln!("overtap: token {}; it is shown only now:", made.id);
-            login_line(&login, &made.token)? + "\n"
+            login_line(&Far::open()?.login, &made.token)? + "\n"
         }
         _ => return unexpected(),
     };
