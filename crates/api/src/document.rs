@@ -29,6 +29,8 @@ pub struct Wish {
     pub limits: Limits,
     /// How long the session lasts, in seconds; its packets stay for a while after that.
     pub lifetime_s: u64,
+    /// Whether it must last so long. If not, a grant may end it before.
+    pub is_lifetime_meant: bool,
     /// Why.
     pub reason: String,
     /// Whether the session ends with whoever follows it.

@@ -353,7 +353,7 @@ pub fn first_admin(
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// Only administrators may.
-    #[error("a {0} may not do this; it needs the role admin")]
+    #[error("the role {0} may not do this; it needs the role admin")]
     NotAdmin(Role),
     /// There is none of this name.
     #[error("there is no {kind} `{key}`")]

@@ -25,7 +25,7 @@ pub(super) fn read(
 ) -> Result<Pages, Status> {
     let role = asker.user.role;
     let refusal = (!role.administers())
-        .then(|| format!("a {role} may not read the audit log; it needs the role admin"));
+        .then(|| format!("the role {role} may not read the audit log; it needs the role admin"));
     let answer = match &refusal {
         Some(because) => Answer::Refused { because: because.clone() },
         None => Answer::Granted,

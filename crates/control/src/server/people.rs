@@ -327,13 +327,16 @@ impl PeopleService {
             purpose: Purpose::Capture,
             asked,
             snaplen: Snaplen::new(wish.snaplen).filter(|_| wish.snaplen < WHOLE_SNAPLEN),
-            duration: lifetime.try_into().ok(),
+            duration: lifetime.try_into().ok().filter(|_| wish.is_lifetime_meant),
             reason: reason.clone(),
         };
         let permit = grants.decide(&asker.user, &ask, Timestamp::now()).map_err(|refusal| {
             refused(Status::permission_denied(refusal.to_string()), &machines)
         })?;
-        let explained = self.explained(asker, &grants, &wish.expression, &machines)?;
+        // A name in the expression may be there without their being allowed to know.
+        let explained = self
+            .explained(asker, &grants, &wish.expression, &machines)
+            .map_err(|status| refused(status, &machines))?;
         let session = session(asker, wish, &permit, explained)?;
         self.0.note(&entry(Answer::Granted, &machines)).map_err(|error| broken(&error))?;
         self.0.state().sessions.add(session.clone(), now_ns());

@@ -175,6 +175,7 @@ fn wish(args: &Args, is_file: bool) -> Wish {
             until: None,
         },
         lifetime_s: lifetime.as_secs().max(1),
+        is_lifetime_meant: args.duration.is_some(),
         reason: args.reason.clone().unwrap_or_default(),
         is_attached: !args.detach,
         spool_bytes: args.max_bytes.unwrap_or(agent::DEFAULT_BYTES),
