@@ -5,6 +5,7 @@
 //! here they are brought together, and every packet read gets a [`Fate`] with a name.
 
 mod copies;
+mod datagrams;
 mod extract;
 mod fate;
 mod outputs;
@@ -19,6 +20,7 @@ mod threads;
 mod whose;
 
 pub use copies::{CopiesReport, PairReport};
+pub use datagrams::{Datagram, DatagramReport, datagrams};
 pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};
 pub use fate::{Fate, Tally};
 pub use outputs::{FileFormat, OutputError, Split, Target};

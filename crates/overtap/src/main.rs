@@ -8,6 +8,7 @@ mod exit;
 mod names;
 mod quantity;
 mod site;
+mod table;
 mod tenants;
 mod tunnels;
 
@@ -43,6 +44,7 @@ enum Command {
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
     Filter(commands::filter::Args),
+    Collect(commands::collect::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -50,7 +52,7 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, decode, extract, filter, stat.
+        /// The command: find, plan, capture, decode, extract, filter, stat, collect.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -76,6 +78,7 @@ fn main() -> Exit {
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
+        Command::Collect(args) => commands::collect::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);

@@ -1,6 +1,7 @@
 //! One module for each word a person types after `overtap`.
 
 pub(crate) mod capture;
+pub(crate) mod collect;
 pub(crate) mod decode;
 pub(crate) mod extract;
 pub(crate) mod filter;

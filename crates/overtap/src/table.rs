@@ -1,0 +1,74 @@
+//! Tables for people: columns side by side, text to the left, numbers to the right.
+
+use std::fmt::Write as _;
+
+/// Rows of cells; the first is the heading.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// One with this heading.
+    pub(crate) fn new<const N: usize>(heading: [&str; N]) -> Self {
+        Self { rows: vec![heading.map(str::to_owned).to_vec()] }
+    }
+
+    /// Adds a row.
+    pub(crate) fn add(&mut self, row: impl IntoIterator<Item = String>) {
+        self.rows.push(row.into_iter().collect());
+    }
+
+    /// Whether there is nothing below the heading.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rows.len() < 2
+    }
+
+    /// As text. A column whose cells all begin with a digit or are `-` is one of numbers.
+    pub(crate) fn text(&self) -> String {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let body = || self.rows.iter().skip(1);
+        let shapes: Vec<(usize, bool)> = (0..columns)
+            .map(|column| {
+                let cells = self.rows.iter().filter_map(|row| row.get(column));
+                let width = cells.map(|cell| cell.chars().count()).max().unwrap_or_default();
+                let mut cells = body().filter_map(|row| row.get(column));
+                (width, cells.all(|cell| is_number(cell)))
+            })
+            .collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (number, (cell, (width, is_number))) in row.iter().zip(&shapes).enumerate() {
+                let gap = if number == 0 { "" } else { "  " };
+                // Writing into a string does not fail.
+                let _ = match is_number {
+                    true => write!(line, "{gap}{cell:>width$}"),
+                    false => write!(line, "{gap}{cell:<width$}"),
+                };
+            }
+            text += line.trim_end();
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn is_number(cell: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | '\u{202f}' | '%');
+    let first = cell.split(' ').next().unwrap_or_default();
+    let is_counted = first.chars().all(is_part) && first.matches('.').count() < 2;
+    cell == "-" || first.starts_with(|c: char| c.is_ascii_digit()) && is_counted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_right_and_words_left() {
+        let mut table = Table::new(["VM", "BYTES", "NOTE"]);
+        table.add(["web".to_owned(), "1 200".to_owned(), "x".to_owned()]);
+        table.add(["db-01".to_owned(), "-".to_owned(), String::new()]);
+        assert_eq!(table.text(), "VM     BYTES  NOTE\nweb    1 200  x\ndb-01      -\n");
+    }
+}
