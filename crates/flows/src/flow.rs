@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wire::export::{Rate, RateOrigin, Ratio};
 use wire::{Mac, PointId, Timestamp};
 
 use crate::application::Application;
@@ -36,11 +37,23 @@ pub struct Flow {
     pub application: Application,
     /// The name that was asked for: of the server, of the site, in DNS.
     pub asked_for: Option<Box<str>>,
+    /// One of how many packets was looked at, and who says so; nothing here is multiplied by it.
+    pub rate: Rate,
+    /// Whether it is the outside of a tunnel: its bytes are those of other flows once more.
+    pub is_carrier: bool,
     /// Why it is told now.
     pub end: EndReason,
 }
 
 impl Flow {
+    /// The rate of what was not sampled.
+    pub const EVERY_PACKET: Rate = Rate { ratio: Ratio::ALL, origin: RateOrigin::Record };
+
+    /// The two directions, that of the client first.
+    pub const fn ways(&self) -> [&Way; 2] {
+        [&self.there, &self.back]
+    }
+
     /// The time of the first packet.
     pub fn start(&self) -> Timestamp {
         match (self.there.packets, self.back.packets) {
@@ -65,7 +78,7 @@ impl Flow {
 /// One direction of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Way {
-    /// Packets; where packets were sampled, what they stand for.
+    /// Packets that were looked at.
     pub packets: u64,
     /// Bytes of IP packets.
     pub octets: u64,

@@ -60,8 +60,7 @@ impl Default for Timeouts {
 /// What became of packets, and of flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MeterCounters {
-    /// Packets that were offered; all counts here are of packets as they came, not of what sampled
-    /// ones stand for.
+    /// Packets that were offered.
     pub packets: u64,
     /// Of them, packets of some flow.
     pub metered: u64,
@@ -91,16 +90,10 @@ impl Meter {
         }
     }
 
-    /// Takes a packet that stands for `weight` packets; `layers` must be those of its bytes. Flows
-    /// that have ended by its time are given to `each` before.
+    /// Takes a packet; `layers` must be those of its bytes. Flows that have ended by its time are
+    /// given to `each` before.
     #[inline]
-    pub fn take(
-        &mut self,
-        packet: &Packet<'_>,
-        layers: &Layers,
-        weight: u32,
-        each: &mut impl FnMut(Flow),
-    ) {
+    pub fn take(&mut self, packet: &Packet<'_>, layers: &Layers, each: &mut impl FnMut(Flow)) {
         self.counters.packets += 1;
         let time = packet.time.as_nanos();
         if time < self.now {
@@ -139,7 +132,7 @@ impl Meter {
         };
         if let Some(entry) = self.table.entry_mut(slot) {
             let was_ended = entry.is_ended();
-            entry.take(time, &facts, is_swapped, weight);
+            entry.take(time, &facts, is_swapped);
             if entry.is_ended() && !was_ended {
                 // The wheel would look again only at the idle time-out.
                 let deadline = self.deadline(slot);

@@ -4,6 +4,7 @@
 
 mod commands;
 mod copies;
+mod csv;
 mod exit;
 mod names;
 mod quantity;
@@ -44,6 +45,10 @@ enum Command {
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
     Filter(commands::filter::Args),
+    Flows(commands::flows::Args),
+    Top(commands::top::TopArgs),
+    Pairs(commands::top::PairsArgs),
+    Matrix(commands::top::MatrixArgs),
     Collect(commands::collect::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
@@ -52,7 +57,8 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, decode, extract, filter, stat, collect.
+        /// The command: find, plan, capture, decode, extract, filter, stat, flows, top,
+        /// pairs, matrix, collect.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -78,6 +84,10 @@ fn main() -> Exit {
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
+        Command::Flows(args) => commands::flows::run(&args),
+        Command::Top(args) => commands::top::run_top(&args),
+        Command::Pairs(args) => commands::top::run_pairs(&args),
+        Command::Matrix(args) => commands::top::run_matrix(&args),
         Command::Collect(args) => commands::collect::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();

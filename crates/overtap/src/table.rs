@@ -10,7 +10,12 @@ pub(crate) struct Table {
 impl Table {
     /// One with this heading.
     pub(crate) fn new<const N: usize>(heading: [&str; N]) -> Self {
-        Self { rows: vec![heading.map(str::to_owned).to_vec()] }
+        Self::of(heading.map(str::to_owned).to_vec())
+    }
+
+    /// One with a heading that is not known beforehand.
+    pub(crate) fn of(heading: Vec<String>) -> Self {
+        Self { rows: vec![heading] }
     }
 
     /// Adds a row.
@@ -18,9 +23,14 @@ impl Table {
         self.rows.push(row.into_iter().collect());
     }
 
-    /// Whether there is nothing below the heading.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.rows.len() < 2
+    /// How many rows there are below the heading.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len().saturating_sub(1)
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// As text. A column whose cells all begin with a digit or are `-` is one of numbers.

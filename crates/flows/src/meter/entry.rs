@@ -79,15 +79,15 @@ impl Entry {
 
     /// Takes a packet of it.
     #[inline]
-    pub(super) fn take(&mut self, time: u64, facts: &Facts<'_>, is_swapped: bool, weight: u32) {
+    pub(super) fn take(&mut self, time: u64, facts: &Facts<'_>, is_swapped: bool) {
         let way = usize::from(is_swapped);
         let Some(counts) = self.counts.get_mut(way) else { return };
         if counts.packets == 0 || time < counts.first {
             counts.first = time;
         }
         counts.last = counts.last.max(time);
-        counts.packets += u64::from(weight);
-        counts.octets += u64::from(facts.octets) * u64::from(weight);
+        counts.packets += 1;
+        counts.octets += u64::from(facts.octets);
         if let Some(tcp) = &facts.tcp {
             if let Some(way) = self.tcp.get_mut(way) {
                 way.take(tcp, facts.tcp_payload_len);
@@ -206,6 +206,8 @@ impl Entry {
             client_rtt: between(answered, agreed),
             application,
             asked_for: self.asked_for,
+            rate: Flow::EVERY_PACKET,
+            is_carrier: false,
             end: reason,
         }
     }

@@ -129,7 +129,7 @@ mod tests {
         }
         wheel.remove(1);
         wheel.remove(3);
-        assert_eq!(due(&mut wheel, 1_000_001), []);
+        assert!(due(&mut wheel, 1_000_001).is_empty());
         assert_eq!(due(&mut wheel, 1_000_002), [0]);
         wheel.add(4, start, start + 90 * SECOND);
         assert_eq!(due(&mut wheel, 1_000_005), [2, 5]);

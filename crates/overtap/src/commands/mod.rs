@@ -6,8 +6,10 @@ pub(crate) mod decode;
 pub(crate) mod extract;
 pub(crate) mod filter;
 pub(crate) mod find;
+pub(crate) mod flows;
 pub(crate) mod plan;
 pub(crate) mod stat;
+pub(crate) mod top;
 
 /// Prints to standard output. A reader that has seen enough and closed the pipe is no error.
 pub(crate) fn print_out(text: &[u8]) -> anyhow::Result<()> {
