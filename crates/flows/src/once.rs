@@ -184,8 +184,11 @@ impl Sighting {
             .map(|(from, to, point)| (self.from.max(*from), self.to.min(*to), *point))
             .filter(|(from, to, _)| from <= to)
             .collect();
+        // Of those that cover equally much the first, which is the best point.
+        let longest = spans.iter().map(|(from, to, _)| to - from).max();
+        let copy_of = spans.iter().find(|(from, to, _)| Some(to - from) == longest);
+        let copy_of = copy_of.map(|(_, _, point)| *point);
         spans.sort_unstable();
-        let copy_of = spans.iter().max_by_key(|(from, to, _)| to - from).map(|(_, _, p)| *p);
         let (mut open, mut sum) = (self.from, 0);
         for (from, to, _) in spans {
             sum += from.saturating_sub(open);
