@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flows::{EndReason, Flow, Meter, MeterCounters, Point, Timeouts};
+use flows::{EndReason, Flow, Meter, MeterCounters, NvgreSubnets, Point, Timeouts};
 use wire::file::{Interface, Item, Record};
 use wire::{Layers, PointId, Timestamp};
 
@@ -19,6 +19,8 @@ pub struct FlowRequest {
     pub selection: Selection,
     /// When flows end.
     pub timeouts: Timeouts,
+    /// Which keys of GRE are NVGRE's.
+    pub nvgre: NvgreSubnets,
     /// When machines changed their hosts, ascending: flows are told then, so that each is of one
     /// place.
     pub moves: Vec<Timestamp>,
@@ -50,7 +52,7 @@ pub fn flows(
     let mut sources = inputs.into_sources();
     let mut job = Job {
         selection: request.selection,
-        meter: Meter::new(request.timeouts),
+        meter: Meter::new(request.timeouts, request.nvgre),
         layers: Layers::empty(),
         not_selected: 0,
         points: Vec::new(),

@@ -6,8 +6,8 @@ use wire::export::{Event, ExporterKey, FlowSample, Rate, Record, Side};
 use wire::{Layers, LinkType, Packet, PointId, Timestamp, TunnelPorts};
 
 use crate::flow::{EndReason, Flow};
-use crate::key::Network;
 use crate::meter::{Meter, MeterCounters, Timeouts};
+use crate::network::{NvgreSubnets, Overlay, OverlayKind};
 use crate::once::Point;
 
 /// Makes flows of what a collector shows.
@@ -30,17 +30,17 @@ type PointKey = (ExporterKey, Option<Side>, Sampled);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Sampled {
     rate: Rate,
-    network: Network,
+    overlay: Option<Overlay>,
 }
 
 impl Exports {
     /// Without points.
-    pub fn new(timeouts: Timeouts, ports: TunnelPorts) -> Self {
+    pub fn new(timeouts: Timeouts, nvgre: NvgreSubnets, ports: TunnelPorts) -> Self {
         Self {
             points: Vec::new(),
             sampled: Vec::new(),
             numbers: HashMap::new(),
-            meter: Meter::new(timeouts),
+            meter: Meter::new(timeouts, nvgre),
             layers: Layers::empty(),
             ports,
             without_addresses: 0,
@@ -55,8 +55,10 @@ impl Exports {
                 self.take_record(&record, point, &mut each);
             }
             Event::Sample(exporter, sample) => {
-                let network = Network::new(sample.tunnel(true).and_then(|t| t.vni), None);
-                let sampled = Sampled { rate: sample.rate(), network };
+                let vni = sample.tunnel(true).and_then(|tunnel| tunnel.vni);
+                let overlay =
+                    vni.map(|vni| Overlay { kind: OverlayKind::Unsaid, number: vni.value() });
+                let sampled = Sampled { rate: sample.rate(), overlay };
                 let point = self.point(exporter.key, None, sampled);
                 self.take_sample(&sample, point, &mut each);
             }
@@ -156,16 +158,14 @@ impl Exports {
 
 impl Sampled {
     /// Of points that send records, each of which says its own.
-    const NOT: Self = Self { rate: Rate::UNKNOWN, network: Network::NONE };
+    const NOT: Self = Self { rate: Rate::UNKNOWN, overlay: None };
 }
 
 /// A flow that a meter made of samples, with what is known of all samples of its point.
 fn scaled(mut flow: Flow, sampled: &[Sampled]) -> Flow {
-    if let Some(Sampled { rate, network }) = sampled.get(flow.point.0 as usize) {
+    if let Some(Sampled { rate, overlay }) = sampled.get(flow.point.0 as usize) {
         flow.rate = *rate;
-        if flow.network.vni.is_none() {
-            flow.network.vni = network.vni;
-        }
+        flow.network.overlay = flow.network.overlay.or(*overlay);
     }
     flow
 }

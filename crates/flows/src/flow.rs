@@ -6,7 +6,8 @@ use wire::export::{Rate, RateOrigin, Ratio};
 use wire::{Mac, PointId, Timestamp};
 
 use crate::application::Application;
-use crate::key::{Ends, Network};
+use crate::key::Ends;
+use crate::network::Network;
 use crate::tcp::TcpState;
 
 /// A flow that has ended, or a part of one that goes on.

@@ -1,105 +1,8 @@
 //! What makes packets one flow: network, addresses, protocol and ports, whichever way they go.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use wire::{VlanId, Vni};
-
-/// The network a flow is in, by the names packets have for it: two tenants use the same addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Network {
-    /// The overlay network.
-    pub vni: Named,
-    /// The VLAN, within the overlay if there is one.
-    pub vlan: NamedVlan,
-}
-
-impl Network {
-    /// Neither.
-    pub const NONE: Self = Self { vni: Named(0), vlan: NamedVlan(0) };
-
-    /// From what a record says.
-    pub fn new(vni: Option<Vni>, vlan: Option<VlanId>) -> Self {
-        Self { vni: vni.map(Vni::value).into(), vlan: vlan.into() }
-    }
-
-    /// Whether nothing names it.
-    pub const fn is_unnamed(self) -> bool {
-        self.vni.is_none() && self.vlan.is_none()
-    }
-}
-
-impl fmt::Display for Network {
-    /// `vni 5001`, `vlan 7`, both or `-`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.vni.get(), self.vlan.get()) {
-            (Some(vni), Some(vlan)) => write!(f, "vni {vni} vlan {vlan}"),
-            (Some(vni), None) => write!(f, "vni {vni}"),
-            (None, Some(vlan)) => write!(f, "vlan {vlan}"),
-            (None, None) => f.write_str("-"),
-        }
-    }
-}
-
-/// A VNI or none, in four bytes: one more than the number, 0 for none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Named(u32);
-
-impl Named {
-    /// The VNI.
-    pub const fn get(self) -> Option<Vni> {
-        match self.0.checked_sub(1) {
-            Some(value) => Vni::new(value),
-            None => None,
-        }
-    }
-
-    /// Whether there is none.
-    pub const fn is_none(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) const fn bits(self) -> u32 {
-        self.0
-    }
-}
-
-impl From<Option<u32>> for Named {
-    #[inline]
-    fn from(vni: Option<u32>) -> Self {
-        Self(vni.map_or(0, |vni| vni + 1))
-    }
-}
-
-/// A VLAN or none, in two bytes: 0 is none, which no VLAN has for a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct NamedVlan(u16);
-
-impl NamedVlan {
-    /// The VLAN.
-    pub const fn get(self) -> Option<VlanId> {
-        match self.0 {
-            0 => None,
-            number => VlanId::new(number),
-        }
-    }
-
-    /// Whether there is none.
-    pub const fn is_none(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) const fn bits(self) -> u16 {
-        self.0
-    }
-}
-
-impl From<Option<VlanId>> for NamedVlan {
-    #[inline]
-    fn from(vlan: Option<VlanId>) -> Self {
-        Self(vlan.map_or(0, VlanId::value))
-    }
-}
+use crate::network::Network;
 
 /// Who talks to whom, the sender of one packet first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,9 +83,8 @@ pub(crate) struct FlowKey {
     /// The lower of the two ends first.
     ends: [[u64; 2]; 2],
     ports: [u16; 2],
+    network: u64,
     point: u32,
-    vni: u32,
-    vlan: u16,
     protocol: u8,
 }
 
@@ -201,9 +103,8 @@ impl FlowKey {
         let key = Self {
             ends: addresses,
             ports,
+            network: network.bits(),
             point,
-            vni: network.vni.bits(),
-            vlan: network.vlan.bits(),
             protocol: ends.protocol,
         };
         (key, is_swapped)
@@ -214,9 +115,8 @@ impl FlowKey {
     pub(crate) fn hash(&self) -> u64 {
         let [[a, b], [c, d]] = self.ends;
         let [p, q] = self.ports;
-        let ports = u64::from(p) << 48 | u64::from(q) << 32 | u64::from(self.vni);
-        let rest =
-            u64::from(self.point) << 32 | u64::from(self.vlan) << 8 | u64::from(self.protocol);
+        let ports = u64::from(p) << 48 | u64::from(q) << 32 | u64::from(self.point);
+        let rest = self.network << 8 | u64::from(self.protocol);
         mix(mix(mix(b, d), ports ^ a.rotate_left(17)), rest ^ c.rotate_left(41))
     }
 }
@@ -260,7 +160,7 @@ mod tests {
         assert_eq!(key, other);
         assert_eq!(key.hash(), other.hash());
         assert!(is_swapped && !is_other_swapped);
-        let acme = Network { vni: Some(5001).into(), ..Network::NONE };
+        let acme = Network { vlan: wire::VlanId::new(7), ..Network::NONE };
         assert_ne!(FlowKey::new(0, acme, &one).0, key);
         assert_ne!(FlowKey::new(1, Network::NONE, &one).0, key);
     }

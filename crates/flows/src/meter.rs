@@ -16,6 +16,7 @@ use self::table::Table;
 use self::wheel::Wheel;
 use crate::flow::{EndReason, Flow};
 use crate::key::FlowKey;
+use crate::network::NvgreSubnets;
 use crate::packet::{Facts, NoFlow};
 use crate::tcp::{ACK, SYN};
 
@@ -23,6 +24,7 @@ use crate::tcp::{ACK, SYN};
 #[derive(Debug)]
 pub struct Meter {
     timeouts: Timeouts,
+    nvgre: NvgreSubnets,
     table: Table,
     wheel: Wheel,
     pieces: Pieces,
@@ -78,9 +80,10 @@ pub struct MeterCounters {
 
 impl Meter {
     /// One without flows.
-    pub fn new(timeouts: Timeouts) -> Self {
+    pub fn new(timeouts: Timeouts, nvgre: NvgreSubnets) -> Self {
         Self {
             timeouts,
+            nvgre,
             table: Table::new(timeouts.flows),
             wheel: Wheel::new(),
             pieces: Pieces::new(),
@@ -104,7 +107,7 @@ impl Meter {
                 self.expire(each);
             }
         }
-        let mut facts = match Facts::of(packet, layers) {
+        let mut facts = match Facts::of(packet, layers, &self.nvgre) {
             Ok(facts) => facts,
             Err(NoFlow::NotIp) => return self.counters.not_ip += 1,
             Err(NoFlow::Hidden) => return self.counters.hidden += 1,

@@ -12,7 +12,7 @@ use wire::export::RateOrigin;
 use wire::{Mac, PointId};
 
 use crate::flow::{Flow, Way};
-use crate::key::Network;
+use crate::network::Network;
 use crate::place::{MachineNumber, Places, Whereabouts};
 
 /// An observation point.

@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 
 use wire::header::{Ipv4, Ipv6, Ports, Tcp};
-use wire::{Cursor, Header, Layer, Layers, Mac, Packet, VlanId, Vni};
+use wire::{Cursor, Header, Layer, Layers, Level, Mac, Packet, VlanId};
 
-use crate::key::{Ends, Network};
+use crate::key::Ends;
+use crate::network::{Network, NvgreSubnets, Overlay, OverlayKind};
 
 /// A packet of a flow.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +37,20 @@ pub(crate) enum NoFlow {
 
 impl<'a> Facts<'a> {
     #[inline]
-    pub(crate) fn of(packet: &Packet<'a>, layers: &Layers) -> Result<Self, NoFlow> {
+    pub(crate) fn of(
+        packet: &Packet<'a>,
+        layers: &Layers,
+        nvgre: &NvgreSubnets,
+    ) -> Result<Self, NoFlow> {
         let data = packet.data;
         let all = layers.headers();
         let level = layers.innermost(data);
         let own = level.headers();
         let first = own.first().ok_or(NoFlow::Hidden)?;
         let mut network = Network::default();
-        if first.offset != all.first().map_or(0, |header| header.offset) {
-            network.vni = level.tunnel().and_then(wire::Tunnel::vni).map(Vni::value).into();
+        let mut said_beside = None;
+        if let Some(carrier) = all.iter().rev().find(|header| header.offset < first.offset) {
+            (network.overlay, said_beside) = overlay(data, carrier, &level, nvgre);
         }
         let mut macs = [Mac::default(); 2];
         let mut rest = own.iter();
@@ -59,12 +65,14 @@ impl<'a> Facts<'a> {
             match header.layer {
                 Layer::Ethernet => macs = read_macs(data, header).unwrap_or_default(),
                 Layer::Vlan if network.vlan.is_none() => {
-                    network.vlan = read_vlan(data, header).into();
+                    network.vlan = read_vlan(data, header);
                 }
                 Layer::Ipv4 | Layer::Ipv6 => break header,
                 _ => {}
             }
         };
+        // A mirror may have taken the tag off, and says it in its own header.
+        network.vlan = network.vlan.or(said_beside);
         let mut facts = Self {
             network,
             ends: Ends::default(),
@@ -178,6 +186,26 @@ const fn protocol(layer: Layer) -> Option<u8> {
         Layer::Icmpv6 => 58,
         Layer::Esp => 50,
         _ => return None,
+    })
+}
+
+/// The overlay that the header before the innermost level names.
+#[inline]
+fn overlay(
+    data: &[u8],
+    carrier: &Header,
+    level: &Level<'_>,
+    nvgre: &NvgreSubnets,
+) -> (Option<Overlay>, Option<VlanId>) {
+    if carrier.layer == Layer::Vxlan {
+        // Nearly every tunnel, so not by way of the general question.
+        let bytes = data.get(carrier.offset as usize + 4..).and_then(|bytes| bytes.first_chunk());
+        let number = bytes.map(|[a, b, c]| u32::from_be_bytes([0, *a, *b, *c]));
+        return (number.map(|number| Overlay { kind: OverlayKind::Vxlan, number }), None);
+    }
+    level.tunnel().map_or((None, None), |tunnel| {
+        let (overlay, vlan) = Overlay::of(tunnel, nvgre);
+        (overlay, vlan.filter(|vlan| vlan.value() != 0))
     })
 }
 

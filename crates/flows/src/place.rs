@@ -10,7 +10,7 @@ use inventory::{Card, History, MachineId, Period};
 use wire::{Mac, Timestamp};
 
 use crate::flow::Flow;
-use crate::key::Network;
+use crate::network::{Network, NvgreSubnets, Overlay, OverlayKind};
 
 /// A machine of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Place {
     pub port_group: Option<String>,
     ips: Vec<IpAddr>,
     networks: Vec<Network>,
+    /// Whether the inventory says in which networks it is, also if none of them is told apart here.
+    is_on_shared_wire: bool,
     during: Period,
 }
 
@@ -76,6 +78,15 @@ impl Places {
     /// A machine by its number.
     pub fn machine(&self, number: MachineNumber) -> Option<&Machine> {
         self.machines.get(number.0 as usize)
+    }
+
+    /// The virtual subnets of NVGRE that the inventory names.
+    pub fn nvgre(&self) -> NvgreSubnets {
+        let overlays = self.places.iter().flat_map(|place| &place.networks);
+        let overlays = overlays.filter_map(|network| network.overlay);
+        NvgreSubnets::new(
+            overlays.filter(|o| o.kind == OverlayKind::Nvgre).map(|overlay| overlay.number),
+        )
     }
 
     /// When machines changed their hosts, ascending.
@@ -175,7 +186,8 @@ impl Places {
         })
     }
 
-    /// The one machine of those that was there at that time.
+    /// The one machine of those that was there at that time: of those that are said to be in the
+    /// network, else of those of which nothing says that they are not.
     fn one_of(
         &self,
         found: Option<&Vec<usize>>,
@@ -183,14 +195,14 @@ impl Places {
         time: Timestamp,
         is_meant: impl Fn(&Place) -> bool,
     ) -> Whereabouts<'_> {
-        let places = found.into_iter().flatten().filter_map(|number| self.places.get(*number));
-        let mut places = places.filter(|place| {
-            place.during.contains(time) && place.may_be_in(network) && is_meant(place)
-        });
-        let Some(first) = places.next() else { return Whereabouts::Nobody };
-        // While it moves it may be said to be at two places; that is one machine.
-        let is_one = places.all(|other| other.machine == first.machine);
-        if is_one { Whereabouts::At(first) } else { Whereabouts::Ambiguous }
+        let places = || {
+            let places = found.into_iter().flatten().filter_map(|number| self.places.get(*number));
+            places.filter(|place| place.during.contains(time) && is_meant(place))
+        };
+        match only(places().filter(|place| place.is_in(network))) {
+            Whereabouts::Nobody => only(places().filter(|place| place.may_be_in(network))),
+            found => found,
+        }
     }
 
     fn add(&mut self, machine: MachineNumber, card: Card<'_>) {
@@ -218,7 +230,8 @@ impl Places {
             device: attachment.and_then(|attachment| attachment.device.clone()),
             port_group: attachment.and_then(|attachment| attachment.port_group.clone()),
             ips,
-            networks: networks.map(|network| Network::new(network.vni, network.vlan)).collect(),
+            networks: networks.filter_map(written_network).collect(),
+            is_on_shared_wire: attachment.is_some_and(|place| !place.networks.is_empty()),
             during: card.episode.during,
         });
     }
@@ -240,6 +253,27 @@ impl Places {
     }
 }
 
+/// The one machine that all these places are of.
+fn only<'a>(mut places: impl Iterator<Item = &'a Place>) -> Whereabouts<'a> {
+    let Some(first) = places.next() else { return Whereabouts::Nobody };
+    // While it moves it may be said to be at two places; that is one machine.
+    let is_one = places.all(|other| other.machine == first.machine);
+    if is_one { Whereabouts::At(first) } else { Whereabouts::Ambiguous }
+}
+
+/// A network as the inventory writes it; `None` for kinds that flows do not name.
+fn written_network(network: &inventory::Network) -> Option<Network> {
+    let overlay = match (&network.tunnel, network.vni) {
+        (Some(tunnel), Some(vni)) => {
+            Some(Overlay { kind: OverlayKind::named(tunnel)?, number: vni.value() })
+        }
+        (None, Some(vni)) => Some(Overlay { kind: OverlayKind::Unsaid, number: vni.value() }),
+        (Some(_), None) => return None,
+        (None, None) => None,
+    };
+    Some(Network { overlay, vlan: network.vlan })
+}
+
 /// Who it is: what is numbered on its host is another one on another host.
 fn identity(card: Card<'_>) -> (MachineId, String) {
     let id = card.episode.machine.id.clone();
@@ -253,19 +287,28 @@ fn identity(card: Card<'_>) -> (MachineId, String) {
 }
 
 impl Place {
-    /// Whether packets in that network may be this vNIC's: where the packets or the inventory name
-    /// none, nothing speaks against it.
-    fn may_be_in(&self, network: Network) -> bool {
-        if network.is_unnamed() || self.networks.is_empty() {
-            return true;
-        }
-        self.networks.iter().any(|own| {
-            if network.vni.is_none() && !own.vni.is_none() {
-                // On the vSwitch an overlay has a VLAN of its own, or none.
-                return own.vlan.is_none() || own.vlan == network.vlan;
+    /// Whether the inventory says that this vNIC is in that network.
+    fn is_in(&self, network: Network) -> bool {
+        self.networks.iter().any(|own| match (own.overlay, network.overlay) {
+            (Some(one), Some(other)) => {
+                let is_vlan =
+                    own.vlan.is_none() || network.vlan.is_none() || own.vlan == network.vlan;
+                one.may_be(other) && is_vlan
             }
-            own.vni == network.vni && (!own.vni.is_none() || own.vlan == network.vlan)
+            (None, None) => own.vlan == network.vlan,
+            _ => false,
         })
+    }
+
+    /// Whether nothing speaks against it: the packet or the inventory names no network, or it is a
+    /// tag of the vSwitch on what leaves the host in a tunnel.
+    fn may_be_in(&self, network: Network) -> bool {
+        !self.is_on_shared_wire
+            || network.is_unnamed()
+            || network.overlay.is_none()
+                && self.networks.iter().any(|own| {
+                    own.overlay.is_some() && (own.vlan.is_none() || own.vlan == network.vlan)
+                })
     }
 
     /// Whether it has this address.

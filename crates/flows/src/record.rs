@@ -1,11 +1,12 @@
 //! Flows that others have measured: from records of their exports.
 
-use wire::export::{Record, Talk};
+use wire::export::{Column, Record, Talk};
 use wire::{PointId, Timestamp};
 
 use crate::application::{Application, server_port};
 use crate::flow::{ClientBasis, EndReason, Flow, Way};
-use crate::key::{Ends, Network};
+use crate::key::Ends;
+use crate::network::{Network, Overlay, OverlayKind};
 
 impl Flow {
     /// What a record says, seen at `point`; `None` if it names no addresses, as records about
@@ -45,7 +46,7 @@ impl Flow {
         let has_server = Application::of_port(protocol, server) != Application::Unknown;
         let flow = Self {
             point,
-            network: Network::new(record.vni(), record.vlan()),
+            network: Network { overlay: overlay(record), vlan: record.vlan() },
             ends,
             macs: [source_mac.unwrap_or_default(), destination_mac.unwrap_or_default()],
             there,
@@ -75,6 +76,17 @@ impl Flow {
             ..self
         }
     }
+}
+
+/// The overlay network that a record names.
+fn overlay(record: &Record<'_>) -> Option<Overlay> {
+    let number = record.vni()?.value();
+    // Kinds as Open vSwitch numbers them; element 351 names VXLAN.
+    let kind = match record.get(Column::TunnelType) {
+        Some(7) => OverlayKind::Geneve,
+        _ => OverlayKind::Vxlan,
+    };
+    Some(Overlay { kind, number })
 }
 
 /// Whether what is between these ends is carried for others: UDP to the ports of VXLAN and GENEVE,

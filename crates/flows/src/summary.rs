@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 
 use crate::flow::Flow;
-use crate::key::Network;
+use crate::network::Network;
 use crate::once::Counted;
 use crate::place::{Places, Split, Whereabouts};
 

@@ -11,12 +11,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use flows::{
-    Application, By, ClientBasis, Counted, EndReason, Ends, Flow, Matrix, Network, Places, Point,
-    Split, Summary, Way, count_once,
+    Application, By, ClientBasis, Counted, EndReason, Ends, Flow, Matrix, Network, Overlay,
+    OverlayKind, Places, Point, Split, Summary, Way, count_once,
 };
 use inventory::History;
 use wire::export::{Rate, RateOrigin, Ratio};
-use wire::{Mac, PointId, Timestamp, Vni};
+use wire::{Mac, PointId, Timestamp};
 
 /// Two tenants that use the same addresses; `acme/web` moves from hv-1 to hv-2 at 22:20.
 const SITE: &str = r#"
@@ -104,7 +104,10 @@ fn flow(point: u32, vni: u32, from: End, to: End, octets: u64) -> Flow {
     let addresses = [from.1, to.1].map(|text| text.parse::<IpAddr>().unwrap());
     Flow {
         point: PointId(point),
-        network: Network::new(Vni::new(vni).filter(|_| vni != 0), None),
+        network: Network {
+            overlay: (vni != 0).then_some(Overlay { kind: OverlayKind::Vxlan, number: vni }),
+            vlan: None,
+        },
         ends: Ends { addresses, ports: [50_000, 80], protocol: 6 },
         macs: [mac(from.0), mac(to.0)],
         there: way,
@@ -298,7 +301,7 @@ fn sums_add_up_whatever_they_are_by() {
     }
     let (rows, _) = vms.rows();
     let names: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
-    let wanted = ["acme/db", "acme/web", "other/cache", "other/web", "192.0.2.7 in vni 5001"];
+    let wanted = ["acme/db", "acme/web", "other/cache", "other/web", "192.0.2.7 in vxlan 5001"];
     assert_eq!(names, wanted);
     assert_eq!((rows[0].1.sent, rows[0].1.received), (520, 10_000));
     let (pairs, _) = matrix.pairs();

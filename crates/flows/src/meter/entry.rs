@@ -6,7 +6,8 @@ use wire::{Mac, Packet, PointId, Timestamp};
 
 use crate::application::{Application, server_port};
 use crate::flow::{ClientBasis, EndReason, Flow, Way};
-use crate::key::{Ends, FlowKey, Network};
+use crate::key::{Ends, FlowKey};
+use crate::network::Network;
 use crate::packet::Facts;
 use crate::tcp::{ACK, FIN, RST, SYN, TcpState, TcpWay};
 

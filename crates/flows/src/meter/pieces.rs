@@ -17,7 +17,7 @@ pub(super) struct Pieces {
 struct Datagram {
     addresses: [IpAddr; 2],
     protocol: u8,
-    vni: u32,
+    network: u64,
     id: u32,
 }
 
@@ -27,7 +27,7 @@ impl Datagram {
         Self {
             addresses: ends.addresses,
             protocol: ends.protocol,
-            vni: facts.network.vni.bits(),
+            network: facts.network.bits(),
             id,
         }
     }
@@ -39,7 +39,8 @@ impl Datagram {
             IpAddr::V6(address) => address.to_bits() as u32,
         };
         let [source, destination] = self.addresses.map(low);
-        let hash = (source ^ destination.rotate_left(11) ^ self.id.rotate_left(7) ^ self.vni)
+        let network = u32::try_from(self.network >> 12 & 0xffff_ffff).unwrap_or_default();
+        let hash = (source ^ destination.rotate_left(11) ^ self.id.rotate_left(7) ^ network)
             .wrapping_mul(0x9e37_79b9);
         (hash >> 20) as usize
     }

@@ -51,7 +51,7 @@ struct Bed {
 
 impl Bed {
     fn new(timeouts: Timeouts) -> Self {
-        Self { meter: Meter::new(timeouts), flows: Vec::new() }
+        Self { meter: Meter::new(timeouts, NvgreSubnets::default()), flows: Vec::new() }
     }
 
     fn take(&mut self, millis: u64, bytes: &[u8]) {
@@ -115,7 +115,7 @@ fn equal_addresses_in_two_networks_are_two_flows() {
     flows.sort_by_key(|flow| flow.network);
     let seen: Vec<_> =
         flows.iter().map(|flow| (flow.network.to_string(), flow.there.packets)).collect();
-    let wanted = [("-", 1), ("vni 5001", 2), ("vni 5002", 1)];
+    let wanted = [("-", 1), ("vxlan 5001", 2), ("vxlan 5002", 1)];
     assert_eq!(seen, wanted.map(|(name, packets)| (name.to_owned(), packets)));
     assert!(flows.iter().all(|flow| flow.there.octets == flow.there.packets * 29));
 }

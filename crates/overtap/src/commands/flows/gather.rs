@@ -144,6 +144,7 @@ impl Gather {
         let request = FlowRequest {
             selection: Selection { wanted, elsewhere, from: self.since, to: self.until, ports },
             timeouts: self.timeouts(),
+            nvgre: places.nvgre(),
             moves: places.moves().to_vec(),
             stop: Arc::clone(&stop),
         };
@@ -181,7 +182,7 @@ impl Gather {
         }
         let mut ports = inventory.tunnel_ports();
         self.tunnels.add_to(&mut ports);
-        let mut exports = Exports::new(self.timeouts(), ports.clone());
+        let mut exports = Exports::new(self.timeouts(), places.nvgre(), ports.clone());
         let mut collector = Collector::new(Limits::default());
         let mut gathering = Gathering::default();
         let mut made = Vec::new();

@@ -126,8 +126,10 @@ fn fields(flow: &Flow, counted: &[Counted; 2], sight: &Sight<'_>) -> Map<String,
     set("start", time(flow.start()));
     set("end", time(flow.last()));
     set("point", point_name(flow.point.0, sight).into());
-    set("vni", flow.network.vni.get().map(wire::Vni::value).into());
-    set("vlan", flow.network.vlan.get().map(wire::VlanId::value).into());
+    let overlay = flow.network.overlay;
+    set("overlay", overlay.map(|overlay| overlay.kind.name()).into());
+    set("overlay_number", overlay.map(|overlay| overlay.number).into());
+    set("vlan", flow.network.vlan.map(wire::VlanId::value).into());
     set("protocol", flow.ends.protocol.into());
     let sides = ["client", "server"];
     for (end, side) in sides.into_iter().enumerate() {
