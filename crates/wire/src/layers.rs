@@ -31,6 +31,10 @@ pub struct Layers {
     starts: u64,
     /// Bit i is set where header i was guessed.
     guessed: u64,
+    /// Bit i is set where header i is a tunnel's.
+    carriers: u64,
+    /// Bit i is set where header i begins a frame, with MACs.
+    frames: u64,
     payload: u32,
     payload_end: u32,
     stop: Option<Stop>,
@@ -52,6 +56,8 @@ impl Layers {
             len: 0,
             starts: 1,
             guessed: 0,
+            carriers: 0,
+            frames: 0,
             payload: 0,
             payload_end: 0,
             stop: None,
@@ -83,11 +89,13 @@ impl Layers {
         // Offsets are kept in 32 bits; no frame is that long.
         let data = data.get(..u32::MAX as usize).unwrap_or(data);
         let (walk, stop) = Walk::new(&mut self.headers, data, ports).run(link);
-        let Walk { cursor, starts, guessed, len, has_fragment, .. } = walk;
+        let Walk { cursor, starts, guessed, carriers, frames, len, has_fragment, .. } = walk;
         // A tunnel of which nothing could be read makes an empty level, so that what is around it
         // is not taken for the innermost.
         self.starts = starts;
         self.guessed = guessed;
+        self.carriers = carriers;
+        self.frames = frames;
         self.len = len;
         self.has_fragment = has_fragment;
         // Of a header that had no room any more the cursor is behind, the stop before.
@@ -101,6 +109,17 @@ impl Layers {
     #[inline]
     pub fn headers(&self) -> &[Header] {
         self.headers.get(..self.len).unwrap_or(&self.headers)
+    }
+
+    /// The headers that begin a frame and have its MACs, outermost first: Ethernet and Wi-Fi.
+    #[inline]
+    pub fn frames(&self) -> impl Iterator<Item = &Header> {
+        let mut ahead = self.frames;
+        std::iter::from_fn(move || {
+            let next = ahead.trailing_zeros() as usize;
+            ahead &= ahead.wrapping_sub(1);
+            self.headers.get(next)
+        })
     }
 
     /// Where and why the rest was not understood; `None` if all headers were.
@@ -195,11 +214,10 @@ impl Layers {
     #[inline]
     fn level<'a>(&'a self, data: &'a [u8], start: u32) -> Level<'a> {
         let headers = self.headers();
-        let later_starts = self.starts.checked_shr(start + 1).unwrap_or_default();
-        let limit = (start + 1).saturating_add(later_starts.trailing_zeros()) as usize;
+        // It ends where the next one begins, and before that where the tunnel begins around it.
+        let ends = self.starts >> start & !1 | self.carriers >> start;
         let start = (start as usize).min(headers.len());
-        let own = headers.get(start..limit.min(headers.len())).unwrap_or_default();
-        let len = own.iter().position(|header| header.layer.is_tunnel()).unwrap_or(own.len());
+        let len = (headers.len() - start).min(ends.trailing_zeros() as usize);
         Level::new(data, headers, start, len, self.guessed & ((1 << (start + len)) - 1) != 0)
     }
 }

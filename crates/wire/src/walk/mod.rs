@@ -46,6 +46,10 @@ pub(crate) struct Walk<'a, 'h> {
     pub(crate) starts: u64,
     /// Bit i is set where header i was guessed.
     pub(crate) guessed: u64,
+    /// Bit i is set where header i is a tunnel's.
+    pub(crate) carriers: u64,
+    /// Bit i is set where header i begins a frame, with MACs.
+    pub(crate) frames: u64,
     pub(crate) len: usize,
     /// Whether an IP header said that it is a fragment's.
     pub(crate) has_fragment: bool,
@@ -137,6 +141,8 @@ impl<'a, 'h> Walk<'a, 'h> {
             ports,
             starts: 1,
             guessed: 0,
+            carriers: 0,
+            frames: 0,
             len: 0,
             has_fragment: false,
             tunnels: 0,
@@ -147,17 +153,21 @@ impl<'a, 'h> Walk<'a, 'h> {
     #[inline(always)]
     pub(crate) fn run(mut self, link: LinkType) -> (Self, Option<Stop>) {
         let mut next = match link {
-            LinkType::ETHERNET => self.usual(),
+            LinkType::ETHERNET => Next::Ethernet,
             other => Next::Link(other),
         };
         loop {
+            // A frame in a frame, and not in a tunnel, is not usual.
+            if matches!(next, Next::Ethernet) && self.is_fresh() {
+                next = self.usual();
+            }
             if let Next::Payload = next {
                 return (self, None);
             }
             let (walk, result) = self.careful(next);
             self = walk;
             match result {
-                Ok(()) => next = self.usual(),
+                Ok(()) => next = Next::Ethernet,
                 Err(stop) => return (self, stop),
             }
         }
@@ -358,12 +368,24 @@ impl<'a, 'h> Walk<'a, 'h> {
             return Err(Stop { layer, offset, reason: StopReason::TooManyHeaders });
         };
         *slot = Header::new(layer, offset_32(offset));
+        self.mark(layer);
         // A level begins behind the last header of what carries it.
         if (layer.is_tunnel() || layer == Layer::Capture) && self.is_fresh() {
             self.starts ^= 0b11 << self.len;
         }
         self.len += 1;
         Ok(())
+    }
+
+    /// Notes what kind of header the next one is.
+    #[inline(always)]
+    const fn mark(&mut self, layer: Layer) {
+        if layer.is_tunnel() {
+            self.carriers |= 1 << self.len;
+        }
+        if matches!(layer, Layer::Ethernet | Layer::Wlan) {
+            self.frames |= 1 << self.len;
+        }
     }
 
     /// Notes that what follows is the frame of somebody else.

@@ -13,7 +13,8 @@ use crate::{Cursor, Layer, StopReason, UdpTunnel};
 use super::{Next, Walk};
 
 impl<'a> Walk<'a, '_> {
-    /// Goes as far as headers are usual, from an Ethernet header on; returns what comes next.
+    /// Goes as far as headers are usual, from an Ethernet header on that begins a level; returns
+    /// what comes next.
     #[inline(always)]
     pub(super) fn usual(&mut self) -> Next {
         loop {
@@ -36,10 +37,6 @@ impl<'a> Walk<'a, '_> {
     /// Ethernet, tags and IP; also TCP, which ends the walk.
     #[inline(always)]
     fn usual_packet(&mut self) -> Next {
-        // A frame in a frame, and not in a tunnel, is not usual.
-        if !self.is_fresh() {
-            return Next::Ethernet;
-        }
         let Some(mut kind) = self.usual_frame::<14>(Layer::Ethernet) else {
             return Next::Ethernet;
         };
@@ -200,6 +197,7 @@ impl<'a> Walk<'a, '_> {
     #[inline(always)]
     fn list(&mut self, layer: Layer, end: Cursor<'a>) -> Option<()> {
         *self.headers.get_mut(self.len)? = Header::new(layer, offset_32(self.cursor.offset()));
+        self.mark(layer);
         self.len += 1;
         self.cursor = end;
         Some(())
