@@ -107,9 +107,13 @@ impl Members {
     /// Whether a MAC means one of them anywhere, at any time.
     #[inline]
     fn has_mac(&self, mac: u64) -> bool {
-        let (word, bit) = Sieve::place(mac);
-        self.sieve.words.get(word).is_some_and(|word| word & bit != 0)
-            && self.by_mac.contains_key(&mac)
+        self.sieve.may_have(mac) && self.is_listed(mac)
+    }
+
+    /// Not inlined: what the sieve lets through is rare.
+    #[inline(never)]
+    fn is_listed(&self, mac: u64) -> bool {
+        self.by_mac.contains_key(&mac)
     }
 
     /// Every MAC, ascending.
@@ -125,6 +129,12 @@ impl Members {
 }
 
 impl Sieve {
+    #[inline]
+    fn may_have(&self, mac: u64) -> bool {
+        let (word, bit) = Self::place(mac);
+        self.words.get(word).is_some_and(|word| word & bit != 0)
+    }
+
     /// The word and the bit in it that stand for a MAC.
     #[inline]
     const fn place(mac: u64) -> (usize, u64) {
