@@ -9,7 +9,7 @@
 //! A chunk with a fragment in it, whose fate may be another's, is gone through when it is its turn
 //! to be written.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use wire::file::{Chunk, Item, Record};
@@ -28,7 +28,6 @@ pub(crate) fn run(
     source: &mut Source,
 ) -> Result<bool, OutputError> {
     let threads = rules.request.threads;
-    source.input.set_chunk_bytes(CHUNK_BYTES);
     let shared = Shared {
         stop: Arc::clone(&rules.request.stop),
         link: OnceLock::new(),
@@ -40,6 +39,7 @@ pub(crate) fn run(
             hands: Hands::default(),
         }),
         writing: Mutex::new(Writing { results, written: 0, failure: None }),
+        written: AtomicU64::new(0),
         is_turn: Condvar::new(),
         is_broken: AtomicBool::new(false),
     };
@@ -61,6 +61,8 @@ struct Shared<'a> {
     reading: Mutex<Reading<'a>>,
     writing: Mutex<Writing<'a>>,
     rules: RwLock<&'a mut Rules>,
+    /// What `writing` says of how many chunks are written, for who is about to wait.
+    written: AtomicU64,
     /// Told when something was written, and at the end.
     is_turn: Condvar,
     /// What the packets of the output begin with, once it is known.
@@ -100,9 +102,11 @@ impl<'a> Shared<'a> {
 
     /// Reads the next chunk; the number it has, or `None` if there is no other.
     fn read(&self, chunk: &mut Chunk) -> Option<u64> {
-        let mut reading = lock(&self.reading);
+        let mut reading = lock_soon(&self.reading);
         let Reading { source, begun, has_ended, hands } = &mut *reading;
         let name = source.name.clone();
+        // What this thread reads it also looks at: it stays in the cache of its processor.
+        source.read_into(chunk);
         loop {
             let is_over = *has_ended || self.is_broken.load(Ordering::Relaxed);
             if is_over || self.stop.load(Ordering::Relaxed) {
@@ -178,6 +182,7 @@ impl<'a> Shared<'a> {
             self.link.get_or_init(|| link);
         }
         *written += 1;
+        self.written.store(*written, Ordering::Release);
         if let Err(error) = result {
             *failure = Some(error);
             self.is_broken.store(true, Ordering::Relaxed);
@@ -206,6 +211,7 @@ impl<'a> Shared<'a> {
 
     /// Waits until as many chunks are written; `None` if that will not be.
     fn turn(&self, number: u64) -> Option<MutexGuard<'_, Writing<'a>>> {
+        let _ = soon(|| (self.written.load(Ordering::Acquire) >= number).then_some(()));
         let mut writing = lock(&self.writing);
         loop {
             if self.is_broken.load(Ordering::Relaxed) {
@@ -245,7 +251,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// So large that waking each other costs threads little, so small that it stays in the cache.
-const CHUNK_BYTES: usize = 1 << 20;
+/// The same for a lock that others hold for less time than falling asleep and waking takes.
+fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    soon(|| mutex.try_lock().ok()).unwrap_or_else(|| lock(mutex))
+}
+
+/// What `ask` has to say, if it has within the time it takes to read or write some chunks.
+fn soon<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..ASK_TIMES {
+        let answer = ask();
+        if answer.is_some() {
+            return answer;
+        }
+        std::hint::spin_loop();
+    }
+    None
+}
+
+/// Some hundred microseconds.
+const ASK_TIMES: usize = 10_000;
 /// The number of the only input.
 const INPUT: usize = 0;
