@@ -28,7 +28,9 @@ pub(crate) fn run(
     source: &mut Source,
 ) -> Result<bool, OutputError> {
     let threads = rules.request.threads;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let shared = Shared {
+        asks: if threads <= processors { ASKS } else { 0 },
         stop: Arc::clone(&rules.request.stop),
         link: OnceLock::new(),
         rules: RwLock::new(rules),
@@ -68,6 +70,8 @@ struct Shared<'a> {
     /// What the packets of the output begin with, once it is known.
     link: OnceLock<LinkType>,
     stop: Arc<AtomicBool>,
+    /// How often to ask before falling asleep: not at all where that keeps others from working.
+    asks: u32,
     /// Nothing more is to be written. Set by who holds `writing`, so that nobody waits in vain.
     is_broken: AtomicBool,
 }
@@ -102,7 +106,7 @@ impl<'a> Shared<'a> {
 
     /// Reads the next chunk; the number it has, or `None` if there is no other.
     fn read(&self, chunk: &mut Chunk) -> Option<u64> {
-        let mut reading = lock_soon(&self.reading);
+        let mut reading = self.lock_soon(&self.reading);
         let Reading { source, begun, has_ended, hands } = &mut *reading;
         let name = source.name.clone();
         // What this thread reads it also looks at: it stays in the cache of its processor.
@@ -211,7 +215,7 @@ impl<'a> Shared<'a> {
 
     /// Waits until as many chunks are written; `None` if that will not be.
     fn turn(&self, number: u64) -> Option<MutexGuard<'_, Writing<'a>>> {
-        let _ = soon(|| (self.written.load(Ordering::Acquire) >= number).then_some(()));
+        let _ = self.soon(|| (self.written.load(Ordering::Acquire) >= number).then_some(()));
         let mut writing = lock(&self.writing);
         loop {
             if self.is_broken.load(Ordering::Relaxed) {
@@ -222,6 +226,25 @@ impl<'a> Shared<'a> {
             }
             writing = self.is_turn.wait(writing).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+impl Shared<'_> {
+    /// A lock that others hold for less time than falling asleep and waking takes.
+    fn lock_soon<'m, T>(&self, mutex: &'m Mutex<T>) -> MutexGuard<'m, T> {
+        self.soon(|| mutex.try_lock().ok()).unwrap_or_else(|| lock(mutex))
+    }
+
+    /// What `ask` has to say, if it has before long.
+    fn soon<T>(&self, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+        for _ in 0..self.asks {
+            let answer = ask();
+            if answer.is_some() {
+                return answer;
+            }
+            std::hint::spin_loop();
+        }
+        None
     }
 }
 
@@ -251,24 +274,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same for a lock that others hold for less time than falling asleep and waking takes.
-fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    soon(|| mutex.try_lock().ok()).unwrap_or_else(|| lock(mutex))
-}
-
-/// What `ask` has to say, if it has within the time it takes to read or write some chunks.
-fn soon<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    for _ in 0..ASK_TIMES {
-        let answer = ask();
-        if answer.is_some() {
-            return answer;
-        }
-        std::hint::spin_loop();
-    }
-    None
-}
-
-/// Some hundred microseconds.
-const ASK_TIMES: usize = 10_000;
+/// Some hundred microseconds: what it takes to read or write some chunks.
+const ASKS: u32 = 10_000;
 /// The number of the only input.
 const INPUT: usize = 0;
