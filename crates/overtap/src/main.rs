@@ -3,11 +3,14 @@
 //! Words and wiring only: each command parses its words, calls the crates and prints.
 
 mod commands;
+mod controller;
 mod copies;
 mod exit;
 mod names;
+mod orders;
 mod quantity;
 mod site;
+mod table;
 mod tenants;
 mod tunnels;
 
@@ -29,6 +32,8 @@ Examples:
   overtap find                               every machine of this host
   overtap plan web                           every place where the packets of web can be seen
   overtap capture web -w web.pcapng          at the best of them, until Ctrl-C
+  overtap record 'web-*' --size 6GiB          a flight recorder of these
+  overtap capture web --last 10m             what it has seen, then live
   overtap decode web.pcapng                  what was captured
   overtap extract web.pcapng 'tcp port 443' -w https.pcapng
 
@@ -39,10 +44,24 @@ enum Command {
     Find(commands::find::Args),
     Plan(commands::plan::Args),
     Capture(commands::capture::Args),
+    Record(commands::record::Args),
+    Recorder(commands::recorder::Args),
     Decode(commands::decode::Args),
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
     Filter(commands::filter::Args),
+    Receipt(commands::receipt::Args),
+    Serve(commands::serve::Args),
+    Agent(commands::agent::Args),
+    Login(commands::login::Args),
+    Logout(commands::login::LogoutArgs),
+    Status(commands::status::Args),
+    Sessions(commands::sessions::Args),
+    Users(commands::users::Args),
+    Tokens(commands::tokens::Args),
+    Grants(commands::grants::Args),
+    Agents(commands::agents::Args),
+    Audit(commands::audit::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -50,7 +69,7 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, decode, extract, filter, stat.
+        /// The command: find, plan, capture, record, recorder, decode, extract, filter, stat.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -72,10 +91,24 @@ fn main() -> Exit {
         Command::Find(args) => commands::find::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
+        Command::Record(args) => commands::record::run(&args),
+        Command::Recorder(args) => commands::recorder::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
+        Command::Receipt(args) => commands::receipt::run(&args),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Agent(args) => commands::agent::run(&args),
+        Command::Login(args) => commands::login::run(&args),
+        Command::Logout(args) => commands::login::logout(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Sessions(args) => commands::sessions::run(&args),
+        Command::Users(args) => commands::users::run(&args),
+        Command::Tokens(args) => commands::tokens::run(args),
+        Command::Grants(args) => commands::grants::run(args),
+        Command::Agents(args) => commands::agents::run(args),
+        Command::Audit(args) => commands::audit::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);

@@ -13,11 +13,12 @@ use std::time::Duration;
 use inventory::{Change, History, Machine, MachineId, Past, Query, Site, Unfound};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
+use platform::LiveSite;
 
 use self::journal::Journal;
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
-use crate::site::{LiveSite, unfound};
+use crate::site::{say_problems, unfound};
 
 /// Says where a VM is: host, vSwitch, port, VLAN or VNI, tap, uplink; since when, and who says so.
 ///
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(text) => Some(when::parse(text, &now).map_err(WrongUsage)?),
         None => None,
     };
-    let mut live = LiveSite::read(READ_WITHIN)?;
+    let mut live = LiveSite::read(READ_WITHIN);
     let site = live.site().clone();
     let mut journal = Journal::open(&site.host.name);
     journal.record(live.changed_at(), &site);
@@ -75,7 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         other => other,
     };
-    live.say_problems();
+    say_problems(live.site());
     if let Some(note) = journal.note() {
         eprintln!("overtap: {note}");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use inventory::{Machine, Site};
 use plan::{Interface, Plan, Point};
+use platform::LiveSite;
 use select::bpf::{InKernel, PointProgram, Program};
 use select::{Filter, Ownership};
 use serde::Serialize;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::capture;
 use crate::Output;
 use crate::exit::Exit;
-use crate::site::LiveSite;
+use crate::site;
 
 /// Ranks every place where a VM's packets can be seen: what each misses, costs and disturbs.
 #[derive(clap::Args)]
@@ -45,9 +46,10 @@ Examples:
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let expression = args.expression.join(" ");
     capture::parse_filter(&expression, &capture::AnyName)?;
-    let live = LiveSite::read(READ_WITHIN)?;
+    let live = LiveSite::read(READ_WITHIN);
     let site = live.site();
-    let machine = live.one(&args.vm).inspect_err(|_| live.say_problems())?;
+    let machine =
+        site::one(live.site(), &args.vm).inspect_err(|_| site::say_problems(live.site()))?;
     let plan = plan::plan(site, machine);
     let explained = capture::explained(&expression, site, machine)?;
     let filter = capture::parse_filter(&expression, &explained)?;
@@ -57,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Output::Json => json(site, machine, &plan, &capture)?,
     };
     crate::commands::print_out(text.as_bytes())?;
-    live.say_problems();
+    site::say_problems(live.site());
     Ok(if plan.best().is_some() { Exit::Done } else { Exit::Failed })
 }
 
