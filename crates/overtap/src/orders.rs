@@ -8,13 +8,13 @@ use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use remote::Login;
 
-use crate::controller::{block_on, connection};
+use crate::controller::Far;
 use crate::exit::WrongUsage;
 
 /// Has the controller carry out `command`.
 pub(crate) fn order(command: &Command) -> anyhow::Result<Reply> {
-    let (connection, _) = connection()?;
-    let json = block_on(connection.administer(serde_json::to_string(command)?))??;
+    let far = Far::open()?;
+    let json = far.wait(far.connection.administer(serde_json::to_string(command)?))?;
     serde_json::from_str(&json).context("the controller's answer makes no sense")
 }
 

@@ -12,7 +12,7 @@ use jiff::Zoned;
 use serde::Serialize;
 
 use crate::Output;
-use crate::controller::{block_on, connection};
+use crate::controller::{Far, logged_in};
 use crate::exit::Exit;
 use crate::orders::{ahead, made, order, shown, unexpected};
 use crate::table::table;
@@ -74,7 +74,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             let address = match address {
                 Some(address) => address,
                 None => {
-                    let (_, login) = connection()?;
+                    let login = logged_in()?;
                     let own = login.controller.address.parse();
                     own.context("your login's address; name another with --address")?
                 }
@@ -109,8 +109,8 @@ struct Row {
 
 fn list(output: Output) -> anyhow::Result<String> {
     let Reply::Agents(agents) = order(&Order::ListAgents)? else { return unexpected() };
-    let (connection, _) = connection()?;
-    let status = block_on(connection.status())??.agents.into_iter();
+    let far = Far::open()?;
+    let status = far.wait(far.connection.status())?.agents.into_iter();
     let mut status: BTreeMap<String, AgentStatus> = status.map(|a| (a.id.clone(), a)).collect();
     let row = |agent: Enrolled| Row { status: status.remove(agent.id.as_str()), agent };
     let rows: Vec<Row> = agents.into_iter().map(row).collect();

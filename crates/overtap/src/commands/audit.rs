@@ -10,7 +10,7 @@ use control::UserName;
 use control::audit::{Answer, Body, Entry, Fault, Head, Verified, Verifier, Who};
 
 use crate::Output;
-use crate::controller::{block_on, connection};
+use crate::controller::Far;
 use crate::exit::Exit;
 use crate::orders::shown;
 use crate::table::plain;
@@ -136,14 +136,14 @@ fn report(found: &Result<Verified, Fault>, output: Output) -> anyhow::Result<Exi
 
 /// Every line of the controller's log; the last `last` of them unless that is 0.
 fn each_line(last: u64, mut take: impl FnMut(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let (connection, _) = connection()?;
-    block_on(async {
-        let mut pages = connection.audit(last).await?;
-        while let Some(page) = connection.audit_page(&mut pages).await? {
+    let far = Far::open()?;
+    far.wait(async {
+        let mut pages = far.connection.audit(last).await?;
+        while let Some(page) = far.connection.audit_page(&mut pages).await? {
             page.iter().try_for_each(|line| take(line))?;
         }
         Ok(())
-    })?
+    })
 }
 
 fn each_line_of(
