@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use remote::{Connection, Login};
 use tokio::runtime::Runtime;
 
@@ -13,6 +13,11 @@ pub(crate) fn login(is_local: bool) -> anyhow::Result<Option<Login>> {
         return Ok(None);
     }
     Ok(Login::open(&login_path()?)?)
+}
+
+/// The login of this user, for commands that make no sense without one.
+pub(crate) fn logged_in() -> anyhow::Result<Login> {
+    login(false)?.context("you are logged in at no controller; see overtap login --help")
 }
 
 /// A controller, as commands speak to it: a connection, and the threads that wait for answers.
@@ -27,10 +32,7 @@ pub(crate) struct Far {
 impl Far {
     /// The controller of this user's login, for commands that make no sense without one.
     pub(crate) fn open() -> anyhow::Result<Self> {
-        match login(false)? {
-            Some(login) => Self::at(login),
-            None => bail!("you are logged in at no controller; see overtap login --help"),
-        }
+        Self::at(logged_in()?)
     }
 
     /// The controller of a login.

@@ -12,7 +12,7 @@ use jiff::Zoned;
 use serde::Serialize;
 
 use crate::Output;
-use crate::controller::Far;
+use crate::controller::{Far, logged_in};
 use crate::exit::Exit;
 use crate::orders::{ahead, made, order, shown, unexpected};
 use crate::table::table;
@@ -74,7 +74,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             let address = match address {
                 Some(address) => address,
                 None => {
-                    let own = Far::open()?.login.controller.address.parse();
+                    let login = logged_in()?;
+                    let own = login.controller.address.parse();
                     own.context("your login's address; name another with --address")?
                 }
             };

@@ -6,7 +6,7 @@ use control::tokens::TokenId;
 use jiff::Zoned;
 
 use crate::Output;
-use crate::controller::Far;
+use crate::controller::logged_in;
 use crate::exit::Exit;
 use crate::orders::{ahead, login_line, made, order, shown, unexpected};
 use crate::table::table;
@@ -73,8 +73,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         }
         (reply @ Reply::Made(_), Output::Text) => {
             let made = made(reply)?;
+            let login = logged_in()?;
             eprintln!("overtap: token {}; it is shown only now:", made.id);
-            login_line(&Far::open()?.login, &made.token)? + "\n"
+            login_line(&login, &made.token)? + "\n"
         }
         _ => return unexpected(),
     };
