@@ -29,6 +29,8 @@ pub struct Wish {
     pub limits: Limits,
     /// How long the session lasts, in seconds; its packets stay for a while after that.
     pub lifetime_s: u64,
+    /// Whether it must last so long. If not, a grant may end it before.
+    pub is_lifetime_meant: bool,
     /// Why.
     pub reason: String,
     /// Whether the session ends with whoever follows it.
@@ -143,6 +145,9 @@ pub struct Note {
     /// Whether it says that packets were kept from the session's owner.
     #[serde(default)]
     pub is_refusal: bool,
+    /// Whether it stands as a comment among the packets of a part already.
+    #[serde(default)]
+    pub is_in_part: bool,
 }
 
 /// A capture session, as the controller knows it.

@@ -1,4 +1,4 @@
-//! What administrators do: users, tokens, grants.
+//! What administrators do: users, tokens, grants, agents.
 //!
 //! A [`Command`] is carried out whole and with its audit entry, or refused with one. Users who
 //! administer nothing see their own tokens and grants, remove their own tokens, and no more.
@@ -10,8 +10,9 @@ use jiff::Timestamp;
 
 use crate::audit::{Action, Answer, Draft, Who};
 use crate::ca::Fingerprint;
-use crate::grants::{Grant, GrantId, Role, User};
-use crate::names::UserName;
+use crate::enrolled::Enrolled;
+use crate::grants::{Grant, GrantId, Purpose, Role, User};
+use crate::names::{AgentId, UserName};
 use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Versioned};
 use crate::tokens::{Enrolment, EnrolmentTerms, NoEntropy, TokenId, UserCredential, UserToken};
 
@@ -44,10 +45,12 @@ pub struct Outcome {
 /// Something that is no longer so, on which sessions may stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Over {
-    /// This user may do nothing, or less.
+    /// This user may capture no more.
     User(UserName),
     /// This grant is no more.
     Grant(GrantId),
+    /// This agent is no more.
+    Agent(AgentId),
 }
 
 impl Office<'_> {
@@ -74,8 +77,8 @@ impl Office<'_> {
             Command::ListUsers => Reply::Users(self.users()?),
             Command::AddUser { name, role, note } => self.add_user(command, name, *role, note)?,
             Command::ChangeUser { name, role, is_enabled } => {
-                let is_less = self.change_user(command, name, *role, *is_enabled)?;
-                over = is_less.then(|| Over::User(name.clone()));
+                let is_over = self.change_user(command, name, *role, *is_enabled)?;
+                over = is_over.then(|| Over::User(name.clone()));
                 Reply::Done
             }
             Command::ListTokens => Reply::Tokens(self.tokens()?),
@@ -91,6 +94,14 @@ impl Office<'_> {
                 let change = Change::remove(Kind::Grant, id.to_string(), Expected::Anything)?;
                 self.commit(command, &[change])?;
                 over = Some(Over::Grant(id.clone()));
+                Reply::Done
+            }
+            Command::ListAgents => {
+                Reply::Agents(self.store.all()?.into_iter().map(|agent| agent.value).collect())
+            }
+            Command::RemoveAgent { id, reason } => {
+                self.remove_agent(command, id, reason)?;
+                over = Some(Over::Agent(id.clone()));
                 Reply::Done
             }
         };
@@ -130,7 +141,7 @@ impl Office<'_> {
         Ok(Reply::Done)
     }
 
-    /// Says whether the user may do less than before.
+    /// Says whether the user may capture no more.
     fn change_user(
         &self,
         command: &Command,
@@ -150,9 +161,9 @@ impl Office<'_> {
                 return Err(AdminError::LastAdmin(name.clone()));
             }
         }
-        let is_less = user.role < found.value.role || !user.is_enabled;
+        let is_over = !user.is_enabled || !user.role.may(Purpose::Capture);
         self.commit(command, &[Change::put(&user, Expected::Version(found.version))?])?;
-        Ok(is_less)
+        Ok(is_over)
     }
 
     fn tokens(&self) -> Result<Vec<TokenRow>, AdminError> {
@@ -252,6 +263,22 @@ impl Office<'_> {
         Ok(Reply::Grants(vec![grant]))
     }
 
+    /// Its certificates are worth nothing from here on; the name is free again.
+    fn remove_agent(
+        &self,
+        command: &Command,
+        id: &AgentId,
+        reason: &str,
+    ) -> Result<(), AdminError> {
+        let found = self.found::<Enrolled>(id)?;
+        let expected = Expected::Version(found.version);
+        let mut changes = vec![Change::remove(Kind::Agent, id.to_string(), expected)?];
+        for revocation in found.value.revocations(&self.by.name, reason, self.now) {
+            changes.push(Change::put(&revocation, Expected::Anything)?);
+        }
+        self.commit(command, &changes)
+    }
+
     fn is_ahead(&self, time: Option<Timestamp>) -> Result<(), AdminError> {
         match time {
             Some(time) if time <= self.now => Err(AdminError::Past(time)),
@@ -279,7 +306,7 @@ impl Office<'_> {
             subject: command.to_string(),
             machines: Vec::new(),
             answer,
-            reason: String::new(),
+            reason: command.reason().to_owned(),
         }
     }
 }
@@ -326,7 +353,7 @@ pub fn first_admin(
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// Only administrators may.
-    #[error("a {0} may not do this; it needs the role admin")]
+    #[error("the role {0} may not do this; it needs the role admin")]
     NotAdmin(Role),
     /// There is none of this name.
     #[error("there is no {kind} `{key}`")]

@@ -19,11 +19,13 @@
 mod entry;
 mod export;
 mod hash;
+mod strangers;
 mod verify;
 
 pub use entry::{Action, Answer, Body, Draft, Entry, Who};
 pub use export::ExportError;
 pub use hash::Hash;
+pub use strangers::Strangers;
 pub use verify::{Fault, Verified, Verifier, verify};
 
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod audit;
 pub mod ca;
 pub mod clock;
+pub mod enrolled;
 pub mod fleet;
 pub mod grants;
 mod names;

@@ -5,6 +5,7 @@
 //! Packets pass through [`relay`] as bytes that nobody here looks into.
 
 mod agents;
+mod audit;
 mod desk;
 mod enrolment;
 mod people;
@@ -29,7 +30,6 @@ use crate::store::{Store, StoreError};
 
 use self::agents::AgentsService;
 use self::desk::Desk;
-pub use self::enrolment::Enrolled;
 use self::enrolment::EnrolmentService;
 use self::people::PeopleService;
 

@@ -3,11 +3,15 @@
 //! Words and wiring only: each command parses its words, calls the crates and prints.
 
 mod commands;
+mod controller;
 mod copies;
+mod csv;
 mod exit;
 mod names;
+mod orders;
 mod quantity;
 mod site;
+mod table;
 mod tenants;
 mod tunnels;
 
@@ -47,6 +51,23 @@ enum Command {
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
     Filter(commands::filter::Args),
+    Receipt(commands::receipt::Args),
+    Serve(commands::serve::Args),
+    Agent(commands::agent::Args),
+    Login(commands::login::Args),
+    Logout(commands::login::LogoutArgs),
+    Status(commands::status::Args),
+    Sessions(commands::sessions::Args),
+    Users(commands::users::Args),
+    Tokens(commands::tokens::Args),
+    Grants(commands::grants::Args),
+    Agents(commands::agents::Args),
+    Audit(commands::audit::Args),
+    Flows(commands::flows::Args),
+    Top(commands::top::TopArgs),
+    Pairs(commands::top::PairsArgs),
+    Matrix(commands::top::MatrixArgs),
+    Collect(commands::collect::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -54,7 +75,7 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, record, recorder, decode, extract, filter, stat.
+        /// The command, as `capture`.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -82,6 +103,23 @@ fn main() -> Exit {
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
+        Command::Receipt(args) => commands::receipt::run(&args),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Agent(args) => commands::agent::run(&args),
+        Command::Login(args) => commands::login::run(&args),
+        Command::Logout(args) => commands::login::logout(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Sessions(args) => commands::sessions::run(&args),
+        Command::Users(args) => commands::users::run(&args),
+        Command::Tokens(args) => commands::tokens::run(args),
+        Command::Grants(args) => commands::grants::run(args),
+        Command::Agents(args) => commands::agents::run(args),
+        Command::Audit(args) => commands::audit::run(&args),
+        Command::Flows(args) => commands::flows::run(&args),
+        Command::Top(args) => commands::top::run_top(&args),
+        Command::Pairs(args) => commands::top::run_pairs(&args),
+        Command::Matrix(args) => commands::top::run_matrix(&args),
+        Command::Collect(args) => commands::collect::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);

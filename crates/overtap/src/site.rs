@@ -1,6 +1,7 @@
 //! What is said of this host's site when somebody asks for a machine.
 
-use inventory::{Machine, Site, Unfound};
+use api::document::HostFound;
+use inventory::{Host, Machine, Site, Unfound};
 
 /// The one machine that is called so.
 pub(crate) fn one<'a>(site: &'a Site, text: &str) -> anyhow::Result<&'a Machine> {
@@ -27,4 +28,9 @@ pub(crate) fn unfound(error: &Unfound, site: &Site) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+/// A host as a controller tells of it.
+pub(crate) fn of_host(found: HostFound) -> Site {
+    Site { host: Host { name: found.host }, machines: found.machines, sources: found.sources }
 }

@@ -308,7 +308,9 @@ impl Capture {
         for note in self.session.notes.iter().skip(self.notes_told) {
             let host = if note.host.is_empty() { "" } else { &format!("{}: ", note.host) };
             let text = format!("{host}{}", note.text);
-            self.file.comment(&text);
+            if !note.is_in_part {
+                self.file.comment(&text);
+            }
             tell(Told::Sentence(text));
         }
         self.notes_told = self.session.notes.len();

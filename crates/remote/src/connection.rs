@@ -4,8 +4,9 @@ use api::MAX_MESSAGE_BYTES;
 use api::document::{HostFound, Session, Status as Health, Wish};
 use api::proto::people_client::PeopleClient;
 use api::proto::{
-    AdministerRequest, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest, Piece,
-    RemoveSessionRequest, SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest,
+    AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
+    Piece, ReadAuditRequest, RefilterSessionRequest, RemoveSessionRequest, SessionReply,
+    StartSessionRequest, StatusRequest, StopSessionRequest,
 };
 use api::tls::ConnectError;
 use serde::de::DeserializeOwned;
@@ -125,6 +126,17 @@ impl Connection {
         session(&reply.map_err(|e| self.error(&e))?.into_inner())
     }
 
+    /// Captures other packets of the same machines from now on; all if `expression` is empty.
+    ///
+    /// # Errors
+    /// When the expression means nothing, the session has ended, or there is no answer.
+    pub async fn refilter(&self, id: &str, expression: &str) -> Result<Session, RemoteError> {
+        let (session_id, expression) = (id.to_owned(), expression.to_owned());
+        let ask = self.request(RefilterSessionRequest { session: session_id, expression });
+        let reply = self.client.clone().refilter_session(ask).await;
+        session(&reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
     /// Ends a session and removes its packets everywhere.
     ///
     /// # Errors
@@ -143,6 +155,28 @@ impl Connection {
         let ask = self.request(AdministerRequest { command_json });
         let reply = self.client.clone().administer(ask).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner().reply_json)
+    }
+
+    /// The audit log; its last `last` entries unless that is 0.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn audit(&self, last: u64) -> Result<Streaming<AuditEntries>, RemoteError> {
+        let ask = self.request(ReadAuditRequest { first: 0, last });
+        let reply = self.client.clone().read_audit(ask).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// The next page of it; `None` at its end.
+    ///
+    /// # Errors
+    /// When the controller is gone.
+    pub async fn audit_page(
+        &self,
+        pages: &mut Streaming<AuditEntries>,
+    ) -> Result<Option<Vec<String>>, RemoteError> {
+        let page = pages.message().await.map_err(|e| self.error(&e))?;
+        Ok(page.map(|page| page.line))
     }
 
     /// A session, now and whenever it has changed.

@@ -17,7 +17,7 @@ use platform::LiveSite;
 use serde::Deserialize;
 
 use crate::board::Board;
-use crate::part::{Ended, Running, now_ns, point};
+use crate::part::{Ended, Running, Sought, now_ns, point};
 use crate::spool::Spool;
 
 /// The thread that watches and captures.
@@ -30,16 +30,46 @@ pub(crate) struct Duty {
     parts: Vec<Running>,
     /// Sessions and machines that reached a limit of theirs.
     finished: BTreeSet<Key>,
-    /// What could not be begun, why, and when it is tried again.
-    failed: BTreeMap<Key, (String, Instant)>,
+    /// What could not be begun.
+    failed: BTreeMap<Key, Failure>,
     /// Machines that an order means and its owner may not see.
-    refused: BTreeSet<Key>,
+    refused: BTreeMap<Key, Trouble>,
     /// When the site and the orders are compared again although nothing was heard of them.
     next: Instant,
 }
 
 /// A session and a machine.
 type Key = (String, String);
+
+/// What keeps a machine from being captured. It is told only if it lasts: while a machine comes or
+/// goes, the sources of the inventory do not speak of it in the same moment.
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    told: String,
+}
+
+/// Something that is tried again.
+#[derive(Debug)]
+struct Failure {
+    trouble: Trouble,
+    again: Instant,
+}
+
+impl Trouble {
+    fn new() -> Self {
+        Self { since: Instant::now(), told: String::new() }
+    }
+
+    /// Whether this is to be told now.
+    fn is_news(&mut self, text: &str) -> bool {
+        let is_news = self.since.elapsed() >= LASTS && self.told != text;
+        if is_news {
+            text.clone_into(&mut self.told);
+        }
+        is_news
+    }
+}
 
 impl Duty {
     /// Looks at the host once and then watches it.
@@ -59,7 +89,7 @@ impl Duty {
             parts: Vec::new(),
             finished: BTreeSet::new(),
             failed: BTreeMap::new(),
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
             next: Instant::now(),
         };
         duty.post_site();
@@ -91,7 +121,7 @@ impl Duty {
         self.look_after_parts();
         let now = Instant::now();
         // Permits end by themselves, too.
-        let is_time = now >= self.next || self.failed.values().any(|(_, at)| *at <= now);
+        let is_time = now >= self.next || self.failed.values().any(|failure| failure.again <= now);
         if is_site_new || are_orders_new || is_time {
             self.next = now + RECONCILE_EVERY;
             self.reconcile();
@@ -150,7 +180,7 @@ impl Duty {
             let key = (part.session().to_owned(), part.machine_id().to_owned());
             if !wanted.contains(&key) {
                 let is_ordered = orders.sessions.iter().any(|order| order.session == key.0);
-                let why = match (is_ordered, self.refused.contains(&key)) {
+                let why = match (is_ordered, self.refused.contains_key(&key)) {
                     (false, _) => "the session ended",
                     (true, true) => "the session's owner may not see it any more",
                     (true, false) => "it left this host",
@@ -174,7 +204,7 @@ impl Duty {
             Ok(permit) => permit.covers(&facts(machine), jiff::Timestamp::now()),
             Err(error) => {
                 let text = format!("the permit of the session cannot be read: {error}");
-                self.say_failed(order, key, text);
+                self.say_failed(order, key, &text);
                 return None;
             }
         };
@@ -185,8 +215,9 @@ impl Duty {
             }
             Err(Uncovered::NotAsked) => None,
             Err(refusal) => {
-                if self.refused.insert(key.clone()) {
-                    let text = format!("{} is not captured: {refusal}", machine.name);
+                let text = format!("{} is not captured: {refusal}", machine.name);
+                let trouble = self.refused.entry(key.clone()).or_insert_with(Trouble::new);
+                if trouble.is_news(&text) {
                     self.board.note(Note { is_refusal: true, ..self.about(&order.session, text) });
                 }
                 None
@@ -200,11 +231,14 @@ impl Duty {
         let mut running: Vec<&mut Running> =
             self.parts.iter_mut().filter(is_this).filter(|part| !part.is_ending()).collect();
         if !running.is_empty() {
-            // A vNIC that was added, or a tap that was made anew, needs another look: the next
+            // A vNIC that was added, a tap that was made anew, or another filter: the next
             // part begins before this one ends, and what both saw is told apart by content.
             let Ok(now) = point(order, self.live.site(), machine) else { return };
-            let is_same =
-                |part: &&mut Running| part.point().is_some_and(|then| is_same_place(then, &now));
+            let sought = Sought::of(order, snaplen);
+            let is_same = |part: &&mut Running| {
+                *part.sought() == sought
+                    && part.point().is_some_and(|then| is_same_place(then, &now))
+            };
             if running.iter_mut().any(|part| is_same(&part)) {
                 return;
             }
@@ -212,7 +246,7 @@ impl Duty {
         if self.finished.contains(key) {
             return;
         }
-        if self.failed.get(key).is_some_and(|(_, at)| *at > Instant::now()) {
+        if self.failed.get(key).is_some_and(|failure| failure.again > Instant::now()) {
             return;
         }
         match Running::begin(order, snaplen, self.live.site(), machine, &self.spool) {
@@ -226,18 +260,20 @@ impl Duty {
             }
             Err(error) => {
                 let text = format!("{} is not captured: {error}", machine.name);
-                self.say_failed(order, key, text);
+                self.say_failed(order, key, &text);
             }
         }
     }
 
-    /// Keeps what went wrong, to be tried again, and says it once.
-    fn say_failed(&mut self, order: &Order, key: &Key, text: String) {
+    /// Keeps what went wrong, to be tried again.
+    fn say_failed(&mut self, order: &Order, key: &Key, text: &str) {
         let again = Instant::now() + RETRY_AFTER;
-        let before = self.failed.insert(key.clone(), (text.clone(), again));
-        if before.is_none_or(|(before, _)| before != text) {
+        let failure = self.failed.entry(key.clone());
+        let failure = failure.or_insert_with(|| Failure { trouble: Trouble::new(), again });
+        failure.again = again;
+        if failure.trouble.is_news(text) {
             (self.say)(&format!("session {}: {text}", order.session));
-            self.board.note(self.about(&order.session, text));
+            self.board.note(self.about(&order.session, text.to_owned()));
         }
     }
 
@@ -249,7 +285,7 @@ impl Duty {
             }
         }
         for (session, text) in told {
-            self.board.note(self.about(&session, text));
+            self.board.note(Note { is_in_part: true, ..self.about(&session, text) });
         }
     }
 
@@ -263,7 +299,8 @@ impl Duty {
                 Ended::ForGood => _ = finished.insert(key),
                 // A tap vanishes a moment before its machine does.
                 Ended::ForNow => {
-                    failed.insert(key, (String::new(), Instant::now() + SETTLE));
+                    let again = Instant::now() + SETTLE;
+                    failed.insert(key, Failure { trouble: Trouble::new(), again });
                 }
             }
             false
@@ -277,6 +314,7 @@ impl Duty {
             at_ns: now_ns(),
             text,
             is_refusal: false,
+            is_in_part: false,
         }
     }
 }
@@ -307,7 +345,9 @@ fn is_same_place(then: &plan::Point, now: &plan::Point) -> bool {
 /// How long one source of the inventory may take at first.
 const READ_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long something must last before it is told.
+const LASTS: Duration = Duration::from_secs(2);
 const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 /// How long the inventory may take to tell what an interface's end has told already.
 const SETTLE: Duration = Duration::from_millis(200);

@@ -62,6 +62,15 @@ pub enum Command {
         /// Which.
         id: GrantId,
     },
+    /// Lists agents.
+    ListAgents,
+    /// Removes an agent and revokes its certificates.
+    RemoveAgent {
+        /// Which.
+        id: AgentId,
+        /// Why; may be empty.
+        reason: String,
+    },
 }
 
 /// What a token for agents shall be good for.
@@ -118,6 +127,14 @@ impl Command {
             | Self::Invite(_)
             | Self::RemoveToken { .. } => Action::Token,
             Self::ListGrants | Self::AddGrant(_) | Self::RemoveGrant { .. } => Action::Grant,
+            Self::ListAgents | Self::RemoveAgent { .. } => Action::Agent,
+        }
+    }
+
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::RemoveAgent { reason, .. } => reason,
+            _ => "",
         }
     }
 }
@@ -153,6 +170,8 @@ impl fmt::Display for Command {
             Self::ListGrants => f.write_str("list grants"),
             Self::AddGrant(new) => write!(f, "add grant: {new}"),
             Self::RemoveGrant { id } => write!(f, "remove grant {id}"),
+            Self::ListAgents => f.write_str("list agents"),
+            Self::RemoveAgent { id, .. } => write!(f, "remove agent {id}"),
         }
     }
 }

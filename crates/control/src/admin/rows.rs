@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::enrolled::Enrolled;
 use crate::grants::{Grant, User};
 use crate::names::{AgentId, UserName};
 use crate::tokens::{Enrolment, TokenId, UserCredential};
@@ -21,6 +22,8 @@ pub enum Reply {
     Tokens(Vec<TokenRow>),
     /// Grants, by id; the one that was made after `AddGrant`.
     Grants(Vec<Grant>),
+    /// Agents, by name.
+    Agents(Vec<Enrolled>),
 }
 
 /// A token that was made.

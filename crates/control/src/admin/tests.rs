@@ -141,6 +141,33 @@ fn an_invitation_opens_the_door_it_names() {
 }
 
 #[test]
+fn a_removed_agent_has_no_certificate_left() {
+    let store = begun();
+    let ca = crate::ca::Ca::make(now()).unwrap();
+    let hv: AgentId = "hv-1".parse().unwrap();
+    let issue = |at| ca.issue_agent(&hv, &crate::ca::Request::make().unwrap().der, at).unwrap();
+    let (first, second) = (issue(now()), issue(later()));
+    let agent = Enrolled::new(hv.clone(), "00".repeat(8).parse().unwrap(), &first, now());
+    let agent = agent.renewed(&second, later());
+    let put = Change::put(&agent, Expected::Absent).unwrap();
+    store.commit(&[put], &[]).unwrap();
+    let outcome = act(&store, "root", &Command::ListAgents).unwrap();
+    assert_eq!(outcome.reply, Reply::Agents(vec![agent]));
+
+    let remove = Command::RemoveAgent { id: hv.clone(), reason: "stolen".to_owned() };
+    let outcome = act(&store, "root", &remove).unwrap();
+    assert_eq!(outcome.over, Some(Over::Agent(hv.clone())));
+    for certificate in [first, second] {
+        let serial = certificate.serial().to_string();
+        let found = (&store as &dyn Store).one::<crate::ca::Revocation>(&serial).unwrap().unwrap();
+        assert_eq!((found.value.agent, found.value.reason.as_str()), (hv.clone(), "stolen"));
+    }
+    let last = store.audit(1, 100).unwrap().pop().unwrap().read().unwrap();
+    assert_eq!((last.subject.as_str(), last.reason.as_str()), ("remove agent hv-1", "stolen"));
+    assert!(matches!(act(&store, "root", &remove), Err(AdminError::Unknown { .. })));
+}
+
+#[test]
 fn who_administers_nothing_changes_nothing_and_sees_their_own() {
     let store = begun();
     act(&store, "root", &add_user("ann", Role::Operator)).unwrap();
@@ -157,6 +184,8 @@ fn who_administers_nothing_changes_nothing_and_sees_their_own() {
         add_token("ann"),
         Command::AddGrant(new_grant("ann")),
         Command::RemoveGrant { id: GrantId::random().unwrap() },
+        Command::ListAgents,
+        Command::RemoveAgent { id: "hv-1".parse().unwrap(), reason: String::new() },
     ];
     for command in &forbidden {
         let refused = act(&store, "ann", command);

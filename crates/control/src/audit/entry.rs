@@ -33,7 +33,7 @@ impl Draft {
     /// The entry that follows `head` with this.
     ///
     /// Words of a length nobody writes by hand are cut, and of more machines than fit only the
-    /// number is kept: an entry has at most some 100 kB whatever was asked.
+    /// number is kept: an entry has a megabyte or two at most, whatever was asked.
     pub fn chain(&self, head: Head) -> Result<Entry, serde_json::Error> {
         let Self { at, who, from, action, subject, machines, answer, reason } = self;
         let answer = match answer {

@@ -57,7 +57,7 @@ pub enum Refusal {
     #[error("the account {0} is disabled; an administrator can enable it")]
     Disabled(UserName),
     /// The role does not go so far, whatever is granted.
-    #[error("a {role} may not {purpose}; that needs the role operator")]
+    #[error("the role {role} may not {purpose}; that needs the role operator")]
     Role {
         /// The role they have.
         role: Role,

@@ -97,21 +97,33 @@ impl Permit {
     }
 }
 
-/// Which machines somebody asked for.
+/// Which machines somebody asked for: these, and those that grow into a selection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Scope {
-    /// These, while they belong to whom they belonged at the time of the ask.
-    Machines(BTreeSet<Pinned>),
-    /// Any that one of these selects at the time of its packet.
-    Growing(BTreeSet<Selector>),
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// Each while it belongs to whom it belonged at the time of the ask.
+    machines: BTreeSet<Pinned>,
+    /// Any that one of these selects at the time of its packet. None of these is an id: a machine
+    /// named by its id is pinned to its owner, in a growing selection too.
+    growing: BTreeSet<Selector>,
 }
 
 impl Scope {
     fn of(asked: &Asked) -> Self {
         match asked {
-            Asked::Machines(machines) => Self::Machines(machines.iter().map(Pinned::of).collect()),
-            Asked::Growing { selection, .. } => Self::Growing(selection.iter().cloned().collect()),
+            Asked::Machines(machines) => Self {
+                machines: machines.iter().map(Pinned::of).collect(),
+                growing: BTreeSet::new(),
+            },
+            Asked::Growing { selection, present } => {
+                let is_id = |selector: &&Selector| matches!(selector, Selector::Id(_));
+                let (ids, others): (Vec<_>, Vec<_>) = selection.iter().partition(is_id);
+                let named = present.iter().filter(|m| ids.iter().any(|id| id.matches(m)));
+                Self {
+                    machines: named.map(Pinned::of).collect(),
+                    growing: others.into_iter().cloned().collect(),
+                }
+            }
         }
     }
 
@@ -125,13 +137,13 @@ impl Scope {
     }
 
     fn admits(&self, machine: &MachineFacts) -> Result<(), Uncovered> {
-        match self {
-            Self::Machines(pinned) if pinned.contains(&Pinned::of(machine)) => Ok(()),
-            Self::Machines(pinned) if pinned.iter().any(|p| p.id == machine.id) => {
-                Err(Uncovered::OtherOwner)
-            }
-            Self::Growing(selection) if selection.iter().any(|s| s.matches(machine)) => Ok(()),
-            _ => Err(Uncovered::NotAsked),
+        let is_pinned = self.machines.contains(&Pinned::of(machine));
+        if is_pinned || self.growing.iter().any(|selector| selector.matches(machine)) {
+            return Ok(());
+        }
+        match self.machines.iter().any(|pinned| pinned.id == machine.id) {
+            true => Err(Uncovered::OtherOwner),
+            false => Err(Uncovered::NotAsked),
         }
     }
 }

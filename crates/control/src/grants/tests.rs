@@ -139,6 +139,19 @@ fn a_growing_selection_takes_what_comes_and_loses_what_goes() {
 }
 
 #[test]
+fn a_machine_named_by_id_is_out_when_it_changes_hands_among_growing_ones_too() {
+    let grants = [grant(&["id:written:1", "tenant:acme"])];
+    let own = machine("1", "web", Some("lab"));
+    let selection = ["id:written:1", "tenant:acme"].map(|s| s.parse().unwrap()).to_vec();
+    let asked = Asked::Growing { selection, present: vec![own.clone()] };
+    let permit = decide(&grants, &Ask { asked, ..capture(vec![]) }, 0).unwrap();
+    assert_eq!(permit.covers(&own, at(1)), Ok(Snaplen::WHOLE));
+    let sold = machine("1", "web", Some("other"));
+    assert_eq!(permit.covers(&sold, at(1)), Err(Uncovered::OtherOwner));
+    assert_eq!(permit.covers(&machine("2", "db", Some("acme")), at(1)), Ok(Snaplen::WHOLE));
+}
+
+#[test]
 fn a_growing_selection_must_lie_within_a_grant_even_while_it_is_empty() {
     let grants = [grant(&["tenant:acme", "vm:lab-*"])];
     for selection in ["tenant:other", "all", "vm:*/web-*", "vm:*", "id:written:1"] {
@@ -328,7 +341,12 @@ proptest! {
         let is_asked = match &ask.asked {
             Asked::Machines(machines) =>
                 machines.iter().any(|a| (&a.id, &a.tenant) == (&m.id, &m.tenant)),
-            Asked::Growing { selection, .. } => selection.iter().any(|s| s.matches(&m)),
+            Asked::Growing { selection, present } => selection.iter().any(|s| match s {
+                Selector::Id(id) => present.iter().any(|p| {
+                    (&p.id, &p.tenant) == (&m.id, &m.tenant) && p.id == *id
+                }),
+                other => other.matches(&m),
+            }),
         };
         let is_in_time = ask.duration.is_none_or(|asked| at(now) < at(asked_at) + asked);
         // A machine renamed after the ask finds only the grants that had a part in it then.

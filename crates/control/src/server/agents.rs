@@ -16,11 +16,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::audit::{Action, Answer, Draft, Who};
 use crate::clock::{ASK_EVERY, Exchange};
+use crate::enrolled::Enrolled;
 use crate::names::AgentId;
 use crate::store::{Change, Expected};
 
 use super::desk::{Desk, broken, draft, now_ns, peer_of};
-use super::enrolment::Enrolled;
 
 pub(super) struct AgentsService(pub(super) Arc<Desk>);
 
@@ -82,7 +82,7 @@ impl Service for AgentsService {
         let known = known.ok_or_else(|| Status::permission_denied("the agent was removed"))?;
         let issued = desk.ca.issue_agent(&agent, &request.into_inner().request, Timestamp::now());
         let certificate = issued.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let enrolled = Enrolled { serial: certificate.serial().clone(), ..known.value };
+        let enrolled = known.value.renewed(&certificate, Timestamp::now());
         let change = Change::put(&enrolled, Expected::Version(known.version));
         let entry = Draft {
             who: Who::Agent(agent.clone()),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
-use crate::audit::{Action, Answer, Draft, Who};
+use crate::audit::{Action, Answer, Draft, Strangers, Who};
 use crate::ca::{Ca, Peer, Revocation};
 use crate::fleet::Fleet;
 use crate::grants::{Grant, Grants, MachineFacts, User};
@@ -38,6 +38,7 @@ pub(super) struct Desk {
     is_closing: watch::Sender<bool>,
     /// Grants as of a version of the store.
     grants: Mutex<Option<(Version, Arc<Grants>)>>,
+    strangers: Mutex<Strangers>,
 }
 
 /// What changes all the time.
@@ -91,6 +92,7 @@ impl Desk {
             orders,
             is_closing: watch::Sender::new(false),
             grants: Mutex::new(None),
+            strangers: Mutex::new(Strangers::new(Timestamp::now())),
         };
         desk.note(&Draft {
             who: Who::Controller,
@@ -151,6 +153,20 @@ impl Desk {
     /// What every agent has to do.
     pub(super) fn orders(&self) -> watch::Receiver<Arc<Orders>> {
         self.orders.subscribe()
+    }
+
+    /// Ends the line of an agent that was removed. It is refused when it comes back.
+    pub(super) async fn turn_away(&self, agent: &AgentId) {
+        let line = {
+            let state = self.state();
+            let line = state.fleet.seat(agent.as_str()).and_then(|seat| seat.line);
+            line.and_then(|line| state.lines.get(&line).cloned())
+        };
+        if let Some(line) = line {
+            let removed = Status::permission_denied(format!("agent {agent} was removed"));
+            // Who is gone already needs not be told.
+            let _ = line.send(Err(removed)).await;
+        }
     }
 
     /// Ends every line, so that the server can end.
@@ -215,6 +231,18 @@ impl Desk {
         self.blocking(|store| store.commit(&[], std::slice::from_ref(draft))).map(drop)
     }
 
+    /// Puts an entry about somebody who was not let in into the audit log, unless it is one of too
+    /// many.
+    pub(super) fn note_stranger(&self, draft: Draft) {
+        let admitted = {
+            let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            strangers.admit(draft)
+        };
+        if let Some(draft) = admitted {
+            self.trouble("an audit entry cannot be written", self.note(&draft));
+        }
+    }
+
     /// Uses the store where waiting is allowed.
     pub(super) fn blocking<T>(&self, act: impl FnOnce(&dyn Store) -> T) -> T {
         match tokio::runtime::Handle::try_current() {
@@ -245,8 +273,7 @@ impl Desk {
         self.user(request).map(|user| Asker { user, from: from.clone() }).map_err(|refusal| {
             let (who, because) = refusal;
             let answer = Answer::Refused { because: because.clone() };
-            let entry = Draft { who, from, ..draft(Action::LogIn, answer) };
-            self.trouble("an audit entry cannot be written", self.note(&entry));
+            self.note_stranger(Draft { who, from, ..draft(Action::LogIn, answer) });
             Status::unauthenticated(because)
         })
     }
@@ -279,8 +306,7 @@ impl Desk {
             let from = peer_of(request.remote_addr());
             let answer = Answer::Refused { because: because.clone() };
             let who = Who::Unknown(String::new());
-            let entry = Draft { who, from, ..draft(Action::Connect, answer) };
-            self.trouble("an audit entry cannot be written", self.note(&entry));
+            self.note_stranger(Draft { who, from, ..draft(Action::Connect, answer) });
             Status::unauthenticated(because)
         };
         let certificates = request.peer_certs();

@@ -5,39 +5,17 @@ use std::sync::Arc;
 use api::proto::enrolment_server::Enrolment as Service;
 use api::proto::{Certificate, EnrolRequest};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tonic::{Request, Response, Status};
 
 use crate::audit::{Action, Answer, Draft, Who};
-use crate::ca::Serial;
+use crate::enrolled::Enrolled;
 use crate::names::AgentId;
-use crate::store::{Change, Expected, Kind, StoreError, Stored};
-use crate::tokens::{Enrolment, EnrolmentToken, TokenId};
+use crate::store::{Change, Expected, StoreError};
+use crate::tokens::{Enrolment, EnrolmentToken};
 
 use super::desk::{Desk, broken, draft, peer_of};
 
 pub(super) struct EnrolmentService(pub(super) Arc<Desk>);
-
-/// A capture agent that was let in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Enrolled {
-    /// Who it is.
-    pub id: AgentId,
-    /// When it was let in.
-    pub at: Timestamp,
-    /// By which invitation.
-    pub by: TokenId,
-    /// Its certificate.
-    pub serial: Serial,
-}
-
-impl Stored for Enrolled {
-    const KIND: Kind = Kind::Agent;
-
-    fn key(&self) -> String {
-        self.id.to_string()
-    }
-}
 
 #[tonic::async_trait]
 impl Service for EnrolmentService {
@@ -50,13 +28,12 @@ impl Service for EnrolmentService {
         if let Err(refusal) = &answer {
             let because = refusal.message().to_owned();
             let who = Who::Unknown(host.clone());
-            let entry = Draft {
+            desk.note_stranger(Draft {
                 who,
                 from,
                 subject: host,
                 ..draft(Action::Enrol, Answer::Refused { because })
-            };
-            desk.note(&entry).map_err(|error| broken(&error))?;
+            });
         }
         answer.map(Response::new)
     }
@@ -74,7 +51,8 @@ fn enrol(desk: &Desk, ask: &EnrolRequest, from: &str) -> Result<Certificate, Sta
         refused("the invitation is not known here; ask for another: overtap agents invite".into())
     })?;
     let known = desk.blocking(|store| store.one::<Enrolled>(agent.as_str()));
-    if known.map_err(|e| broken(&e))?.is_some() && found.value.agent.as_ref() != Some(&agent) {
+    let known = known.map_err(|e| broken(&e))?;
+    if known.is_some() && found.value.agent.as_ref() != Some(&agent) {
         return Err(refused(format!(
             "there is an agent {agent} already; remove it first (overtap agents remove {agent}), \
              or invite it by its name (overtap agents invite --agent {agent})"
@@ -84,13 +62,22 @@ fn enrol(desk: &Desk, ask: &EnrolRequest, from: &str) -> Result<Certificate, Sta
     let left = left.map_err(|refusal| refused(refusal.to_string()))?;
     let issued = desk.ca.issue_agent(&agent, &ask.request, now);
     let certificate = issued.map_err(|e| invalid(e.to_string()))?;
-    let enrolled =
-        Enrolled { id: agent.clone(), at: now, by: token.id, serial: certificate.serial().clone() };
-    let changes = || -> Result<_, StoreError> {
-        Ok([
+    let enrolled = Enrolled::new(agent.clone(), token.id, &certificate, now);
+    // Who comes back under its name is another: what the one before had is worth nothing.
+    let revoked = known.as_ref().map(|known| {
+        let by = found.value.made_by.clone();
+        known.value.revocations(&by, "the agent was enrolled anew", now)
+    });
+    let changes = || -> Result<Vec<Change>, StoreError> {
+        let expected = known.as_ref().map_or(Expected::Absent, |k| Expected::Version(k.version));
+        let mut changes = vec![
             Change::put(&left, Expected::Version(found.version))?,
-            Change::put(&enrolled, Expected::Anything)?,
-        ])
+            Change::put(&enrolled, expected)?,
+        ];
+        for revocation in revoked.iter().flatten() {
+            changes.push(Change::put(revocation, Expected::Anything)?);
+        }
+        Ok(changes)
     };
     let changes = changes().map_err(|e| broken(&e))?;
     let entry = Draft {

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::document::{Session, Status as Health, Wish};
+use api::document::{Note, Session, Status as Health, Wish};
 use api::proto::people_server::People as Service;
 use api::proto::{
     AdministerReply, AdministerRequest, FetchRequest, FindReply, FindRequest, FollowRequest,
-    ListSessionsReply, ListSessionsRequest, Piece, RemoveSessionReply, RemoveSessionRequest,
-    SendPart, SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest,
-    ToAgent, to_agent,
+    ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
+    RemoveSessionReply, RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest,
+    StatusReply, StatusRequest, StopSessionRequest, ToAgent, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::Timestamp;
@@ -27,6 +27,7 @@ use crate::audit::{Action, Answer, Draft, Who};
 use crate::grants::{Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Selector, Snaplen};
 use crate::tokens::random;
 
+use super::audit;
 use super::desk::{Asker, Desk, broken, draft, facts, now_ns};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
@@ -36,6 +37,7 @@ type Replies = Pin<Box<dyn Stream<Item = Result<SessionReply, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Service for PeopleService {
+    type ReadAuditStream = audit::Pages;
     type FollowStream = Replies;
     type FetchStream = Pieces;
 
@@ -125,6 +127,53 @@ impl Service for PeopleService {
         self.reply(&session).map(Response::new)
     }
 
+    async fn refilter_session(
+        &self,
+        request: Request<RefilterSessionRequest>,
+    ) -> Result<Response<SessionReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let RefilterSessionRequest { session, expression } = request.into_inner();
+        let session = self.seen(&asker, &session)?;
+        if session.owner != asker.user.name.as_str() {
+            let because = format!("session {} is {}'s", session.id, session.owner);
+            self.audit_refusal(&asker, Action::Session, &session.id, &because)?;
+            return Err(Status::permission_denied(because));
+        }
+        let grants = self.0.grants()?;
+        // What it captures now is what a name at its point can mean.
+        let machines: BTreeSet<MachineFacts> = {
+            let state = self.0.state();
+            let ids = session.parts.iter().filter_map(|part| part.machine_id.parse().ok());
+            let known = ids.flat_map(|id| state.fleet.hosts_of(&id));
+            known.map(|(_, machine)| facts(machine)).collect()
+        };
+        let machines: Vec<MachineFacts> = machines.into_iter().collect();
+        let explained = self.explained(&asker, &grants, &expression, &machines)?;
+        let what = match expression.trim() {
+            "" => "the filter was removed".to_owned(),
+            text => format!("the filter is now: {text}"),
+        };
+        self.audit(&asker, Action::Session, &session.id, &what)?;
+        {
+            let mut state = self.0.state();
+            if !state.sessions.refilter(&session.id, expression.trim(), explained) {
+                return Err(Status::failed_precondition("the session has ended"));
+            }
+            state.sessions.take_note(Note {
+                session: session.id.clone(),
+                host: String::new(),
+                at_ns: now_ns(),
+                text: what,
+                is_refusal: false,
+                is_in_part: false,
+            });
+        }
+        self.0.keep_session(&session.id);
+        self.0.publish();
+        let session = self.seen(&asker, &session.id)?;
+        self.reply(&session).map(Response::new)
+    }
+
     async fn remove_session(
         &self,
         request: Request<RemoveSessionRequest>,
@@ -205,10 +254,21 @@ impl Service for PeopleService {
         })?;
         if let Some(over) = &done.over {
             self.end_all_over(over);
+            if let Over::Agent(agent) = over {
+                self.0.turn_away(agent).await;
+            }
         }
         let reply_json = serde_json::to_string(&done.reply)
             .map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(AdministerReply { reply_json }))
+    }
+
+    async fn read_audit(
+        &self,
+        request: Request<ReadAuditRequest>,
+    ) -> Result<Response<audit::Pages>, Status> {
+        let asker = self.0.asker(&request)?;
+        audit::read(Arc::clone(&self.0), &asker, &request.into_inner()).map(Response::new)
     }
 }
 
@@ -220,6 +280,8 @@ impl PeopleService {
             permit.is_ok_and(|permit| match over {
                 Over::User(user) => permit.user() == user,
                 Over::Grant(id) => permit.grants().any(|grant| grant == id),
+                // What it captured is still its sessions'; it only answers no more.
+                Over::Agent(_) => false,
             })
         };
         let ended: Vec<String> = {
@@ -265,13 +327,16 @@ impl PeopleService {
             purpose: Purpose::Capture,
             asked,
             snaplen: Snaplen::new(wish.snaplen).filter(|_| wish.snaplen < WHOLE_SNAPLEN),
-            duration: lifetime.try_into().ok(),
+            duration: lifetime.try_into().ok().filter(|_| wish.is_lifetime_meant),
             reason: reason.clone(),
         };
         let permit = grants.decide(&asker.user, &ask, Timestamp::now()).map_err(|refusal| {
             refused(Status::permission_denied(refusal.to_string()), &machines)
         })?;
-        let explained = self.explained(asker, &grants, &wish, &machines)?;
+        // A name in the expression may be there without their being allowed to know.
+        let explained = self
+            .explained(asker, &grants, &wish.expression, &machines)
+            .map_err(|status| refused(status, &machines))?;
         let session = session(asker, wish, &permit, explained)?;
         self.0.note(&entry(Answer::Granted, &machines)).map_err(|error| broken(&error))?;
         self.0.state().sessions.add(session.clone(), now_ns());
@@ -377,10 +442,10 @@ impl PeopleService {
         &self,
         asker: &Asker,
         grants: &Grants,
-        wish: &Wish,
+        expression: &str,
         machines: &[MachineFacts],
     ) -> Result<Resolved, Status> {
-        let text = wish.expression.trim();
+        let text = expression.trim();
         if text.is_empty() {
             return Ok(Resolved::default());
         }

@@ -1,5 +1,6 @@
 //! `overtap capture`: captures a VM's packets into one pcapng file.
 
+pub(super) mod far;
 mod last;
 mod said;
 mod signals;
@@ -22,6 +23,7 @@ use select::{Filter, Member, Name, ParseError, Resolved, Resolver, UnknownName};
 use self::said::Said;
 pub(super) use self::signals::Signals;
 use crate::Output;
+use crate::controller;
 use crate::exit::{Exit, WrongUsage};
 use crate::names;
 use crate::quantity::{parse_bytes, parse_bytes_or_none, parse_duration};
@@ -31,7 +33,9 @@ use crate::site;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The VM, container or namespace: name, UUID, MAC, IP, tap or port id.
+    /// The VM, container or namespace: name, UUID, MAC, IP, tap or port id. Through a controller
+    /// also several with commas between them, `web-*` and `tenant:acme`, which include VMs that
+    /// appear later.
     vm: String,
 
     /// Only these packets of it, in the words of tcpdump (pcap-filter(7)); looks at the packet as
@@ -99,6 +103,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     buffer: Option<u64>,
 
+    /// Why, for the audit log of the controller.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// Leave the capture to the controller: it goes on without this terminal, and is fetched with
+    /// overtap sessions fetch.
+    #[arg(long, conflicts_with_all = ["write", "local"])]
+    detach: bool,
+
+    /// On this host, although you are logged in at a controller.
+    #[arg(long)]
+    local: bool,
+
     #[command(flatten)]
     last: last::Words,
 
@@ -128,6 +145,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     // Mistakes first, then what takes time.
     parse_filter(&expression, &AnyName)?;
     check_ring(args)?;
+    if let Some(login) = controller::login(args.local)? {
+        return far::run(args, login);
+    }
+    if args.detach {
+        return Err(WrongUsage("--detach needs a controller; see overtap login".into()).into());
+    }
     let mut live = LiveSite::read(READ_WITHIN);
     let (machine, point) = match chosen(&live, args) {
         Ok(chosen) => chosen,

@@ -1,5 +1,6 @@
 //! `overtap find`: says where a VM is: host, vSwitch, port, overlay, uplink.
 
+mod far;
 mod journal;
 mod json;
 mod text;
@@ -17,6 +18,7 @@ use platform::LiveSite;
 
 use self::journal::Journal;
 use crate::Output;
+use crate::controller;
 use crate::exit::{Exit, WrongUsage};
 use crate::site::{say_problems, unfound};
 
@@ -48,6 +50,9 @@ pub(crate) struct Args {
     /// Says why: every fact that was used, and its source.
     #[arg(long)]
     explain: bool,
+    /// On this host, although you are logged in at a controller.
+    #[arg(long)]
+    local: bool,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -60,6 +65,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(text) => Some(when::parse(text, &now).map_err(WrongUsage)?),
         None => None,
     };
+    if let Some(login) = controller::login(args.local)? {
+        return far::run(args, login, time, now.time_zone());
+    }
     let mut live = LiveSite::read(READ_WITHIN);
     let site = live.site().clone();
     let mut journal = Journal::open(&site.host.name);

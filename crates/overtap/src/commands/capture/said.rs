@@ -80,6 +80,11 @@ impl Said {
         let _ = std::io::stderr().flush();
     }
 
+    /// As [`progress`](Self::progress), of a capture elsewhere.
+    pub(super) fn far_progress(&mut self, packets: u64, lost: u64) {
+        self.progress(Progress { packets, kernel_dropped: lost, ..Progress::default() });
+    }
+
     /// Takes the line that tells how it goes away.
     pub(super) fn clear(&self) {
         if self.is_terminal && self.last.is_some() {
