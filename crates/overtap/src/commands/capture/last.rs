@@ -40,7 +40,10 @@ impl Words {
         point: &Point,
     ) -> anyhow::Result<Option<PastOrder>> {
         let Some(last) = self.last else { return Ok(None) };
-        let store = self.store()?;
+        let now = jiff::Timestamp::now().as_nanosecond();
+        let now = wire::Timestamp::from_nanos(u64::try_from(now).unwrap_or(u64::MAX));
+        let from = now.saturating_sub(last);
+        let store = self.store(from)?;
         let own = MachineRef {
             id: machine.id.to_string(),
             name: machine.name.clone(),
@@ -51,19 +54,17 @@ impl Words {
             known.filter(|known| is_same(known, &own)).map(|known| known.id).collect();
         if machines.is_empty() {
             bail!(
-                "nothing of {} is recorded in {}; see what is: overtap recorder status --dir {}",
+                "nothing of {} was recorded in that time in {}; see what was: overtap recorder status --dir {}",
                 machine.name,
                 self.recorder.display(),
                 self.recorder.display()
             );
         }
-        let now = jiff::Timestamp::now().as_nanosecond();
-        let now = wire::Timestamp::from_nanos(u64::try_from(now).unwrap_or(u64::MAX));
         Ok(Some(PastOrder {
             directory: self.recorder.clone(),
             keys: self.keys()?,
             machines,
-            from: now.saturating_sub(last),
+            from,
             is_live: !self.no_live && !point.interfaces.is_empty(),
         }))
     }
@@ -77,7 +78,7 @@ impl Words {
         if self.last.is_none() {
             return Err(error);
         }
-        let machine = match self.store()?.find(vm) {
+        let machine = match self.store(wire::Timestamp::ZERO)?.find(vm) {
             Found::One(machine) => machine,
             Found::Nothing => return Err(error),
             Found::Several(machines) => {
@@ -113,8 +114,8 @@ impl Words {
         ))
     }
 
-    fn store(&self) -> anyhow::Result<Store> {
-        let store = Store::open(&self.recorder, self.keys()?)?;
+    fn store(&self, since: wire::Timestamp) -> anyhow::Result<Store> {
+        let store = Store::open_since(&self.recorder, self.keys()?, since)?;
         // Nothing at all can be read, perhaps for want of the key: that is the news then.
         if store.segments() == 0
             && let Some(damage) = store.damages().next()
