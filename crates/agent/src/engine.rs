@@ -19,7 +19,9 @@ use crate::channel::Channel;
 use crate::kernel::KernelRules;
 use crate::orders::{End, Job, News, Order, Outcome, PointOrder, Progress};
 use crate::output::OutputSink;
+use crate::past::{Past, Step};
 use crate::sandbox::Sandbox;
+use crate::store_output::StoreOutput;
 
 /// Runs the engine on the line behind `control` until it is told to stop or the line breaks.
 ///
@@ -73,11 +75,21 @@ struct Engine {
     kept: Vec<u32>,
     /// For each ring, whether its interface still exists.
     is_attached: Vec<bool>,
+    /// What was recorded, until it is written.
+    past: Option<Past>,
+    /// The account of it, when it is written.
+    written_past: Option<Past>,
+    /// Live packets before this time were written from the recording.
+    live_from: Timestamp,
+    /// For each ring, packets that were.
+    doubles: Vec<u64>,
     /// Points whose sockets have not come yet.
     awaited: std::vec::IntoIter<PointOrder>,
     is_terminated: Arc<AtomicBool>,
     written_until: Timestamp,
     out_of_order: u64,
+    /// Whether packets that are ready still wait in the rings.
+    is_behind: bool,
     next_flush: Instant,
     next_progress: Instant,
 }
@@ -91,18 +103,27 @@ impl Engine {
             }
             None => None,
         };
-        let sink = OutputSink::open(job, now()).map_err(|error| error.to_string())?;
-        let sandbox = Sandbox::enter(sink.directory());
+        let past = match &job.past {
+            Some(order) => Some(Past::open(order, job.points.len(), now())?),
+            None => None,
+        };
+        let recorded = past.as_ref().map(Past::infos).unwrap_or_default();
+        let sink = OutputSink::open(job, &recorded, now())?;
+        let sandbox = Sandbox::enter(sink.directory(), past.as_ref().map(Past::directory));
         let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
         let mut rules = KernelRules::new(filter.as_ref());
-        for point in &job.points {
-            rules.add(&point.ownership);
-        }
+        let live = job.points.iter().map(|point| &point.ownership);
+        let owned = live.chain(recorded.iter().map(|info| &info.ownership));
+        owned.clone().for_each(|ownership| rules.add(ownership));
         let ports = rules.ports().clone();
+        let mut pipeline = Pipeline::new(filter, ports, treatment, job.snaplen, job.limits);
+        for ownership in owned {
+            pipeline.add_point(PointRules { guard: Guard::new(ownership), later: None });
+        }
         let is_shared = job.points.iter().any(|p| matches!(p.ownership, Ownership::Shared(_)));
         let now = Instant::now();
         let engine = Self {
-            pipeline: Pipeline::new(filter, ports, treatment, job.snaplen, job.limits),
+            pipeline,
             sink,
             rings: Vec::new(),
             merge: Merge { grace: GRACE, hold: if is_shared { HOLD } else { Duration::ZERO } },
@@ -110,10 +131,15 @@ impl Engine {
             owned: Vec::new(),
             kept: Vec::new(),
             is_attached: Vec::new(),
+            past,
+            written_past: None,
+            live_from: Timestamp::ZERO,
+            doubles: Vec::new(),
             awaited: job.points.clone().into_iter(),
             is_terminated,
             written_until: Timestamp::ZERO,
             out_of_order: 0,
+            is_behind: false,
             next_flush: now + FLUSH_EVERY,
             next_progress: now + PROGRESS_EVERY,
         };
@@ -132,7 +158,14 @@ impl Engine {
 
     /// One round: orders, packets, timers. Returns why the capture ends, once it does.
     fn turn(&mut self, channel: &mut Channel) -> Option<End> {
-        let wait = self.take_packets();
+        let wait = match self.past {
+            Some(_) => match self.take_past(channel) {
+                Ok(wait) => wait,
+                Err(end) => return Some(end),
+            },
+            None => self.take_packets(),
+        };
+        self.is_behind = wait.is_zero() || wait == READER_REST;
         if let Some(end) = self.sink.end() {
             return Some(end);
         }
@@ -157,12 +190,41 @@ impl Engine {
         }
     }
 
+    /// Writes some of what was recorded. Says how long there will be nothing more of it.
+    fn take_past(&mut self, channel: &Channel) -> Result<Duration, End> {
+        let Some(past) = &mut self.past else { return Ok(Duration::ZERO) };
+        // A session that is gone shows at the next wait.
+        let mut say = |text| {
+            let _ = channel.send(&News::Said(text), None);
+        };
+        match past.step(now(), &mut self.pipeline, &mut self.sink, &mut say) {
+            Step::Played => {}
+            Step::CaughtUp => {
+                let _ = channel.send(&News::CaughtUp, None);
+            }
+            Step::Wait(duration) => return Ok(duration),
+            Step::Over(live_from) => {
+                self.live_from = live_from;
+                self.written_until = self.written_until.max(past.newest());
+                let is_live = past.is_live();
+                self.written_past = self.past.take();
+                if !is_live {
+                    return Err(End::Recorded);
+                }
+            }
+        }
+        Ok(Duration::ZERO)
+    }
+
     /// Takes the packets that are ready, at most a batch. Says how long nothing can be ready for.
     fn take_packets(&mut self) -> Duration {
         if !self.awaited.as_slice().is_empty() {
             return IDLE;
         }
         let now = now();
+        if self.sink.is_store() {
+            return self.take_from_each(now);
+        }
         let may_wait = self.rings.len() > 1 || !self.merge.hold.is_zero();
         let is_pressed = may_wait && self.rings.iter_mut().any(Ring::is_half_full);
         for _ in 0..BATCH {
@@ -179,9 +241,40 @@ impl Engine {
         Duration::ZERO
     }
 
+    /// A store has its points apart, so each ring is read for itself, in turn.
+    fn take_from_each(&mut self, now: Timestamp) -> Duration {
+        let mut rest = IDLE;
+        let share = (BATCH / self.rings.len().max(1)).max(64);
+        for number in 0..self.rings.len() {
+            let is_pressed = self.rings.get_mut(number).is_some_and(Ring::is_half_full);
+            for taken in 0.. {
+                let Some(ring) = self.rings.get_mut(number) else { break };
+                match self.merge.choose(std::slice::from_mut(ring), now, is_pressed) {
+                    Readiness::Source(_) if taken == share => {
+                        rest = Duration::ZERO;
+                        break;
+                    }
+                    Readiness::Source(_) => self.take_one(number),
+                    Readiness::Wait(duration) => {
+                        rest = rest.min(duration);
+                        break;
+                    }
+                    Readiness::Empty => break,
+                }
+            }
+        }
+        rest
+    }
+
     #[inline]
     fn take_one(&mut self, number: usize) {
         let Some(packet) = self.rings.get_mut(number).and_then(Source::next) else { return };
+        if packet.time < self.live_from {
+            if let Some(doubles) = self.doubles.get_mut(number) {
+                *doubles += 1;
+            }
+            return;
+        }
         if packet.time < self.written_until {
             self.out_of_order += 1;
         } else {
@@ -204,19 +297,36 @@ impl Engine {
         }
         // Nothing older than this can still come out of the rings.
         let settled = now().saturating_sub(GRACE.max(self.merge.hold));
-        self.pipeline.settle(settled, &mut self.sink);
-        self.sink.tick(now());
+        if self.past.is_none() {
+            self.pipeline.settle(settled, &mut self.sink);
+        }
+        self.tick(settled);
         if instant >= self.next_progress {
             self.next_progress = instant + PROGRESS_EVERY;
             self.count();
             // A session that is gone shows at the next wait.
-            let _ = channel.send(&News::Progress(self.progress()), None);
+            let settled = if self.is_behind { self.written_until.min(settled) } else { settled };
+            let progress = Progress { settled_ns: settled.as_nanos(), ..self.progress() };
+            let _ = channel.send(&News::Progress(progress), None);
+            if let Some(text) = self.sink.store().and_then(StoreOutput::news) {
+                let _ = channel.send(&News::Said(text), None);
+            }
             // The kernel wakes us when an interface goes down, not when it is removed after that.
             if let Some(end) = self.look_after_interfaces(channel) {
                 return Some(end);
             }
         }
         self.sink.end()
+    }
+
+    /// Has the output do what is due.
+    fn tick(&mut self, settled: Timestamp) {
+        let oldest = |ring: &mut Ring| ring.peek().map_or(settled, |time| time.min(settled));
+        let settled = match &self.sink {
+            OutputSink::Store(_) => self.rings.iter_mut().map(oldest).min().unwrap_or(settled),
+            OutputSink::File(_) => settled,
+        };
+        self.sink.tick(now(), settled);
     }
 
     fn wait(&self, channel: &Channel, longest: Duration) -> io::Result<Awaited> {
@@ -264,6 +374,23 @@ impl Engine {
             }
             Order::Own { point, ownership, at } => self.own(point as usize, &ownership, at),
             Order::Comment(text) => self.sink.comment(&text),
+            Order::AddPoint(point, machine) => {
+                if let Err(error) = self.add_point(*point, machine, descriptor) {
+                    let message = format!("the engine cannot read a socket: {error}");
+                    let _ = channel.send(&News::Failed { message }, None);
+                }
+            }
+            Order::Note(point, text) => {
+                if let Some(store) = self.sink.store() {
+                    store.note(point as usize, now(), &text);
+                }
+            }
+            Order::EndPoint(point) => self.end_point(point as usize),
+            Order::Live(seam) => {
+                if let Some(past) = &mut self.past {
+                    past.set_seam(seam);
+                }
+            }
             Order::Stop => return Some(End::Asked),
         }
         None
@@ -271,15 +398,49 @@ impl Engine {
 
     fn add_socket(&mut self, descriptor: Option<OwnedFd>) -> io::Result<()> {
         let point = self.awaited.next().ok_or_else(|| io::Error::other("it has no point"))?;
+        self.attach(point, descriptor)
+    }
+
+    /// Reads a socket for the next point.
+    fn attach(&mut self, point: PointOrder, descriptor: Option<OwnedFd>) -> io::Result<()> {
         let socket = descriptor.ok_or_else(|| io::Error::other("none came with the order"))?;
         let number = u32::try_from(self.rings.len()).map_err(io::Error::other)?;
         self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
         self.is_attached.push(true);
+        self.doubles.push(0);
         self.kept.push(point.kept);
-        let guard = Guard::new(&point.ownership);
         self.owned.push(point.ownership);
-        self.pipeline.add_point(PointRules { guard, later: None });
         Ok(())
+    }
+
+    /// Records another point, from now on.
+    fn add_point(
+        &mut self,
+        point: PointOrder,
+        machine: recorder::MachineRef,
+        descriptor: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        let Some(store) = self.sink.store() else {
+            return Err(io::Error::other("only a recorder gets more points"));
+        };
+        store.add_point(&point, machine, now());
+        let guard = Guard::new(&point.ownership);
+        self.pipeline.add_point(PointRules { guard, later: None });
+        let (number, ownership) = (self.rings.len(), point.ownership.clone());
+        self.attach(point, descriptor)?;
+        if let Ownership::Shared(_) = ownership {
+            self.merge.hold = HOLD;
+            // Its tunnels are known everywhere from now on.
+            self.own(number, &ownership, Timestamp::ZERO);
+        }
+        Ok(())
+    }
+
+    /// Nothing more is recorded of a point.
+    fn end_point(&mut self, number: usize) {
+        if let Some(store) = self.sink.store() {
+            store.end_point(number, now());
+        }
     }
 
     /// Takes other packets of a point from a time on. The kernel's programs follow at once; what
@@ -287,6 +448,9 @@ impl Engine {
     fn own(&mut self, number: usize, ownership: &Ownership, at: Timestamp) {
         self.pipeline.own(number, ownership, at);
         self.rules.add(ownership);
+        if let Some(store) = self.sink.store() {
+            store.own(number, ownership);
+        }
         if let Some(owned) = self.owned.get_mut(number) {
             owned.clone_from(ownership);
         }
@@ -307,14 +471,20 @@ impl Engine {
 
     /// Finds the interfaces behind errors. Those that are down stay; those that are gone are left.
     fn look_after_interfaces(&mut self, channel: &Channel) -> Option<End> {
-        for (number, ring) in self.rings.iter().enumerate() {
+        for number in 0..self.rings.len() {
+            let Some(ring) = self.rings.get(number) else { break };
             let is_gone = matches!(ring.condition(), Ok(Condition::Gone) | Err(_));
             let Some(is_attached) = self.is_attached.get_mut(number) else { continue };
             if *is_attached && is_gone {
                 *is_attached = false;
                 let point = u32::try_from(number).unwrap_or(u32::MAX);
                 let _ = channel.send(&News::PointGone { point }, None);
+                self.end_point(number);
             }
+        }
+        // A recorder waits for the next machine, a recording for its end.
+        if self.sink.is_store() || self.past.is_some() {
+            return None;
         }
         let is_any_left = self.is_attached.iter().any(|is_attached| *is_attached);
         (!is_any_left).then_some(End::InterfacesGone)
@@ -326,7 +496,10 @@ impl Engine {
             // If the kernel refused, packets would still arrive; the limit keeps them out.
             let _ = ring.shut();
         }
-        if matches!(end, End::Asked | End::InterfacesGone) {
+        if self.past.is_some() {
+            // What comes behind the part that is missing would look as if nothing were.
+            self.pipeline.end_at(Timestamp::ZERO);
+        } else if matches!(end, End::Asked | End::InterfacesGone) {
             self.pipeline.end_at(now());
         }
         // The last packets lie in blocks that are handed over when their timer fires.
@@ -342,10 +515,15 @@ impl Engine {
             }
         }
         self.pipeline.finish(&mut self.sink);
-        let ledgers = self.pipeline.ledgers().copied().collect();
+        let mut ledgers: Vec<_> = self.pipeline.ledgers().copied().collect();
+        let mut recorded = Vec::new();
+        if let Some(past) = self.past.as_ref().or(self.written_past.as_ref()) {
+            past.account(&mut ledgers);
+            recorded = past.labels();
+        }
         let out_of_order = self.out_of_order + self.pipeline.written_late();
         let sink = self.sink;
-        sink.close(now(), ledgers, end, out_of_order)
+        Outcome { recorded, ..sink.close(now(), ledgers, end, out_of_order) }
     }
 
     fn drain(&mut self) {
@@ -359,7 +537,9 @@ impl Engine {
             // Only the counts are late if this fails; they are read again at the end.
             let _ = ring.count();
             let counters = ring.counters();
-            self.pipeline.count_kernel(number, counters.received, counters.kernel_dropped);
+            let doubles = self.doubles.get(number).copied().unwrap_or(0);
+            let received = counters.received.saturating_sub(doubles);
+            self.pipeline.count_kernel(number, received, counters.kernel_dropped);
             self.sink.count(ring.point(), counters);
         }
     }
@@ -400,7 +580,7 @@ const GRACE: Duration = Duration::from_millis(60);
 /// here within this time.
 const HOLD: Duration = Duration::from_millis(150);
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// How long a slow reader of a pipe is given before it is looked at again.
 const READER_REST: Duration = Duration::from_millis(5);
 /// How long a round may sleep when nothing is at hand.

@@ -94,10 +94,12 @@ pub(crate) fn request(point: &Point) -> Request<'_> {
             force: false,
             rotation: Rotation::default(),
             min_free_bytes: 0,
+            store: None,
         },
         buffer_bytes: None,
         comments: Vec::new(),
         ip_names: Vec::new(),
         mac_names: Vec::new(),
+        past: None,
     }
 }

@@ -41,6 +41,11 @@ impl Following {
         }
     }
 
+    /// The VM, as it was last seen.
+    pub const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
     /// Compares the site, as it is at `now`, with what it was at the last call.
     pub fn compare(&mut self, site: &Site, now: Timestamp) -> Changes {
         let mut changes = Changes::default();

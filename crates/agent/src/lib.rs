@@ -4,6 +4,7 @@
 //! Two processes. The [`Session`] knows the site and holds the rights, but never sees a packet.
 //! The engine ([`run_engine`]) sees packets, and has no rights left when the first one comes.
 
+mod capture;
 mod channel;
 mod defaults;
 mod engine;
@@ -15,19 +16,26 @@ mod names;
 mod orders;
 mod output;
 mod own_counts;
+mod past;
 mod place;
 mod receipt;
+mod recording;
+mod recording_selection;
 mod sandbox;
 mod session;
+mod store_output;
 
+pub use capture::{Capture, Wanted};
 pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
 pub use engine::{is_hangup_ignored, run_engine};
 pub use following::{Changes, Following};
 pub use kernel::KernelRules;
 pub use names::{ip_names, mac_names};
-pub use orders::{End, FileReport, Outcome, Output, Progress, Rotation};
+pub use orders::{End, FileReport, Outcome, Output, PastOrder, Progress, Rotation, StoreOrder};
 pub use own_counts::OwnCounts;
 pub use place::{NoPoint, Place};
 pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets};
+pub use recording::{PointReceipt, Recording, RecordingReceipt, RecordingWanted};
+pub use recording_selection::{Selection, SelectionError};
 pub use sandbox::Sandbox;
 pub use session::{ENGINE_WORD, Event, Request, Session, SessionError};

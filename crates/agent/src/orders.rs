@@ -26,6 +26,14 @@ pub(crate) enum Order {
     },
     /// Something a reader of the file must know.
     Comment(String),
+    /// Record another point of this machine; its packet socket comes with this message.
+    AddPoint(Box<PointOrder>, recorder::MachineRef),
+    /// Something a reader of a recorded point's machine must know.
+    Note(u32, String),
+    /// Nothing of a recorded point is seen any more.
+    EndPoint(u32),
+    /// All sockets have come; what was recorded comes before this time, what they see after it.
+    Live(wire::Timestamp),
     /// Let nothing in any more, write what is there, close the file.
     Stop,
 }
@@ -47,6 +55,10 @@ pub(crate) enum News {
         /// Number of the point.
         point: u32,
     },
+    /// What was recorded is nearly all written: the sockets may come.
+    CaughtUp,
+    /// A sentence about what was recorded; it is in the file as well.
+    Said(String),
     /// The file is closed; the engine ends.
     Ended(Box<Outcome>),
 }
@@ -72,6 +84,23 @@ pub(crate) struct Job {
     pub(crate) comments: Vec<String>,
     /// Names of addresses, for the file.
     pub(crate) names: Vec<(Address, String)>,
+    /// What was recorded comes first.
+    pub(crate) past: Option<PastOrder>,
+}
+
+/// What a flight recorder has seen and is written before anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastOrder {
+    /// The directory of the recorder.
+    pub directory: PathBuf,
+    /// The host's keys.
+    pub keys: recorder::KeyRing,
+    /// Identities of the machine, `uuid:...`.
+    pub machines: Vec<String>,
+    /// From when on.
+    pub from: wire::Timestamp,
+    /// Whether it goes on with what is seen live.
+    pub is_live: bool,
 }
 
 /// An address that has a name.
@@ -94,6 +123,19 @@ pub struct Output {
     pub rotation: Rotation,
     /// Bytes of the file system that stay free.
     pub min_free_bytes: u64,
+    /// Whether the path is the directory of a flight recorder.
+    pub store: Option<StoreOrder>,
+}
+
+/// How a flight recorder keeps what it is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreOrder {
+    /// The host's keys.
+    pub keys: recorder::KeyRing,
+    /// Bytes it may use.
+    pub max_bytes: u64,
+    /// How old packets may get, in seconds.
+    pub max_age_s: Option<u64>,
 }
 
 /// When the next file of a ring begins.
@@ -144,6 +186,8 @@ pub struct Progress {
     pub kernel_dropped: u64,
     /// Packets that were asked for and could not be written.
     pub failed: u64,
+    /// Every packet older than this, in nanoseconds since 1970, is in the file; none will be added.
+    pub settled_ns: u64,
 }
 
 /// How a capture went.
@@ -161,6 +205,8 @@ pub struct Outcome {
     pub end: End,
     /// Packets that had to be written out of the order of time, because a ring was filling up.
     pub out_of_order: u64,
+    /// Names of recorded points, whose accounts come behind those of the live ones.
+    pub recorded: Vec<String>,
 }
 
 /// A file that was written.
@@ -191,6 +237,8 @@ pub enum End {
     DiskReserve,
     /// The output failed; what was written before is complete.
     OutputFailed(String),
+    /// All that was recorded is written, and nothing else was asked for.
+    Recorded,
 }
 
 impl End {
@@ -208,6 +256,7 @@ impl std::fmt::Display for End {
             Self::InterfacesGone => f.write_str("the interface vanished"),
             Self::ReaderClosed => f.write_str("the reader closed the pipe"),
             Self::DiskReserve => f.write_str("the disk space that must stay free was reached"),
+            Self::Recorded => f.write_str("all that was recorded is written"),
             Self::OutputFailed(reason) => write!(f, "the output failed: {reason}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Where the engine's packets go: the file sink, as a sink of the pipeline.
+//! Where the engine's packets go: the file sink, as a sink of the pipeline, or a recorder's store.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -9,25 +9,144 @@ use deliver::{
     WhenSlow,
 };
 use pipeline::{Ledger, Sink};
+use recorder::PointInfo;
 use select::{Cleared, DropReason};
 use wire::file::{InterfaceHeader, NamedAddress, SectionHeader};
 use wire::{Mac, PointId, Timestamp};
 
 use crate::orders::{Address, End, FileReport, Job, Outcome, PointOrder};
+use crate::store_output::StoreOutput;
 
-/// The output of a capture, and why it takes nothing more, once it does not.
+/// The output of a capture.
 #[derive(Debug)]
-pub(crate) struct OutputSink {
+pub(crate) enum OutputSink {
+    /// A file, a ring of them or a pipe.
+    File(Box<FileOutput>),
+    /// The store of a flight recorder.
+    Store(Box<StoreOutput>),
+}
+
+impl OutputSink {
+    /// Opens it. The points of `past` come behind those of the job.
+    pub(crate) fn open(job: &Job, past: &[PointInfo], now: Timestamp) -> Result<Self, String> {
+        Ok(match &job.output.store {
+            Some(order) => Self::Store(Box::new(StoreOutput::open(job, order, now)?)),
+            None => {
+                let file = FileOutput::open(job, past, now).map_err(|error| error.to_string())?;
+                Self::File(Box::new(file))
+            }
+        })
+    }
+
+    /// The store, if it is one.
+    pub(crate) fn store(&mut self) -> Option<&mut StoreOutput> {
+        match self {
+            Self::File(_) => None,
+            Self::Store(store) => Some(store),
+        }
+    }
+
+    /// Whether it is a store: points come and go, and each is for itself.
+    pub(crate) const fn is_store(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+
+    /// The one directory in which files are made; `None` for standard output.
+    pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::File(file) => file.directory(),
+            Self::Store(store) => Some(store.directory()),
+        }
+    }
+
+    /// Whether the reader of a pipe is behind: then packets wait better in the kernel's rings.
+    pub(crate) fn is_crowded(&mut self) -> bool {
+        match self {
+            Self::File(file) => file.is_crowded(),
+            Self::Store(_) => false,
+        }
+    }
+
+    /// Does what is due. Nothing older than `settled` will come any more.
+    pub(crate) fn tick(&mut self, now: Timestamp, settled: Timestamp) {
+        match self {
+            Self::File(file) => file.tick(now),
+            Self::Store(store) => store.tick(now, settled),
+        }
+    }
+
+    /// Says something at this place of the file.
+    pub(crate) fn comment(&mut self, text: &str) {
+        match self {
+            Self::File(file) => file.comment(text),
+            // What concerns a machine comes as a note on its point.
+            Self::Store(_) => {}
+        }
+    }
+
+    /// Adds a recorded point behind all others.
+    pub(crate) fn add_recorded(&mut self, info: &PointInfo, now: Timestamp) {
+        if let Self::File(file) = self {
+            file.keep(|file| file.add_interface(now, recorded_interface(info)).map(drop));
+        }
+    }
+
+    /// Tells what the kernel counted for a point.
+    pub(crate) fn count(&mut self, point: PointId, counters: RingCounters) {
+        match self {
+            Self::File(file) => file.count(point, counters),
+            Self::Store(store) => store.count(point, counters),
+        }
+    }
+
+    /// Why nothing more is taken, once that is so.
+    pub(crate) fn end(&self) -> Option<End> {
+        match self {
+            Self::File(file) => file.end(),
+            // The recorder of a full disk goes on: there may be room again.
+            Self::Store(_) => None,
+        }
+    }
+
+    /// Closes it and completes the accounts with what only the closing could tell.
+    pub(crate) fn close(
+        self,
+        now: Timestamp,
+        ledgers: Vec<Ledger>,
+        end: End,
+        out_of_order: u64,
+    ) -> Outcome {
+        match self {
+            Self::File(file) => file.close(now, ledgers, end, out_of_order),
+            Self::Store(store) => store.close(now, ledgers, end),
+        }
+    }
+}
+
+impl Sink for OutputSink {
+    #[inline]
+    fn take(&mut self, packet: &Cleared<'_, '_>) -> Result<(), DropReason> {
+        match self {
+            Self::File(file) => file.take(packet),
+            Self::Store(store) => store.take(packet),
+        }
+    }
+}
+
+/// A file as output, and why it takes nothing more, once it does not.
+#[derive(Debug)]
+pub(crate) struct FileOutput {
     file: FileSink,
     end: Option<End>,
     /// Times of the first and last packet taken.
     span: Option<(Timestamp, Timestamp)>,
 }
 
-impl OutputSink {
+impl FileOutput {
     /// Opens the first file and writes its beginning.
-    pub(crate) fn open(job: &Job, now: Timestamp) -> Result<Self, SinkError> {
-        let interfaces = job.points.iter().map(|point| interface(point, job)).collect();
+    fn open(job: &Job, past: &[PointInfo], now: Timestamp) -> Result<Self, SinkError> {
+        let live = job.points.iter().map(|point| interface(point, job));
+        let interfaces = live.chain(past.iter().map(recorded_interface)).collect();
         let mut settings = FileSettings::new(destination(job), interfaces);
         settings.section = SectionHeader {
             hardware: std::env::consts::ARCH.into(),
@@ -43,12 +162,12 @@ impl OutputSink {
     }
 
     /// The one directory in which files are made; `None` for standard output.
-    pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
+    fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.file.directory()
     }
 
     /// Whether the reader of a pipe is behind: then packets wait better in the kernel's rings.
-    pub(crate) fn is_crowded(&mut self) -> bool {
+    fn is_crowded(&mut self) -> bool {
         if self.file.is_crowded() {
             self.keep(FileSink::flush);
         }
@@ -56,18 +175,18 @@ impl OutputSink {
     }
 
     /// Sends what waits, and turns to the next file when it is time.
-    pub(crate) fn tick(&mut self, now: Timestamp) {
+    fn tick(&mut self, now: Timestamp) {
         self.keep(|file| file.tick(now));
         self.keep(FileSink::flush);
     }
 
     /// Says something at this place of the file.
-    pub(crate) fn comment(&mut self, text: &str) {
+    fn comment(&mut self, text: &str) {
         self.file.add_comment(text);
     }
 
     /// Tells what the kernel counted for a point.
-    pub(crate) fn count(&mut self, point: PointId, counters: RingCounters) {
+    fn count(&mut self, point: PointId, counters: RingCounters) {
         let counters = PointCounters {
             received: None,
             filter_accepted: Some(counters.received),
@@ -78,12 +197,12 @@ impl OutputSink {
     }
 
     /// Why nothing more is taken, once that is so.
-    pub(crate) fn end(&self) -> Option<End> {
+    fn end(&self) -> Option<End> {
         self.end.clone()
     }
 
     /// Closes the file and completes the accounts with what only the closing could tell.
-    pub(crate) fn close(
+    fn close(
         self,
         now: Timestamp,
         mut ledgers: Vec<Ledger>,
@@ -121,6 +240,7 @@ impl OutputSink {
             span: self.span.map(|(first, last)| (first.as_nanos(), last.as_nanos())),
             end,
             out_of_order,
+            recorded: Vec::new(),
         }
     }
 
@@ -153,7 +273,7 @@ impl OutputSink {
     }
 }
 
-impl Sink for OutputSink {
+impl Sink for FileOutput {
     #[inline]
     fn take(&mut self, packet: &Cleared<'_, '_>) -> Result<(), DropReason> {
         let packet = packet.packet();
@@ -200,6 +320,19 @@ fn interface(point: &PointOrder, job: &Job) -> InterfaceHeader {
         snaplen: job.snaplen,
         os: os(),
         ..InterfaceHeader::ethernet(point.label.clone())
+    }
+}
+
+/// A recorded point in a file that begins with what was recorded.
+fn recorded_interface(info: &PointInfo) -> InterfaceHeader {
+    let space = if info.description.is_empty() { "" } else { " " };
+    InterfaceHeader {
+        description: format!("{}{space}From the flight recorder.", info.description),
+        filter: info.filter.clone(),
+        mac: info.mac.map(Mac),
+        snaplen: info.snaplen,
+        os: os(),
+        ..InterfaceHeader::ethernet(info.label.clone())
     }
 }
 

@@ -118,6 +118,7 @@ impl Receipt {
             .map(|(((interface, ledger), packets), in_kernel)| {
                 InterfaceReceipt::new(interface, *ledger, *packets, in_kernel)
             })
+            .chain(recorded(outcome))
             .collect();
         Self {
             overtap: env!("CARGO_PKG_VERSION"),
@@ -147,6 +148,20 @@ impl Receipt {
     pub const fn is_complete(&self) -> bool {
         self.lost == 0
     }
+}
+
+/// The accounts of recorded points, which come behind those of the live ones.
+fn recorded(outcome: &Outcome) -> impl Iterator<Item = InterfaceReceipt> {
+    let live = outcome.ledgers.len().saturating_sub(outcome.recorded.len());
+    let ledgers = outcome.ledgers.iter().skip(live);
+    outcome.recorded.iter().zip(ledgers).map(|(label, ledger)| InterfaceReceipt {
+        label: label.clone(),
+        interface: "recorder".to_owned(),
+        interface_packets: None,
+        passed_over: None,
+        expression_in_kernel: InKernel::Nothing,
+        ledger: *ledger,
+    })
 }
 
 impl InterfaceReceipt {

@@ -29,12 +29,13 @@ pub struct Sandbox {
 impl Sandbox {
     /// Puts this process, which must have one thread only, behind every fence there is here.
     ///
-    /// `directory` is where files may still be made and removed; `None` for none at all.
-    pub(crate) fn enter(directory: Option<BorrowedFd<'_>>) -> Self {
+    /// `directory` is where files may still be made and removed, `source` where they may be read;
+    /// `None` for none at all.
+    pub(crate) fn enter(directory: Option<BorrowedFd<'_>>, source: Option<BorrowedFd<'_>>) -> Self {
         let is_writable = directory.is_none_or(is_writable_without_rights);
         Self {
             has_no_capabilities: drop_capabilities(is_writable),
-            has_landlock: restrict_files(directory).unwrap_or(false),
+            has_landlock: restrict_files(directory, source).unwrap_or(false),
             has_seccomp: restrict_calls().unwrap_or(false),
         }
     }
@@ -79,7 +80,10 @@ fn drop_capabilities(is_writable: bool) -> bool {
         && rustix::thread::set_capabilities(None, sets).is_ok()
 }
 
-fn restrict_files(directory: Option<BorrowedFd<'_>>) -> Result<bool, landlock::RulesetError> {
+fn restrict_files(
+    directory: Option<BorrowedFd<'_>>,
+    source: Option<BorrowedFd<'_>>,
+) -> Result<bool, landlock::RulesetError> {
     let abi = ABI::V5;
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -96,6 +100,12 @@ fn restrict_files(directory: Option<BorrowedFd<'_>>) -> Result<bool, landlock::R
                 | AccessFs::RemoveFile
                 | AccessFs::Truncate,
         ))?,
+        None => rules,
+    };
+    let rules = match source {
+        Some(source) => {
+            rules.add_rule(PathBeneath::new(source, AccessFs::ReadFile | AccessFs::ReadDir))?
+        }
         None => rules,
     };
     Ok(rules.restrict_self()?.ruleset != RulesetStatus::NotEnforced)
@@ -119,6 +129,9 @@ const ALLOWED_CALLS: &[i64] = &[
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_pwrite64,
+    libc::SYS_pread64,
+    libc::SYS_getdents64,
+    libc::SYS_flock,
     libc::SYS_close,
     libc::SYS_fstat,
     libc::SYS_newfstatat,

@@ -20,7 +20,7 @@ use wire::Timestamp;
 use crate::channel::Channel;
 use crate::defaults::free_bytes;
 use crate::kernel::KernelRules;
-use crate::orders::{Address, Job, News, Order, Outcome, Output, PointOrder, Progress};
+use crate::orders::{Address, Job, News, Order, Outcome, Output, PastOrder, PointOrder, Progress};
 use crate::sandbox::Sandbox;
 
 /// What is to be captured, where to, and until when.
@@ -48,6 +48,8 @@ pub struct Request<'a> {
     pub ip_names: Vec<(std::net::IpAddr, String)>,
     /// Names of MACs, for the file.
     pub mac_names: Vec<(wire::Mac, String)>,
+    /// What a flight recorder has seen and comes first.
+    pub past: Option<PastOrder>,
 }
 
 /// Why a session could not start.
@@ -112,10 +114,14 @@ pub struct Session {
 /// What happens to a running capture.
 #[derive(Debug)]
 pub enum Event {
-    /// How it goes, every half second.
+    /// How it goes, five times a second.
     Progress(Progress),
     /// The interface with this number was removed.
     InterfaceGone(usize),
+    /// What was recorded is nearly all written: time for [`Session::go_live`].
+    CaughtUp,
+    /// Something about what was recorded that a person should hear; the file has it.
+    Said(String),
     /// It is over.
     Ended(Box<Outcome>),
 }
@@ -130,17 +136,75 @@ impl Session {
         let ring = ring_size(interfaces.len(), request.buffer_bytes)?;
         check_room(&request.output)?;
         let rules = KernelRules::at(request.point, request.filter.map(|(_, filter)| filter));
+        if request.past.is_some() {
+            // Sockets that nobody reads for a while would lose packets.
+            return Self::launch(job(request, ring), ring);
+        }
         // First what can fail without a trace; packets wait in the rings meanwhile.
-        let opened = interfaces
-            .iter()
-            .map(|interface| open(interface, request, &rules, ring))
-            .collect::<Result<Vec<_>, _>>()?;
+        let opened = open_all(request, &rules, ring)?;
         let (sockets, in_kernel): (Vec<_>, _) = opened.into_iter().unzip();
         let session = Self { in_kernel, ..Self::launch(job(request, ring), ring)? };
         for socket in &sockets {
             session.order(&Order::AddSocket, Some(socket.as_fd()))?;
         }
         Ok(session)
+    }
+
+    /// Opens every interface of a request that began with what was recorded; what they see from
+    /// now on joins that without hole or double.
+    ///
+    /// # Errors
+    /// Whatever keeps the session from seeing all it was asked to see.
+    pub fn go_live(&mut self, request: &Request<'_>) -> Result<(), SessionError> {
+        let rules = KernelRules::at(request.point, request.filter.map(|(_, filter)| filter));
+        let opened = open_all(request, &rules, self.ring)?;
+        let (sockets, in_kernel): (Vec<_>, _) = opened.into_iter().unzip();
+        self.in_kernel = in_kernel;
+        for socket in &sockets {
+            self.order(&Order::AddSocket, Some(socket.as_fd()))?;
+        }
+        // The kernel stamps packets with this clock, and all sockets have been open before it.
+        let seam = jiff::Timestamp::now().as_nanosecond();
+        let seam = Timestamp::from_nanos(u64::try_from(seam).unwrap_or(u64::MAX));
+        self.order(&Order::Live(seam), None)
+    }
+
+    /// Has a flight recorder record another point of a machine; its number is the next one.
+    ///
+    /// # Errors
+    /// When the interface cannot be opened; nothing has changed then.
+    pub fn add(
+        &mut self,
+        request: &Request<'_>,
+        interface: &Interface,
+        machine: recorder::MachineRef,
+    ) -> Result<(), SessionError> {
+        let mut rules = KernelRules::at(request.point, request.filter.map(|(_, filter)| filter));
+        rules.add(&interface.ownership);
+        let (socket, in_kernel) = open(interface, request, &rules, self.ring)?;
+        let point = Box::new(point_order(interface, kernel_snaplen(request), self.ring));
+        self.order(&Order::AddPoint(point, machine), Some(socket.as_fd()))?;
+        self.in_kernel.push(in_kernel);
+        Ok(())
+    }
+
+    /// Puts a sentence into a recording, for the machine of point `number`.
+    ///
+    /// # Errors
+    /// When the engine cannot be told.
+    pub fn note(&mut self, number: usize, text: &str) -> Result<(), SessionError> {
+        let point = u32::try_from(number).unwrap_or(u32::MAX);
+        self.order(&Order::Note(point, text.to_owned()), None)
+    }
+
+    /// Ends the recording of point `number`: from `at` on nothing there is the machine's.
+    ///
+    /// # Errors
+    /// When the engine cannot be told.
+    pub fn end_point(&mut self, number: usize, at: Timestamp) -> Result<(), SessionError> {
+        self.own(number, Ownership::Shared(Vec::new()), at)?;
+        let point = u32::try_from(number).unwrap_or(u32::MAX);
+        self.order(&Order::EndPoint(point), None)
     }
 
     /// Asks for the end; [`Event::Ended`] follows.
@@ -191,6 +255,8 @@ impl Session {
             News::Ready(_) => Ok(None),
             News::Progress(progress) => Ok(Some(Event::Progress(progress))),
             News::PointGone { point } => Ok(Some(Event::InterfaceGone(point as usize))),
+            News::CaughtUp => Ok(Some(Event::CaughtUp)),
+            News::Said(text) => Ok(Some(Event::Said(text))),
             News::Failed { message } => Err(SessionError::Refused(message)),
             News::Ended(outcome) => {
                 // It has said its last word; only its exit is left.
@@ -289,7 +355,18 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
         snaplen: request.snaplen,
         comments: request.comments.clone(),
         names: ips.chain(macs).collect(),
+        past: request.past.clone(),
     }
+}
+
+/// A socket at each interface.
+fn open_all(
+    request: &Request<'_>,
+    rules: &KernelRules,
+    ring: RingSize,
+) -> Result<Vec<(OwnedFd, InKernel)>, SessionError> {
+    let interfaces = request.point.interfaces.iter();
+    interfaces.map(|interface| open(interface, request, rules, ring)).collect()
 }
 
 /// A socket at an interface, and what of the expression its program decides.

@@ -41,7 +41,7 @@ impl Query {
     }
 
     /// Which of the machines are what was asked for, as [`Site::find`].
-    pub(crate) fn among<'a>(&self, machines: &[&'a Machine]) -> Found<'a> {
+    pub fn among<'a>(&self, machines: &[&'a Machine]) -> Found<'a> {
         let mut matches = self.exact_among(machines);
         if matches.is_empty() {
             let prefix = self.text.to_lowercase();

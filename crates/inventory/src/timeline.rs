@@ -91,7 +91,8 @@ impl Timeline {
         self.last = self.last.max(Some(at));
     }
 
-    fn push(&mut self, look: Look) {
+    /// Takes a look that somebody else recorded. Looks come in the order of their times.
+    pub fn push(&mut self, look: Look) {
         if look.is_whole {
             self.now.clear();
         }
@@ -124,6 +125,11 @@ impl Timeline {
         second.previous = None;
         self.looks.push_front(second);
         self.folded += 1;
+    }
+
+    /// The machines as the last look saw them.
+    pub fn now(&self) -> impl Iterator<Item = &Machine> {
+        self.now.values()
     }
 
     /// The time of the first look kept.

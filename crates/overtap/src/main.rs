@@ -3,10 +3,12 @@
 //! Words and wiring only: each command parses its words, calls the crates and prints.
 
 mod commands;
+mod controller;
 mod copies;
 mod csv;
 mod exit;
 mod names;
+mod orders;
 mod quantity;
 mod site;
 mod table;
@@ -31,6 +33,8 @@ Examples:
   overtap find                               every machine of this host
   overtap plan web                           every place where the packets of web can be seen
   overtap capture web -w web.pcapng          at the best of them, until Ctrl-C
+  overtap record 'web-*' --size 6GiB          a flight recorder of these
+  overtap capture web --last 10m             what it has seen, then live
   overtap decode web.pcapng                  what was captured
   overtap extract web.pcapng 'tcp port 443' -w https.pcapng
 
@@ -41,10 +45,24 @@ enum Command {
     Find(commands::find::Args),
     Plan(commands::plan::Args),
     Capture(commands::capture::Args),
+    Record(commands::record::Args),
+    Recorder(commands::recorder::Args),
     Decode(commands::decode::Args),
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
     Filter(commands::filter::Args),
+    Receipt(commands::receipt::Args),
+    Serve(commands::serve::Args),
+    Agent(commands::agent::Args),
+    Login(commands::login::Args),
+    Logout(commands::login::LogoutArgs),
+    Status(commands::status::Args),
+    Sessions(commands::sessions::Args),
+    Users(commands::users::Args),
+    Tokens(commands::tokens::Args),
+    Grants(commands::grants::Args),
+    Agents(commands::agents::Args),
+    Audit(commands::audit::Args),
     Flows(commands::flows::Args),
     Top(commands::top::TopArgs),
     Pairs(commands::top::PairsArgs),
@@ -57,8 +75,7 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, decode, extract, filter, stat, flows, top,
-        /// pairs, matrix, collect.
+        /// The command, as `capture`.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -80,10 +97,24 @@ fn main() -> Exit {
         Command::Find(args) => commands::find::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
+        Command::Record(args) => commands::record::run(&args),
+        Command::Recorder(args) => commands::recorder::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
+        Command::Receipt(args) => commands::receipt::run(&args),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Agent(args) => commands::agent::run(&args),
+        Command::Login(args) => commands::login::run(&args),
+        Command::Logout(args) => commands::login::logout(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Sessions(args) => commands::sessions::run(&args),
+        Command::Users(args) => commands::users::run(&args),
+        Command::Tokens(args) => commands::tokens::run(args),
+        Command::Grants(args) => commands::grants::run(args),
+        Command::Agents(args) => commands::agents::run(args),
+        Command::Audit(args) => commands::audit::run(&args),
         Command::Flows(args) => commands::flows::run(&args),
         Command::Top(args) => commands::top::run_top(&args),
         Command::Pairs(args) => commands::top::run_pairs(&args),

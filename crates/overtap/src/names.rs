@@ -11,10 +11,10 @@ use anyhow::{Context, bail};
 use files::{NamedGroup, OwnPoint, Whose};
 use inventory::{Episode, History, Period, Site};
 use plan::Names;
+use platform::LiveSite;
 use select::{Name, NameKind, Resolver};
 
 use crate::commands::find;
-use crate::site::LiveSite;
 
 /// All that is known of VMs, from these inventory files together or from this host.
 ///
@@ -32,7 +32,7 @@ pub(crate) fn history(files: &[PathBuf]) -> anyhow::Result<History> {
     if files.is_empty() {
         history = find::remembered();
         if history.episodes().is_empty() {
-            history = of(LiveSite::read(READ_WITHIN)?.site());
+            history = of(LiveSite::read(READ_WITHIN).site());
         }
     }
     Ok(history)

@@ -1,4 +1,6 @@
 //! Tables for people: columns side by side, text to the left, numbers to the right.
+//!
+//! What others named cannot move the cursor: control characters are shown as `?`.
 
 use std::fmt::Write as _;
 
@@ -20,7 +22,7 @@ impl Table {
 
     /// Adds a row.
     pub(crate) fn add(&mut self, row: impl IntoIterator<Item = String>) {
-        self.rows.push(row.into_iter().collect());
+        self.rows.push(row.into_iter().map(|cell| plain(&cell)).collect());
     }
 
     /// How many rows there are below the heading.
@@ -63,6 +65,20 @@ impl Table {
     }
 }
 
+/// A table whose rows are all known.
+pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
+    let mut table = Table::new(heading);
+    for row in rows {
+        table.add(row.iter().cloned());
+    }
+    table.text()
+}
+
+/// Text without control characters.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 fn is_number(cell: &str) -> bool {
     let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | '\u{202f}' | '%');
     let first = cell.split(' ').next().unwrap_or_default();
@@ -80,5 +96,12 @@ mod tests {
         table.add(["web".to_owned(), "1 200".to_owned(), "x".to_owned()]);
         table.add(["db-01".to_owned(), "-".to_owned(), String::new()]);
         assert_eq!(table.text(), "VM     BYTES  NOTE\nweb    1 200  x\ndb-01      -\n");
+    }
+
+    #[test]
+    fn names_of_others_cannot_move_the_cursor() {
+        let rows =
+            [["ä".to_owned(), "longer".to_owned()], ["bcd".to_owned(), "\x1b[2J".to_owned()]];
+        assert_eq!(table(["A", "B"], &rows), "A    B\nä    longer\nbcd  ?[2J\n");
     }
 }

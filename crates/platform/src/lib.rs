@@ -6,6 +6,7 @@
 
 mod clock;
 mod libvirt;
+mod live;
 mod netlink;
 mod ovsdb;
 mod proc;
@@ -21,6 +22,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use inventory::facts::{Facts, Report, Source};
+
+pub use self::live::LiveSite;
 
 use self::netlink::Targets;
 use self::watch::{Shared, Waker};

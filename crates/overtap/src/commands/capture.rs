@@ -1,11 +1,12 @@
 //! `overtap capture`: captures a VM's packets into one pcapng file.
 
+pub(super) mod far;
+mod last;
 mod said;
+mod signals;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use agent::{
@@ -16,20 +17,25 @@ use inventory::{Machine, Site};
 use jiff::Zoned;
 use pipeline::Limits;
 use plan::{Names, Point};
+use platform::LiveSite;
 use select::{Filter, Member, Name, ParseError, Resolved, Resolver, UnknownName};
 
 use self::said::Said;
+pub(super) use self::signals::Signals;
 use crate::Output;
+use crate::controller;
 use crate::exit::{Exit, WrongUsage};
 use crate::names;
 use crate::quantity::{parse_bytes, parse_bytes_or_none, parse_duration};
-use crate::site::LiveSite;
+use crate::site;
 
 /// Captures a VM's packets into one pcapng file, with an account of every packet.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The VM, container or namespace: name, UUID, MAC, IP, tap or port id.
+    /// The VM, container or namespace: name, UUID, MAC, IP, tap or port id. Through a controller
+    /// also several with commas between them, `web-*` and `tenant:acme`, which include VMs that
+    /// appear later.
     vm: String,
 
     /// Only these packets of it, in the words of tcpdump (pcap-filter(7)); looks at the packet as
@@ -97,6 +103,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     buffer: Option<u64>,
 
+    /// Why, for the audit log of the controller.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// Leave the capture to the controller: it goes on without this terminal, and is fetched with
+    /// overtap sessions fetch.
+    #[arg(long, conflicts_with_all = ["write", "local"])]
+    detach: bool,
+
+    /// On this host, although you are logged in at a controller.
+    #[arg(long)]
+    local: bool,
+
+    #[command(flatten)]
+    last: last::Words,
+
     /// How to print the receipt.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -112,6 +134,7 @@ Examples:
   overtap capture web 'tcp port 443' -w - | wireshark -k -i -
   overtap capture web 'vm db or tenant acme'        only to and from these
   overtap capture web --point uplink --strip -w web.pcapng
+  overtap capture web --last 10m -w web.pcapng       what the flight recorder has, then live
   overtap capture web --rotate-size 100MB --ring-files 10 -w web.pcapng
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
@@ -122,8 +145,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     // Mistakes first, then what takes time.
     parse_filter(&expression, &AnyName)?;
     check_ring(args)?;
-    let mut live = LiveSite::read(READ_WITHIN)?;
-    let (machine, point) = chosen(&live, args).inspect_err(|_| live.say_problems())?;
+    if let Some(login) = controller::login(args.local)? {
+        return far::run(args, login);
+    }
+    if args.detach {
+        return Err(WrongUsage("--detach needs a controller; see overtap login".into()).into());
+    }
+    let mut live = LiveSite::read(READ_WITHIN);
+    let (machine, point) = match chosen(&live, args) {
+        Ok(chosen) => chosen,
+        Err(error) => args.last.instead(&args.vm, error).inspect_err(|_| {
+            site::say_problems(live.site());
+        })?,
+    };
+    let past = args.last.order(&machine, &point)?;
     let explained = explained(&expression, live.site(), &machine)?;
     let filter = parse_filter(&expression, &explained)?;
     let host = live.site().host.name.clone();
@@ -143,6 +178,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         comments: vec![comment(&machine, &host, &point, filter.as_ref())],
         ip_names: agent::ip_names(live.site()),
         mac_names: agent::mac_names(&machine),
+        past,
     };
     let before = OwnCounts::read(&point);
     let mut session = Session::start(&request)?;
@@ -150,8 +186,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut said = Said::new(args.quiet, std::io::stderr().is_terminal());
     said.beginning(&machine, &request, duration, args.no_limits);
     live.watch()?;
-    let mut follow =
-        Follow { following: Following::new(&machine, &point), events: Vec::new(), said: &mut said };
+    let mut follow = Follow {
+        request: &request,
+        following: Following::new(&machine, &point),
+        events: Vec::new(),
+        said: &mut said,
+    };
     let outcome = follow.until_it_ends(&mut session, &mut live, &signals)?;
     let receipt = Receipt::new(Story {
         request: &request,
@@ -242,7 +282,7 @@ fn is_stdout(args: &Args) -> bool {
 
 /// The VM and the observation point that were asked for.
 fn chosen(live: &LiveSite, args: &Args) -> anyhow::Result<(Machine, Point)> {
-    let machine = live.one(&args.vm)?;
+    let machine = site::one(live.site(), &args.vm)?;
     let plan = plan::plan(live.site(), machine);
     let point = Place::parse(&args.point).choose(&plan, &machine.name)?;
     Ok((machine.clone(), point))
@@ -265,7 +305,7 @@ fn output(args: &Args, machine: &Machine) -> agent::Output {
     };
     let default_reserve = || path.as_deref().map_or(0, agent::default_reserve);
     let min_free_bytes = args.min_free.unwrap_or_else(default_reserve);
-    agent::Output { path, force: args.force, rotation, min_free_bytes }
+    agent::Output { path, force: args.force, rotation, min_free_bytes, store: None }
 }
 
 /// How long the capture lasts at most. Who reads a pipe stops when they like.
@@ -287,47 +327,9 @@ fn limits(args: &Args, duration: Option<Duration>, is_file: bool) -> Limits {
     }
 }
 
-/// Ctrl-C, SIGTERM and the hang-up: they end the program before and long after the capture, and the capture
-/// in between.
-struct Signals {
-    has_come: Arc<AtomicBool>,
-    is_deadly: Arc<AtomicBool>,
-}
-
-impl Signals {
-    /// From now on a signal is ours to judge; it still ends the program.
-    fn take() -> std::io::Result<Self> {
-        let has_come = Arc::new(AtomicBool::new(false));
-        let is_deadly = Arc::new(AtomicBool::new(true));
-        let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
-        // A terminal that closes ends a capture as Ctrl-C does; nohup means that it shall go on.
-        if !agent::is_hangup_ignored() {
-            signals.push(signal_hook::consts::SIGHUP);
-        }
-        for signal in signals {
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_deadly))?;
-            signal_hook::flag::register(signal, Arc::clone(&has_come))?;
-        }
-        Ok(Self { has_come, is_deadly })
-    }
-
-    /// The next signal asks for the end, and for the receipt.
-    fn keep_alive(&self) {
-        self.is_deadly.store(false, Ordering::Relaxed);
-    }
-
-    /// The next signal comes from somebody who waits no longer.
-    fn give_up(&self) {
-        self.is_deadly.store(true, Ordering::Relaxed);
-    }
-
-    fn have_come(&self) -> bool {
-        self.has_come.load(Ordering::Relaxed)
-    }
-}
-
 /// A capture while it runs: what changes is said, written into the file and kept for the receipt.
 struct Follow<'a> {
+    request: &'a Request<'a>,
     following: Following,
     events: Vec<String>,
     said: &'a mut Said,
@@ -356,6 +358,11 @@ impl Follow<'_> {
                 Some(Event::Progress(progress)) => self.said.progress(progress),
                 Some(Event::InterfaceGone(number)) => {
                     self.tell(&self.following.interface_gone(number));
+                }
+                Some(Event::CaughtUp) => session.go_live(self.request)?,
+                Some(Event::Said(text)) => {
+                    self.said.line(&text);
+                    self.events.push(text);
                 }
                 Some(Event::Ended(outcome)) => {
                     self.said.clear();

@@ -1,5 +1,6 @@
 //! `overtap find`: says where a VM is: host, vSwitch, port, overlay, uplink.
 
+mod far;
 mod journal;
 mod json;
 mod text;
@@ -13,11 +14,13 @@ use std::time::Duration;
 use inventory::{Change, History, Machine, MachineId, Past, Query, Site, Unfound};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
+use platform::LiveSite;
 
 use self::journal::Journal;
 use crate::Output;
+use crate::controller;
 use crate::exit::{Exit, WrongUsage};
-use crate::site::{LiveSite, unfound};
+use crate::site::{say_problems, unfound};
 
 /// Says where a VM is: host, vSwitch, port, VLAN or VNI, tap, uplink; since when, and who says so.
 ///
@@ -47,6 +50,9 @@ pub(crate) struct Args {
     /// Says why: every fact that was used, and its source.
     #[arg(long)]
     explain: bool,
+    /// On this host, although you are logged in at a controller.
+    #[arg(long)]
+    local: bool,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -59,7 +65,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(text) => Some(when::parse(text, &now).map_err(WrongUsage)?),
         None => None,
     };
-    let mut live = LiveSite::read(READ_WITHIN)?;
+    if let Some(login) = controller::login(args.local)? {
+        return far::run(args, login, time, now.time_zone());
+    }
+    let mut live = LiveSite::read(READ_WITHIN);
     let site = live.site().clone();
     let mut journal = Journal::open(&site.host.name);
     journal.record(live.changed_at(), &site);
@@ -75,7 +84,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         other => other,
     };
-    live.say_problems();
+    say_problems(live.site());
     if let Some(note) = journal.note() {
         eprintln!("overtap: {note}");
     }

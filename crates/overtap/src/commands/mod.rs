@@ -1,5 +1,8 @@
 //! One module for each word a person types after `overtap`.
 
+pub(crate) mod agent;
+pub(crate) mod agents;
+pub(crate) mod audit;
 pub(crate) mod capture;
 pub(crate) mod collect;
 pub(crate) mod decode;
@@ -7,9 +10,19 @@ pub(crate) mod extract;
 pub(crate) mod filter;
 pub(crate) mod find;
 pub(crate) mod flows;
+pub(crate) mod grants;
+pub(crate) mod login;
 pub(crate) mod plan;
+pub(crate) mod receipt;
+pub(crate) mod record;
+pub(crate) mod recorder;
+pub(crate) mod serve;
+pub(crate) mod sessions;
 pub(crate) mod stat;
+pub(crate) mod status;
+pub(crate) mod tokens;
 pub(crate) mod top;
+pub(crate) mod users;
 
 /// Prints to standard output. A reader that has seen enough and closed the pipe is no error.
 pub(crate) fn print_out(text: &[u8]) -> anyhow::Result<()> {

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use inventory::{Machine, Site};
 use plan::{Interface, Plan, Point};
+use platform::LiveSite;
 use select::bpf::{InKernel, PointProgram, Program};
 use select::{Filter, Ownership};
 use serde::Serialize;
 
+use remote::Login;
+
 use super::capture;
 use crate::Output;
+use crate::controller::{self, Far};
 use crate::exit::Exit;
-use crate::site::LiveSite;
+use crate::site;
 
 /// Ranks every place where a VM's packets can be seen: what each misses, costs and disturbs.
 #[derive(clap::Args)]
@@ -28,6 +32,10 @@ pub(crate) struct Args {
     /// Show for each interface what a capture does there: namespace, identities, kernel program.
     #[arg(long)]
     explain: bool,
+
+    /// On this host, although you are logged in at a controller.
+    #[arg(long)]
+    local: bool,
 
     /// How to print.
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -45,20 +53,33 @@ Examples:
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let expression = args.expression.join(" ");
     capture::parse_filter(&expression, &capture::AnyName)?;
-    let live = LiveSite::read(READ_WITHIN)?;
-    let site = live.site();
-    let machine = live.one(&args.vm).inspect_err(|_| live.say_problems())?;
-    let plan = plan::plan(site, machine);
-    let explained = capture::explained(&expression, site, machine)?;
+    let site = match controller::login(args.local)? {
+        Some(login) => far_site(&args.vm, login)?,
+        None => LiveSite::read(READ_WITHIN).site().clone(),
+    };
+    let machine = site::one(&site, &args.vm).inspect_err(|_| site::say_problems(&site))?;
+    let plan = plan::plan(&site, machine);
+    let explained = capture::explained(&expression, &site, machine)?;
     let filter = capture::parse_filter(&expression, &explained)?;
     let capture = Wanted { expression: &expression, filter: filter.as_ref() };
     let text = match args.output {
-        Output::Text => text(site, machine, &plan, &capture, args.explain),
-        Output::Json => json(site, machine, &plan, &capture)?,
+        Output::Text => text(&site, machine, &plan, &capture, args.explain),
+        Output::Json => json(&site, machine, &plan, &capture)?,
     };
     crate::commands::print_out(text.as_bytes())?;
-    live.say_problems();
+    site::say_problems(&site);
     Ok(if plan.best().is_some() { Exit::Done } else { Exit::Failed })
+}
+
+/// The site of the host that a VM is on now, as far as the user may know it.
+fn far_site(vm: &str, login: Login) -> anyhow::Result<Site> {
+    let far = Far::at(login)?;
+    let (found, _) = far.wait(far.connection.find(vm, 0))?;
+    let hosts = |site: &Site| found.iter().any(|found| found.host == site.host.name);
+    let (all, _) = far.wait(far.connection.find("", 0))?;
+    let mut sites = all.into_iter().map(site::of_host);
+    let first = sites.clone().find(hosts).or_else(|| sites.next());
+    Ok(first.unwrap_or_default())
 }
 
 /// The packets that a capture is planned for.

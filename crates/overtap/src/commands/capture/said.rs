@@ -45,6 +45,13 @@ impl Said {
                 self.line("    (--no-limits lifts what you did not ask for, --min-free the last)");
             }
         }
+        if let Some(past) = &request.past {
+            let then = if past.is_live { ", then live" } else { "" };
+            self.line(&format!("  first what {} has recorded{then}", past.directory.display()));
+            if !past.is_live {
+                return;
+            }
+        }
         let labels: Vec<&str> = point.interfaces.iter().map(|i| i.label.as_str()).collect();
         self.line(&format!("  listening on {}; Ctrl-C stops", labels.join(", ")));
     }
@@ -71,6 +78,11 @@ impl Said {
         let shown: String = text.chars().take(columns.saturating_sub(1)).collect();
         eprint!("{REWRITE}{shown}");
         let _ = std::io::stderr().flush();
+    }
+
+    /// As [`progress`](Self::progress), of a capture elsewhere.
+    pub(super) fn far_progress(&mut self, packets: u64, lost: u64) {
+        self.progress(Progress { packets, kernel_dropped: lost, ..Progress::default() });
     }
 
     /// Takes the line that tells how it goes away.

@@ -5,6 +5,9 @@
 //! `--explain`; each `attachment` has `seen_since` beside `since`: it was like this at the latest
 //! then. Times are RFC 3339 in UTC, network numbers are numbers, addresses are text.
 //!
+//! Through a controller each MACHINE has `host` and `is_host_connected` besides, and the `host` of
+//! the object is null where there are several; `sources` and `history` are empty.
+//!
 //! `find --at`: one object, `{"host", "at", "first_look", "last_look", "machines": [PAST...]}`.
 //! PAST has `known`: `seen` (with `from`, `until`, `machine`), `changed` (`seen`, `before`,
 //! `noticed`, `after`; null where it was not there) or `before-first-look` (`first`, `machine`).
@@ -13,6 +16,7 @@
 
 use std::io::{self, Write};
 
+use api::document::HostFound;
 use inventory::{
     Change, Episode, History, Machine, MachineId, Past, Period, Since, Site, Timeline,
 };
@@ -49,6 +53,36 @@ pub(super) fn present(
         "history": history,
     });
     print(out, &document)
+}
+
+/// Prints machines of several hosts, each with its host.
+pub(super) fn of_hosts(out: &mut impl Write, hosts: &[HostFound]) -> io::Result<()> {
+    let mut machines = Vec::new();
+    for found in hosts {
+        for machine in &found.machines {
+            let mut value = serde_json::to_value(machine)?;
+            if let Some(object) = value.as_object_mut() {
+                object.insert("host".to_owned(), found.host.clone().into());
+                object.insert("is_host_connected".to_owned(), found.is_connected.into());
+            }
+            machines.push(value);
+        }
+    }
+    let host = match hosts {
+        [only] => Value::from(only.host.as_str()),
+        _ => Value::Null,
+    };
+    let at = hosts.iter().map(|found| found.at_ns).max().unwrap_or(0);
+    print(
+        out,
+        &json!({
+            "host": host,
+            "at": rfc3339(Timestamp::from_nanos(at)),
+            "machines": machines,
+            "sources": [],
+            "history": [],
+        }),
+    )
 }
 
 /// What was not always so, as far as the journal goes: of the machines shown, and if all are, also

@@ -1,0 +1,257 @@
+//! The documents in the messages: what is asked for, what is to be done, how it goes.
+//!
+//! Fields are only ever added, with a default, so that neighbouring releases read each other's.
+//! Times are nanoseconds since 1970 on the clock of whoever is named with them.
+
+use inventory::{Machine, SourceState};
+use pipeline::Limits;
+use select::Resolved;
+use serde::{Deserialize, Serialize};
+
+/// What somebody wants captured, in the words they typed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wish {
+    /// VMs: names, ids, MACs, addresses, ports, or patterns as `web-*`, which also mean VMs that
+    /// appear later.
+    pub vms: Vec<String>,
+    /// Tenants, whose VMs are meant, also those that appear later.
+    pub tenants: Vec<String>,
+    /// Which packets of them; empty for all.
+    pub expression: String,
+    /// Where to look: `auto`, `tap`, `uplink`, `inside` or an interface.
+    pub point: String,
+    /// Most bytes kept of each packet.
+    pub snaplen: u32,
+    /// Whether tunnels are removed.
+    pub is_stripped: bool,
+    /// Where to stop.
+    pub limits: Limits,
+    /// How long the session lasts, in seconds; its packets stay for a while after that.
+    pub lifetime_s: u64,
+    /// Whether it must last so long. If not, a grant may end it before.
+    pub is_lifetime_meant: bool,
+    /// Why.
+    pub reason: String,
+    /// Whether the session ends with whoever follows it.
+    pub is_attached: bool,
+    /// Most bytes that a host keeps of this session until they are fetched.
+    pub spool_bytes: u64,
+}
+
+/// Everything an agent has to do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Orders {
+    /// Counts up with every change, within one run of the controller.
+    pub revision: u64,
+    /// The sessions that run.
+    pub sessions: Vec<Order>,
+    /// Ids of sessions that have ended and whose packets are kept until they are fetched. What an
+    /// agent holds of any other session is to be removed.
+    pub kept: Vec<String>,
+}
+
+/// A session, for an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// Its id.
+    pub session: String,
+    /// Whose packets, and how much of them its owner may see: a `control::grants::Permit`. What
+    /// does not read as one permits nothing.
+    pub permit: serde_json::Value,
+    /// Which packets; empty for all.
+    pub expression: String,
+    /// What the names in the expression mean.
+    pub explained: Resolved,
+    /// Where to look.
+    pub point: String,
+    /// Most bytes kept of each packet.
+    pub snaplen: u32,
+    /// Whether tunnels are removed.
+    pub is_stripped: bool,
+    /// Where to stop.
+    pub limits: Limits,
+    /// Most bytes kept on the host until they are fetched.
+    pub spool_bytes: u64,
+    /// Who asked and why, for the file.
+    pub comment: String,
+}
+
+/// A part of a session: what one agent captured of one machine at one point, from a beginning to
+/// an end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Of which session.
+    pub session: String,
+    /// Which agent has it; filled in by the controller.
+    #[serde(default)]
+    pub agent: String,
+    /// The host.
+    pub host: String,
+    /// Its number among the parts of this session at this agent, from 1.
+    pub number: u32,
+    /// The machine, by its id as text.
+    pub machine_id: String,
+    /// The machine's name.
+    pub machine: String,
+    /// The observation point, in words: `port tap3 of br-int`.
+    pub point: String,
+    /// When it began, by the host's clock.
+    pub began_ns: u64,
+    /// Why it ended; `None` while it goes on.
+    #[serde(default)]
+    pub ended: Option<String>,
+    /// Bytes there are of it.
+    pub bytes: u64,
+    /// Packets in it.
+    pub packets: u64,
+    /// Packets the kernel had no room for.
+    pub kernel_dropped: u64,
+    /// Packets that could not be written.
+    pub failed: u64,
+    /// The receipt, once it has ended well: that of `overtap capture --output json`.
+    #[serde(default)]
+    pub receipt: Option<serde_json::Value>,
+    /// How the host's clock differs from the controller's; filled in by the controller.
+    #[serde(default)]
+    pub clock: Option<Clock>,
+    /// Whether the agent is connected now; filled in by the controller.
+    #[serde(default)]
+    pub is_reachable: bool,
+}
+
+/// How a clock differs from the controller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Nanoseconds to take off its times to get the controller's.
+    pub ahead_ns: i64,
+    /// The true difference is at most this far from `ahead_ns`.
+    pub uncertainty_ns: u64,
+}
+
+/// Something that whoever asked for a session must know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The session it is about.
+    pub session: String,
+    /// The host that says it; empty for the controller.
+    #[serde(default)]
+    pub host: String,
+    /// When, by the clock of whoever says it.
+    pub at_ns: u64,
+    /// A sentence.
+    pub text: String,
+    /// Whether it says that packets were kept from the session's owner.
+    #[serde(default)]
+    pub is_refusal: bool,
+    /// Whether it stands as a comment among the packets of a part already.
+    #[serde(default)]
+    pub is_in_part: bool,
+}
+
+/// A capture session, as the controller knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its id: a short word.
+    pub id: String,
+    /// Who asked for it.
+    pub owner: String,
+    /// What was asked for.
+    pub wish: Wish,
+    /// When it was asked for, by the controller's clock.
+    pub began_ns: u64,
+    /// When it ends at the latest.
+    pub until_ns: u64,
+    /// Why it ended; `None` while it runs.
+    #[serde(default)]
+    pub ended: Option<String>,
+    /// When it ended.
+    #[serde(default)]
+    pub ended_ns: Option<u64>,
+    /// The parts there are.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+    /// What happened.
+    #[serde(default)]
+    pub notes: Vec<Note>,
+    /// Counts up with every change.
+    #[serde(default)]
+    pub revision: u64,
+    /// What the owner may see; see [`Order::permit`].
+    #[serde(default)]
+    pub permit: serde_json::Value,
+    /// What the names in the expression mean.
+    #[serde(default)]
+    pub explained: Resolved,
+}
+
+impl Session {
+    /// Whether all its parts have ended, so that no packet will be added.
+    pub fn is_complete(&self) -> bool {
+        self.ended.is_some() && self.parts.iter().all(|part| part.ended.is_some())
+    }
+}
+
+/// What was found at one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostFound {
+    /// The host.
+    pub host: String,
+    /// Whether its agent is connected; if not, this is what was known last.
+    pub is_connected: bool,
+    /// As of when, by the host's clock.
+    pub at_ns: u64,
+    /// The machines that were asked for.
+    pub machines: Vec<Machine>,
+    /// For each machine and vNIC since when it was seen there, where the controller saw it.
+    #[serde(default)]
+    pub since_ns: Vec<Vec<Option<u64>>>,
+    /// The sources of the host's inventory.
+    #[serde(default)]
+    pub sources: Vec<SourceState>,
+}
+
+/// How controller and agents are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The controller's version.
+    pub version: String,
+    /// Since when it runs.
+    pub began_ns: u64,
+    /// The agents, by host name.
+    pub agents: Vec<AgentStatus>,
+    /// Sessions that run.
+    pub sessions: usize,
+    /// Machines known.
+    pub machines: usize,
+    /// Bytes of memory in use by the controller.
+    pub resident_bytes: u64,
+}
+
+/// How one agent is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AgentStatus {
+    /// Its id.
+    pub id: String,
+    /// Its host.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it is connected.
+    pub is_connected: bool,
+    /// When it was last heard, by the controller's clock.
+    pub heard_ns: u64,
+    /// Its clock.
+    pub clock: Option<Clock>,
+    /// Machines on it.
+    pub machines: usize,
+    /// Parts running.
+    pub parts: usize,
+    /// Packets lost in running parts.
+    pub lost: u64,
+    /// What its sources complain of.
+    pub problems: Vec<String>,
+}

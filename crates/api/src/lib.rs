@@ -1,0 +1,19 @@
+//! What program, controller and capture agents say to each other.
+//!
+//! The messages are in `proto/overtap.proto`; what they carry as JSON is in [`document`]; who may
+//! speak with whom is decided by TLS, set up in [`tls`]. Nothing here decides or remembers.
+
+pub mod document;
+pub mod tls;
+
+/// The messages and services, made of `proto/overtap.proto`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod proto {
+    tonic::include_proto!("overtap.v1");
+}
+
+/// The most bytes of one message, in both directions (tonic's own limit holds for one only).
+pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most bytes of a part in one [`proto::Piece`].
+pub const PIECE_BYTES: usize = 256 * 1024;

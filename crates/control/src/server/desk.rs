@@ -1,0 +1,360 @@
+//! What all services share: the store, the fleet, the sessions, and who is who.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use api::document::{Orders, Session};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tonic::{Request, Status};
+
+use crate::audit::{Action, Answer, Draft, Strangers, Who};
+use crate::ca::{Ca, Peer, Revocation};
+use crate::fleet::Fleet;
+use crate::grants::{Grant, Grants, MachineFacts, User};
+use crate::names::AgentId;
+use crate::sessions::Sessions;
+use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Version};
+use crate::tokens::{UserCredential, UserToken};
+
+use super::relay::Relay;
+
+/// The desk.
+pub(super) struct Desk {
+    pub(super) ca: Ca,
+    pub(super) store: Box<dyn Store>,
+    pub(super) version: String,
+    pub(super) say: Arc<dyn Fn(&str) + Send + Sync>,
+    pub(super) relay: Relay,
+    pub(super) began_ns: u64,
+    state: Mutex<State>,
+    /// Rings when a session has changed.
+    bell: watch::Sender<u64>,
+    /// What every agent has to do.
+    orders: watch::Sender<Arc<Orders>>,
+    /// Set when the controller ends.
+    is_closing: watch::Sender<bool>,
+    /// Grants as of a version of the store.
+    grants: Mutex<Option<(Version, Arc<Grants>)>>,
+    strangers: Mutex<Strangers>,
+}
+
+/// What changes all the time.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) fleet: Fleet,
+    pub(super) sessions: Sessions,
+    /// The line to each agent that is there, by its number.
+    pub(super) lines: BTreeMap<u64, tokio::sync::mpsc::Sender<Result<api::proto::ToAgent, Status>>>,
+    pub(super) next_line: u64,
+}
+
+/// Who asks, and from where.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    pub(super) user: User,
+    pub(super) from: String,
+}
+
+impl Stored for Session {
+    const KIND: Kind = Kind::Session;
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+impl Desk {
+    /// With everything the store remembers.
+    pub(super) fn open(
+        ca: Ca,
+        store: Box<dyn Store>,
+        version: String,
+        say: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Result<Self, StoreError> {
+        let now_ns = now_ns();
+        let mut state = State::default();
+        for session in store.all::<Session>()? {
+            state.sessions.add(session.value, now_ns);
+        }
+        let orders = watch::Sender::new(Arc::new(state.sessions.orders()));
+        let desk = Self {
+            ca,
+            store,
+            version,
+            say,
+            relay: Relay::default(),
+            began_ns: now_ns,
+            state: Mutex::new(state),
+            bell: watch::Sender::new(0),
+            orders,
+            is_closing: watch::Sender::new(false),
+            grants: Mutex::new(None),
+            strangers: Mutex::new(Strangers::new(Timestamp::now())),
+        };
+        desk.note(&Draft {
+            who: Who::Controller,
+            from: "local".into(),
+            ..draft(Action::Serve, Answer::Granted)
+        })?;
+        Ok(desk)
+    }
+
+    /// Does what time brings: sessions that are over, machines that are nowhere.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut every = tokio::time::interval(LOOK_EVERY);
+        loop {
+            every.tick().await;
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        let now_ns = now_ns();
+        let (overdue, forgotten, notes) = {
+            let mut state = self.state();
+            let State { fleet, sessions, .. } = &mut *state;
+            let notes = sessions.look_around(fleet, now_ns);
+            (sessions.overdue(now_ns), sessions.forgotten(now_ns), notes)
+        };
+        for (session, why) in overdue {
+            self.end_session(&session, &why);
+        }
+        for session in forgotten {
+            self.forget_session(&session);
+        }
+        let mut is_new = false;
+        for note in notes {
+            (self.say)(&format!("session {}: {}", note.session, note.text));
+            is_new |= self.state().sessions.take_note(note);
+        }
+        if is_new {
+            self.ring();
+        }
+    }
+
+    /// What changes. To be held shortly, and never while waiting.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rings when a session has changed.
+    pub(super) fn bell(&self) -> watch::Receiver<u64> {
+        self.bell.subscribe()
+    }
+
+    /// Says that a session has changed.
+    pub(super) fn ring(&self) {
+        self.bell.send_modify(|rings| *rings += 1);
+    }
+
+    /// What every agent has to do.
+    pub(super) fn orders(&self) -> watch::Receiver<Arc<Orders>> {
+        self.orders.subscribe()
+    }
+
+    /// Ends the line of an agent that was removed. It is refused when it comes back.
+    pub(super) async fn turn_away(&self, agent: &AgentId) {
+        let line = {
+            let state = self.state();
+            let line = state.fleet.seat(agent.as_str()).and_then(|seat| seat.line);
+            line.and_then(|line| state.lines.get(&line).cloned())
+        };
+        if let Some(line) = line {
+            let removed = Status::permission_denied(format!("agent {agent} was removed"));
+            // Who is gone already needs not be told.
+            let _ = line.send(Err(removed)).await;
+        }
+    }
+
+    /// Ends every line, so that the server can end.
+    pub(super) fn close(&self) {
+        self.is_closing.send_replace(true);
+    }
+
+    /// Comes when the controller ends.
+    pub(super) async fn closing(&self) {
+        let mut closing = self.is_closing.subscribe();
+        // The sender lives as long as we do.
+        let _ = closing.wait_for(|is_closing| *is_closing).await;
+    }
+
+    /// Sends the orders as they are now to all agents.
+    pub(super) fn publish(&self) {
+        let orders = Arc::new(self.state().sessions.orders());
+        self.orders.send_replace(orders);
+        self.ring();
+    }
+
+    /// Ends a session, tells the agents, and keeps that. Says whether it was running.
+    pub(super) fn end_session(&self, id: &str, why: &str) -> bool {
+        let was_running = self.state().sessions.end(id, why, now_ns());
+        if was_running {
+            (self.say)(&format!("session {id} ended: {why}"));
+            self.keep_session(id);
+            self.publish();
+        }
+        was_running
+    }
+
+    /// Forgets a session and everything of it.
+    pub(super) fn forget_session(&self, id: &str) {
+        self.state().sessions.remove(id);
+        let change = Change::remove(Kind::Session, id.to_owned(), Expected::Anything);
+        self.trouble(
+            "a session cannot be removed from the store",
+            change.and_then(|change| self.blocking(|store| store.commit(&[change], &[])).map(drop)),
+        );
+        self.publish();
+    }
+
+    /// Writes a session into the store.
+    pub(super) fn keep_session(&self, id: &str) {
+        let Some(session) = self.state().sessions.session(id).cloned() else { return };
+        let change = Change::put(&session, Expected::Anything);
+        self.trouble(
+            "a session cannot be kept in the store",
+            change.and_then(|change| self.blocking(|store| store.commit(&[change], &[])).map(drop)),
+        );
+    }
+
+    fn trouble(&self, what: &str, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            (self.say)(&format!("{what}: {error}"));
+        }
+    }
+
+    /// Puts an entry into the audit log.
+    pub(super) fn note(&self, draft: &Draft) -> Result<(), StoreError> {
+        self.blocking(|store| store.commit(&[], std::slice::from_ref(draft))).map(drop)
+    }
+
+    /// Puts an entry about somebody who was not let in into the audit log, unless it is one of too
+    /// many.
+    pub(super) fn note_stranger(&self, draft: Draft) {
+        let admitted = {
+            let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            strangers.admit(draft)
+        };
+        if let Some(draft) = admitted {
+            self.trouble("an audit entry cannot be written", self.note(&draft));
+        }
+    }
+
+    /// Uses the store where waiting is allowed.
+    pub(super) fn blocking<T>(&self, act: impl FnOnce(&dyn Store) -> T) -> T {
+        match tokio::runtime::Handle::try_current() {
+            Ok(_) => tokio::task::block_in_place(|| act(&*self.store)),
+            Err(_) => act(&*self.store),
+        }
+    }
+
+    /// All grants, as they are now.
+    pub(super) fn grants(&self) -> Result<Arc<Grants>, Status> {
+        let version = self.blocking(|store| store.version()).map_err(|e| broken(&e))?;
+        let mut known = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((then, grants)) = &*known
+            && *then == version
+        {
+            return Ok(Arc::clone(grants));
+        }
+        let grants = self.blocking(|store| store.all::<Grant>()).map_err(|e| broken(&e))?;
+        let grants = grants.into_iter().map(|grant| grant.value).collect();
+        let grants = Arc::new(Grants::new(grants));
+        *known = Some((version, Arc::clone(&grants)));
+        Ok(grants)
+    }
+
+    /// Who asks, by the token they show. Whoever shows none that is good is in the audit log.
+    pub(super) fn asker<T>(&self, request: &Request<T>) -> Result<Asker, Status> {
+        let from = peer_of(request.remote_addr());
+        self.user(request).map(|user| Asker { user, from: from.clone() }).map_err(|refusal| {
+            let (who, because) = refusal;
+            let answer = Answer::Refused { because: because.clone() };
+            self.note_stranger(Draft { who, from, ..draft(Action::LogIn, answer) });
+            Status::unauthenticated(because)
+        })
+    }
+
+    fn user<T>(&self, request: &Request<T>) -> Result<User, (Who, String)> {
+        let nobody = |why: String| (Who::Unknown(String::new()), why);
+        let shown = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let shown = shown.and_then(|value| value.strip_prefix("Bearer "));
+        let shown = shown.ok_or_else(|| nobody("no token was shown; see overtap login".into()))?;
+        let token: UserToken = shown.parse().map_err(|error| nobody(format!("{error}")))?;
+        let unknown = |why: String| (Who::Unknown(token.id.to_string()), why);
+        let failed = |error: StoreError| unknown(error.to_string());
+        let id = token.id.to_string();
+        let found = self.blocking(|store| store.one::<UserCredential>(&id)).map_err(failed)?;
+        let refused = || unknown("the token is not known here; see overtap login".into());
+        let credential = found.ok_or_else(refused)?.value;
+        let name = credential
+            .open(&token.secret, Timestamp::now())
+            .map_err(|refusal| unknown(refusal.to_string()))?;
+        let user = self.blocking(|store| store.one::<User>(name.as_str())).map_err(failed)?;
+        match user.map(|user| user.value) {
+            Some(user) if user.is_enabled => Ok(user),
+            _ => Err((Who::User(name.clone()), format!("the account {name} is disabled"))),
+        }
+    }
+
+    /// Which agent is at the other end, by its certificate.
+    pub(super) fn agent<T>(&self, request: &Request<T>) -> Result<AgentId, Status> {
+        let refused = |because: String| {
+            let from = peer_of(request.remote_addr());
+            let answer = Answer::Refused { because: because.clone() };
+            let who = Who::Unknown(String::new());
+            self.note_stranger(Draft { who, from, ..draft(Action::Connect, answer) });
+            Status::unauthenticated(because)
+        };
+        let certificates = request.peer_certs();
+        let shown = certificates.as_ref().and_then(|shown| shown.first());
+        let shown = shown.ok_or_else(|| refused("no certificate was shown".into()))?;
+        let peer = Peer::read(shown).map_err(|error| refused(error.to_string()))?;
+        let serial = peer.serial.to_string();
+        let revoked = self.blocking(|store| store.one::<Revocation>(&serial));
+        if revoked.map_err(|error| broken(&error))?.is_some() {
+            return Err(refused(format!("the certificate of {} was revoked", peer.agent)));
+        }
+        Ok(peer.agent)
+    }
+}
+
+/// An entry for the audit log about something that happens now.
+pub(super) fn draft(action: Action, answer: Answer) -> Draft {
+    Draft {
+        at: Timestamp::now(),
+        who: Who::Controller,
+        from: "local".into(),
+        action,
+        subject: String::new(),
+        machines: Vec::new(),
+        answer,
+        reason: String::new(),
+    }
+}
+
+pub(super) fn facts(machine: &inventory::Machine) -> MachineFacts {
+    MachineFacts {
+        id: machine.id.clone(),
+        name: machine.name.clone(),
+        tenant: machine.tenant.clone(),
+    }
+}
+
+/// The store cannot be used, which is not the asker's fault.
+pub(super) fn broken(error: &StoreError) -> Status {
+    Status::internal(error.to_string())
+}
+
+pub(super) fn peer_of(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "unknown".into(), |address| address.to_string())
+}
+
+pub(super) fn now_ns() -> u64 {
+    u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0)
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -1,0 +1,630 @@
+//! The people's service: finding, sessions, and the packets of one's own sessions.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::document::{Note, Session, Status as Health, Wish};
+use api::proto::people_server::People as Service;
+use api::proto::{
+    AdministerReply, AdministerRequest, FetchRequest, FindReply, FindRequest, FollowRequest,
+    ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
+    RemoveSessionReply, RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest,
+    StatusReply, StatusRequest, StopSessionRequest, ToAgent, to_agent,
+};
+use inventory::{History, Machine};
+use jiff::Timestamp;
+use plan::Names;
+use select::{Filter, Resolved};
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::admin::{AdminError, Command, Office, Over};
+use crate::audit::{Action, Answer, Draft, Who};
+use crate::grants::{Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Selector, Snaplen};
+use crate::tokens::random;
+
+use super::audit;
+use super::desk::{Asker, Desk, broken, draft, facts, now_ns};
+
+pub(super) struct PeopleService(pub(super) Arc<Desk>);
+
+type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, Status>> + Send>>;
+type Replies = Pin<Box<dyn Stream<Item = Result<SessionReply, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Service for PeopleService {
+    type ReadAuditStream = audit::Pages;
+    type FollowStream = Replies;
+    type FetchStream = Pieces;
+
+    async fn find(&self, request: Request<FindRequest>) -> Result<Response<FindReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let FindRequest { what, at_ns } = request.into_inner();
+        let grants = self.0.grants()?;
+        let is_shown = shown(&grants, &asker);
+        let (found, suggestions) = {
+            let state = self.0.state();
+            match at_ns {
+                0 => state.fleet.find(&what, is_shown),
+                at => state.fleet.find_at(&what, wire::Timestamp::from_nanos(at), is_shown),
+            }
+        };
+        let host_json = found.iter().map(serde_json::to_string).collect::<Result<_, _>>();
+        let host_json = host_json.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(FindReply { host_json, suggestions }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusReply>, Status> {
+        self.0.asker(&request)?;
+        let now_ns = now_ns();
+        let state = self.0.state();
+        let mut agents = state.fleet.status(now_ns);
+        let running = || state.sessions.iter().filter(|session| session.ended.is_none());
+        for part in running().flat_map(|session| &session.parts).filter(|p| p.ended.is_none()) {
+            if let Some(agent) = agents.iter_mut().find(|agent| agent.id == part.agent) {
+                agent.parts += 1;
+                agent.lost += part.kernel_dropped + part.failed;
+            }
+        }
+        let status = Health {
+            version: self.0.version.clone(),
+            began_ns: self.0.began_ns,
+            agents,
+            sessions: running().count(),
+            machines: state.fleet.machines().count(),
+            resident_bytes: resident_bytes(),
+        };
+        let status_json =
+            serde_json::to_string(&status).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(StatusReply { status_json }))
+    }
+
+    async fn start_session(
+        &self,
+        request: Request<StartSessionRequest>,
+    ) -> Result<Response<SessionReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let wish: Wish = serde_json::from_str(&request.into_inner().wish_json)
+            .map_err(|error| Status::invalid_argument(format!("the wish: {error}")))?;
+        self.start(&asker, wish).and_then(|session| self.reply(&session)).map(Response::new)
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let sessions: Vec<Session> = {
+            let state = self.0.state();
+            let all = state.sessions.iter().filter(|session| may_see(&asker, session));
+            all.cloned().collect()
+        };
+        let session_json = sessions
+            .iter()
+            .map(|session| self.reply(session).map(|reply| reply.session_json))
+            .collect::<Result<_, _>>()?;
+        Ok(Response::new(ListSessionsReply { session_json }))
+    }
+
+    async fn stop_session(
+        &self,
+        request: Request<StopSessionRequest>,
+    ) -> Result<Response<SessionReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let session = self.seen(&asker, &request.into_inner().session)?;
+        let name = &asker.user.name;
+        if self.0.end_session(&session.id, &format!("{name} stopped it")) {
+            self.audit(&asker, Action::Session, &session.id, "stopped")?;
+        }
+        let session = self.seen(&asker, &session.id)?;
+        self.reply(&session).map(Response::new)
+    }
+
+    async fn refilter_session(
+        &self,
+        request: Request<RefilterSessionRequest>,
+    ) -> Result<Response<SessionReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let RefilterSessionRequest { session, expression } = request.into_inner();
+        let session = self.seen(&asker, &session)?;
+        if session.owner != asker.user.name.as_str() {
+            let because = format!("session {} is {}'s", session.id, session.owner);
+            self.audit_refusal(&asker, Action::Session, &session.id, &because)?;
+            return Err(Status::permission_denied(because));
+        }
+        let grants = self.0.grants()?;
+        // What it captures now is what a name at its point can mean.
+        let machines: BTreeSet<MachineFacts> = {
+            let state = self.0.state();
+            let ids = session.parts.iter().filter_map(|part| part.machine_id.parse().ok());
+            let known = ids.flat_map(|id| state.fleet.hosts_of(&id));
+            known.map(|(_, machine)| facts(machine)).collect()
+        };
+        let machines: Vec<MachineFacts> = machines.into_iter().collect();
+        let explained = self.explained(&asker, &grants, &expression, &machines)?;
+        let what = match expression.trim() {
+            "" => "the filter was removed".to_owned(),
+            text => format!("the filter is now: {text}"),
+        };
+        self.audit(&asker, Action::Session, &session.id, &what)?;
+        {
+            let mut state = self.0.state();
+            if !state.sessions.refilter(&session.id, expression.trim(), explained) {
+                return Err(Status::failed_precondition("the session has ended"));
+            }
+            state.sessions.take_note(Note {
+                session: session.id.clone(),
+                host: String::new(),
+                at_ns: now_ns(),
+                text: what,
+                is_refusal: false,
+                is_in_part: false,
+            });
+        }
+        self.0.keep_session(&session.id);
+        self.0.publish();
+        let session = self.seen(&asker, &session.id)?;
+        self.reply(&session).map(Response::new)
+    }
+
+    async fn remove_session(
+        &self,
+        request: Request<RemoveSessionRequest>,
+    ) -> Result<Response<RemoveSessionReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let session = self.seen(&asker, &request.into_inner().session)?;
+        self.0.end_session(&session.id, "it was removed");
+        self.0.forget_session(&session.id);
+        self.audit(&asker, Action::Session, &session.id, "removed")?;
+        Ok(Response::new(RemoveSessionReply {}))
+    }
+
+    async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Replies>, Status> {
+        let asker = self.0.asker(&request)?;
+        let session = self.seen(&asker, &request.into_inner().session)?;
+        let (to, replies) = mpsc::channel(4);
+        let service = Self(Arc::clone(&self.0));
+        tokio::spawn(async move { service.tell(&session.id, &to).await });
+        Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
+    }
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<Pieces>, Status> {
+        let asker = self.0.asker(&request)?;
+        let FetchRequest { session, agent, part, offset } = request.into_inner();
+        let found = self.seen(&asker, &session)?;
+        // An administrator may end a session; the packets are its owner's alone.
+        if found.owner != asker.user.name.as_str() {
+            let because = format!("the packets of session {session} are {}'s", found.owner);
+            self.audit_refusal(&asker, Action::Session, &session, &because)?;
+            return Err(Status::permission_denied(because));
+        }
+        if !found.parts.iter().any(|p| p.agent == agent && p.number == part) {
+            return Err(Status::not_found("the session has no such part"));
+        }
+        let line = {
+            let state = self.0.state();
+            let line = state.fleet.seat(&agent).and_then(|seat| seat.line);
+            line.and_then(|line| state.lines.get(&line).cloned())
+        };
+        let line = line.ok_or_else(|| Status::unavailable(format!("agent {agent} is away")))?;
+        let (transfer, pieces) = self.0.relay.await_from(&agent)?;
+        let send = SendPart { transfer: transfer.clone(), session, part, offset };
+        let send = ToAgent { said: Some(to_agent::Said::Send(send)) };
+        if line.send(Ok(send)).await.is_err() {
+            self.0.relay.give_up(&transfer);
+            return Err(Status::unavailable(format!("agent {agent} is away")));
+        }
+        // An agent that does not come after all must not keep anybody waiting.
+        let desk = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            tokio::time::sleep(BEGIN_WITHIN).await;
+            desk.relay.give_up(&transfer);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
+    }
+
+    async fn administer(
+        &self,
+        request: Request<AdministerRequest>,
+    ) -> Result<Response<AdministerReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let command: Command = serde_json::from_str(&request.into_inner().command_json)
+            .map_err(|error| Status::invalid_argument(format!("the command: {error}")))?;
+        let done = self.0.blocking(|store| {
+            let office = Office {
+                store,
+                ca: self.0.ca.fingerprint(),
+                by: &asker.user,
+                from: &asker.from,
+                now: Timestamp::now(),
+            };
+            office.act(&command)
+        });
+        let done = done.map_err(|error| match error {
+            AdminError::NotAdmin(_) => Status::permission_denied(error.to_string()),
+            AdminError::Store(_) | AdminError::NoEntropy(_) => Status::internal(error.to_string()),
+            _ => Status::invalid_argument(error.to_string()),
+        })?;
+        if let Some(over) = &done.over {
+            self.end_all_over(over);
+            if let Over::Agent(agent) = over {
+                self.0.turn_away(agent).await;
+            }
+        }
+        let reply_json = serde_json::to_string(&done.reply)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(AdministerReply { reply_json }))
+    }
+
+    async fn read_audit(
+        &self,
+        request: Request<ReadAuditRequest>,
+    ) -> Result<Response<audit::Pages>, Status> {
+        let asker = self.0.asker(&request)?;
+        audit::read(Arc::clone(&self.0), &asker, &request.into_inner()).map(Response::new)
+    }
+}
+
+impl PeopleService {
+    /// Ends the sessions that stand on something that is no more.
+    fn end_all_over(&self, over: &Over) {
+        let stands = |session: &Session| {
+            let permit = serde_json::from_value::<Permit>(session.permit.clone());
+            permit.is_ok_and(|permit| match over {
+                Over::User(user) => permit.user() == user,
+                Over::Grant(id) => permit.grants().any(|grant| grant == id),
+                // What it captured is still its sessions'; it only answers no more.
+                Over::Agent(_) => false,
+            })
+        };
+        let ended: Vec<String> = {
+            let state = self.0.state();
+            let running = state.sessions.iter().filter(|session| session.ended.is_none());
+            running.filter(|session| stands(session)).map(|session| session.id.clone()).collect()
+        };
+        for id in ended {
+            self.0.end_session(&id, "its owner may not see these packets any more");
+        }
+    }
+
+    /// Starts a session, or says why not; either is in the audit log.
+    fn start(&self, asker: &Asker, wish: Wish) -> Result<Session, Status> {
+        let grants = self.0.grants()?;
+        let subject = subject(&wish);
+        let reason = wish.reason.clone();
+        let entry = |answer, machines: &[MachineFacts]| Draft {
+            who: Who::User(asker.user.name.clone()),
+            from: asker.from.clone(),
+            subject: subject.clone(),
+            machines: machines.to_vec(),
+            reason: reason.clone(),
+            ..draft(Action::Capture, answer)
+        };
+        let refused = |status: Status, machines: &[MachineFacts]| {
+            let because = status.message().to_owned();
+            match self.0.note(&entry(Answer::Refused { because }, machines)) {
+                Ok(()) => status,
+                Err(error) => broken(&error),
+            }
+        };
+        let asked = self.asked(asker, &grants, &wish).map_err(|status| {
+            // What they named may be there without their being allowed to know.
+            refused(status, &self.meant(&wish))
+        })?;
+        let machines = match &asked {
+            Asked::Machines(machines) => machines.clone(),
+            Asked::Growing { present, .. } => present.clone(),
+        };
+        let lifetime = Duration::from_secs(wish.lifetime_s);
+        let ask = Ask {
+            purpose: Purpose::Capture,
+            asked,
+            snaplen: Snaplen::new(wish.snaplen).filter(|_| wish.snaplen < WHOLE_SNAPLEN),
+            duration: lifetime.try_into().ok().filter(|_| wish.is_lifetime_meant),
+            reason: reason.clone(),
+        };
+        let permit = grants.decide(&asker.user, &ask, Timestamp::now()).map_err(|refusal| {
+            refused(Status::permission_denied(refusal.to_string()), &machines)
+        })?;
+        // A name in the expression may be there without their being allowed to know.
+        let explained = self
+            .explained(asker, &grants, &wish.expression, &machines)
+            .map_err(|status| refused(status, &machines))?;
+        let session = session(asker, wish, &permit, explained)?;
+        self.0.note(&entry(Answer::Granted, &machines)).map_err(|error| broken(&error))?;
+        self.0.state().sessions.add(session.clone(), now_ns());
+        self.0.keep_session(&session.id);
+        self.0.publish();
+        (self.0.say)(&format!("session {} of {}: {subject}", session.id, session.owner));
+        Ok(session)
+    }
+
+    /// Which machines a wish means, of those the asker may know of.
+    fn asked(&self, asker: &Asker, grants: &Grants, wish: &Wish) -> Result<Asked, Status> {
+        let is_pattern = |text: &&String| text.contains(['*', '?']);
+        let (patterns, names): (Vec<&String>, Vec<&String>) = wish.vms.iter().partition(is_pattern);
+        if patterns.is_empty() && wish.tenants.is_empty() {
+            let machines = names.iter().map(|name| self.named(asker, grants, name));
+            return Ok(Asked::Machines(machines.collect::<Result<_, _>>()?));
+        }
+        let mut selection = Vec::new();
+        for name in names {
+            selection.push(Selector::Id(self.named(asker, grants, name)?.id));
+        }
+        selection.extend(wish.tenants.iter().cloned().map(Selector::Tenant));
+        for pattern in patterns {
+            selection.extend(self.pattern(asker, grants, pattern)?);
+        }
+        let is_shown = shown(grants, asker);
+        let state = self.0.state();
+        let shown = state.fleet.machines().filter(|(_, machine)| is_shown(machine));
+        let present: BTreeSet<MachineFacts> = shown
+            .map(|(_, machine)| facts(machine))
+            .filter(|machine| selection.iter().any(|selector| selector.matches(machine)))
+            .collect();
+        Ok(Asked::Growing { selection, present: present.into_iter().collect() })
+    }
+
+    /// The one machine that is called so.
+    fn named(&self, asker: &Asker, grants: &Grants, name: &str) -> Result<MachineFacts, Status> {
+        let is_shown = shown(grants, asker);
+        let (found, suggestions) = self.0.state().fleet.find(name, is_shown);
+        let exact: BTreeSet<MachineFacts> = found
+            .iter()
+            .flat_map(|host| &host.machines)
+            .filter(|machine| is_called(machine, name))
+            .map(facts)
+            .collect();
+        let mut exact = exact.into_iter();
+        match (exact.next(), exact.next()) {
+            (Some(machine), None) => Ok(machine),
+            (Some(one), Some(other)) => Err(Status::invalid_argument(format!(
+                "{name} may be {} or {}; give an id: overtap find {name}",
+                one.id, other.id
+            ))),
+            (None, _) => {
+                let hint = match suggestions.first() {
+                    Some(near) => format!("; perhaps {near}?"),
+                    None => "; see all you may see: overtap find".into(),
+                };
+                Err(Status::not_found(format!("nothing is called {name}{hint}")))
+            }
+        }
+    }
+
+    /// A pattern of names, in every tenant where the asker has a grant for it.
+    fn pattern(
+        &self,
+        asker: &Asker,
+        grants: &Grants,
+        pattern: &str,
+    ) -> Result<Vec<Selector>, Status> {
+        let invalid =
+            |error: crate::grants::SelectorError| Status::invalid_argument(error.to_string());
+        if pattern.contains('/') {
+            return Ok(vec![format!("vm:{pattern}").parse().map_err(invalid)?]);
+        }
+        let anywhere: Selector = format!("vm:*/{pattern}").parse().map_err(invalid)?;
+        let Selector::Name { name, .. } = &anywhere else { return Ok(vec![anywhere]) };
+        let own = grants.selectors(&asker.user, Purpose::Capture, Timestamp::now());
+        if own.iter().any(|granted| granted.includes(&anywhere)) {
+            return Ok(vec![anywhere]);
+        }
+        let owners = own.iter().filter_map(|granted| match granted {
+            Selector::Tenant(tenant) => Some(Owner::Tenant(tenant.clone())),
+            Selector::Name { owner, .. } => Some(owner.clone()),
+            Selector::All | Selector::Id(_) => None,
+        });
+        let each: BTreeSet<Selector> =
+            owners.map(|owner| Selector::Name { owner, name: name.clone() }).collect();
+        let granted: Vec<Selector> =
+            each.into_iter().filter(|s| own.iter().any(|granted| granted.includes(s))).collect();
+        Ok(if granted.is_empty() { vec![anywhere] } else { granted })
+    }
+
+    /// All machines that a wish could mean, whoever may know of them: for the audit log.
+    fn meant(&self, wish: &Wish) -> Vec<MachineFacts> {
+        let state = self.0.state();
+        let found = wish.vms.iter().flat_map(|name| state.fleet.find(name, |_| true).0);
+        let machines = found.flat_map(|host| host.machines);
+        machines.map(|machine| facts(&machine)).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// What the names in the expression mean, of what the asker may know.
+    fn explained(
+        &self,
+        asker: &Asker,
+        grants: &Grants,
+        expression: &str,
+        machines: &[MachineFacts],
+    ) -> Result<Resolved, Status> {
+        let text = expression.trim();
+        if text.is_empty() {
+            return Ok(Resolved::default());
+        }
+        let misunderstood = |error: &select::ParseError| {
+            Status::invalid_argument(format!("cannot understand the filter\n{error}"))
+        };
+        let history: History = self.0.state().fleet.history(shown(grants, asker));
+        let names = Names::new(&history);
+        let at_point = match machines {
+            [machine] => names.at_point_of(&machine.id.to_string()).ok().flatten(),
+            _ => None,
+        };
+        let explained = match &at_point {
+            Some(at_point) => Resolved::of(text, at_point),
+            None => Resolved::of(text, &names),
+        };
+        let explained = explained.map_err(|error| misunderstood(&error))?;
+        Filter::parse_with(text, &explained).map_err(|error| misunderstood(&error))?;
+        Ok(explained)
+    }
+
+    /// A session that the asker may see. Of others nobody learns that they exist.
+    fn seen(&self, asker: &Asker, id: &str) -> Result<Session, Status> {
+        let state = self.0.state();
+        let found = state.sessions.session(id).filter(|session| may_see(asker, session));
+        found.cloned().ok_or_else(|| {
+            Status::not_found(format!("there is no session {id}; see overtap sessions list"))
+        })
+    }
+
+    /// A session as it is told: with the clocks and presence of its agents.
+    fn reply(&self, session: &Session) -> Result<SessionReply, Status> {
+        let mut session = session.clone();
+        {
+            let (state, now_ns) = (self.0.state(), now_ns());
+            for part in &mut session.parts {
+                let seat = state.fleet.seat(&part.agent);
+                part.clock = seat.and_then(|seat| seat.clock(now_ns));
+                part.is_reachable = seat.is_some_and(|seat| seat.line.is_some());
+            }
+        }
+        // Agents need it, nobody else.
+        session.permit = serde_json::Value::Null;
+        let session_json =
+            serde_json::to_string(&session).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(SessionReply { session_json })
+    }
+
+    /// Tells a session again whenever it has changed, until nobody listens.
+    async fn tell(&self, id: &str, to: &mpsc::Sender<Result<SessionReply, Status>>) {
+        let mut bell = self.0.bell();
+        self.0.state().sessions.follow(id, true, now_ns());
+        let mut told = String::new();
+        loop {
+            let found = self.0.state().sessions.session(id).cloned();
+            let Some(session) = found else {
+                let _ = to.send(Err(Status::not_found("the session was removed"))).await;
+                break;
+            };
+            let reply = self.reply(&session);
+            let is_news = reply.as_ref().map_or(true, |reply| reply.session_json != told);
+            if let Ok(reply) = &reply {
+                told.clone_from(&reply.session_json);
+            }
+            if is_news && to.send(reply).await.is_err() {
+                break;
+            }
+            tokio::select! {
+                _ = bell.changed() => tokio::time::sleep(TELL_EVERY).await,
+                // Clocks become better known without a word.
+                () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                () = to.closed() => break,
+                () = self.0.closing() => break,
+            }
+        }
+        self.0.state().sessions.follow(id, false, now_ns());
+    }
+
+    fn audit(
+        &self,
+        asker: &Asker,
+        action: Action,
+        subject: &str,
+        what: &str,
+    ) -> Result<(), Status> {
+        let entry = Draft {
+            who: Who::User(asker.user.name.clone()),
+            from: asker.from.clone(),
+            subject: format!("{subject} {what}"),
+            ..draft(action, Answer::Granted)
+        };
+        self.0.note(&entry).map_err(|error| broken(&error))
+    }
+
+    fn audit_refusal(
+        &self,
+        asker: &Asker,
+        action: Action,
+        subject: &str,
+        because: &str,
+    ) -> Result<(), Status> {
+        let entry = Draft {
+            who: Who::User(asker.user.name.clone()),
+            from: asker.from.clone(),
+            subject: subject.to_owned(),
+            ..draft(action, Answer::Refused { because: because.to_owned() })
+        };
+        self.0.note(&entry).map_err(|error| broken(&error))
+    }
+}
+
+fn session(
+    asker: &Asker,
+    wish: Wish,
+    permit: &Permit,
+    explained: Resolved,
+) -> Result<Session, Status> {
+    let internal = |error: String| Status::internal(error);
+    let id = random::<5>().map_err(|error| internal(error.to_string()))?;
+    let id = data_encoding::BASE32_NOPAD.encode(&id).to_lowercase();
+    let now = now_ns();
+    let mut until_ns = now.saturating_add(wish.lifetime_s.saturating_mul(1_000_000_000));
+    if let Some(end) = permit.until() {
+        until_ns = until_ns.min(u64::try_from(end.as_nanosecond()).unwrap_or(0));
+    }
+    Ok(Session {
+        id: format!("s-{id}"),
+        owner: asker.user.name.to_string(),
+        wish,
+        began_ns: now,
+        until_ns,
+        ended: None,
+        ended_ns: None,
+        parts: Vec::new(),
+        notes: Vec::new(),
+        revision: 0,
+        permit: serde_json::to_value(permit).map_err(|error| internal(error.to_string()))?,
+        explained,
+    })
+}
+
+fn shown(grants: &Grants, asker: &Asker) -> impl Fn(&Machine) -> bool {
+    let now = Timestamp::now();
+    move |machine| grants.shows(&asker.user, &facts(machine), now)
+}
+
+/// Whether a name is the machine's own and not only the beginning of it: to look, a beginning is
+/// enough; to capture, the name must be whole.
+fn is_called(machine: &Machine, name: &str) -> bool {
+    let site = inventory::Site { machines: vec![machine.clone()], ..inventory::Site::default() };
+    site.one(name).is_ok()
+}
+
+fn may_see(asker: &Asker, session: &Session) -> bool {
+    session.owner == asker.user.name.as_str() || asker.user.role.administers()
+}
+
+fn subject(wish: &Wish) -> String {
+    let tenants = wish.tenants.iter().map(|tenant| format!("tenant {tenant}"));
+    let mut words: Vec<String> = wish.vms.iter().cloned().chain(tenants).collect();
+    if !wish.expression.trim().is_empty() {
+        words.push(format!("'{}'", wish.expression.trim()));
+    }
+    words.join(" ")
+}
+
+/// Memory in use, by the kernel's count; 0 where it does not say.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kb = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kb.unwrap_or(0) * 1024
+}
+
+/// No packet is longer, so this asks for whole ones.
+const WHOLE_SNAPLEN: u32 = 262_144;
+
+/// How long an agent may take to begin a transfer.
+const BEGIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a session is told again at most.
+const TELL_EVERY: Duration = Duration::from_millis(50);

@@ -1,0 +1,122 @@
+//! The store that several controllers share: a PostgreSQL database.
+//!
+//! Commits of all controllers come one after the other, because each begins by counting itself in
+//! one row; versions and the audit chain have one order. Nothing else is locked.
+//!
+//! The connection lives on a thread of its own, so that calls may come from async code's blocking
+//! threads and from others alike. It is made anew when it was lost; a commit that was under way
+//! then fails, and whether it was made is seen by reading again.
+
+mod line;
+mod queries;
+
+use std::time::Duration;
+
+use ::postgres::config::Host;
+use ::postgres::{Client, Config, NoTls};
+
+use crate::audit::{Draft, Entry, Head};
+use crate::store::{Change, Commit, Document, Kind, Store, StoreError, Version};
+
+use self::line::Line;
+
+/// A store in a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresStore(Line);
+
+impl PostgresStore {
+    /// Connects as `url` says (`postgres://user@host/database`, or `host=/run/postgresql
+    /// user=overtap`), and brings an older layout up to date.
+    ///
+    /// The connection is not encrypted, so the server must be on this machine: a socket or a
+    /// loopback address. For another machine's, put a TLS tunnel or a local pooler in between.
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        let mut config: Config = url.parse().map_err(PostgresError::Url)?;
+        if let Some(host) = config.get_hosts().iter().find_map(distant) {
+            return Err(PostgresError::Distant(host).into());
+        }
+        config.connect_timeout(PATIENCE).keepalives_idle(PATIENCE);
+        if config.get_application_name().is_none() {
+            config.application_name("overtap");
+        }
+        let connect = move || -> Result<Client, StoreError> {
+            let mut client = config.connect(NoTls).map_err(PostgresError::Engine)?;
+            queries::prepare(&mut client)?;
+            Ok(client)
+        };
+        Ok(Self(Line::open(connect)?))
+    }
+}
+
+impl Store for PostgresStore {
+    fn read(&self, kind: Kind, key: &str) -> Result<Option<Document>, StoreError> {
+        let key = key.to_owned();
+        self.0.ask(move |client| queries::read(client, kind, &key))
+    }
+
+    fn list(&self, kind: Kind) -> Result<Vec<Document>, StoreError> {
+        self.0.ask(move |client| queries::list(client, kind))
+    }
+
+    fn commit(&self, changes: &[Change], entries: &[Draft]) -> Result<Commit, StoreError> {
+        let (changes, entries) = (changes.to_vec(), entries.to_vec());
+        self.0.ask(move |client| queries::commit(client, &changes, &entries))
+    }
+
+    fn version(&self) -> Result<Version, StoreError> {
+        self.0.ask(queries::version)
+    }
+
+    fn audit(&self, first: u64, most: usize) -> Result<Vec<Entry>, StoreError> {
+        self.0.ask(move |client| queries::audit(client, first, most))
+    }
+
+    fn audit_head(&self) -> Result<Head, StoreError> {
+        self.0.ask(queries::head)
+    }
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// The words that say where it is cannot be read.
+    #[error("not where a database is: {0}; write postgres://USER@HOST/DATABASE")]
+    Url(#[source] ::postgres::Error),
+    /// It is on another machine, and the way there is not encrypted.
+    #[error(
+        "the database on {0} is reached without encryption; use a socket or a loopback address, \
+         with a TLS tunnel to the other machine"
+    )]
+    Distant(String),
+    /// PostgreSQL says no.
+    #[error("the store: {}", spoken(.0))]
+    Engine(#[source] ::postgres::Error),
+    /// The thread that talks to it cannot be started, or ended.
+    #[error("the store's thread is gone; restart the controller")]
+    Gone,
+    /// A number in it is none of ours.
+    #[error("the store has a negative number where none can be; it was changed by hand")]
+    Number,
+}
+
+/// The server's own words: the library's alone say only "db error".
+fn spoken(error: &::postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn distant(host: &Host) -> Option<String> {
+    match host {
+        Host::Tcp(name) => {
+            let is_near = name == "localhost"
+                || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+            (!is_near).then(|| name.clone())
+        }
+        Host::Unix(_) => None,
+    }
+}
+
+/// How long an answer of the network is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! `overtap agents`: the hosts that belong to a controller.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use api::document::AgentStatus;
+use control::AgentId;
+use control::admin::{Command as Order, NewInvitation, Reply};
+use control::enrolled::Enrolled;
+use control::tokens::ControllerAddress;
+use jiff::Zoned;
+use serde::Serialize;
+
+use crate::Output;
+use crate::controller::{Far, logged_in};
+use crate::exit::Exit;
+use crate::orders::{ahead, made, order, shown, unexpected};
+use crate::table::table;
+
+/// Lists, invites and removes capture agents. For administrators.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  overtap agents invite                      prints what to type on the new host
+  overtap agents invite --uses 40 --until 2d one line for forty hosts
+  overtap agents invite --agent hv-1         for hv-1 alone, also if it is enrolled already
+  overtap agents remove hv-1 --reason 'sold' at once: its certificates are worth nothing")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+
+    /// How to print.
+    #[arg(long, value_enum, global = true, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Lists them, with the end of their newest certificate.
+    List,
+    /// Makes a token that lets a host become an agent.
+    Invite {
+        /// Where agents reach the controller. Default: where you reach it.
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Option<ControllerAddress>,
+        /// The one agent it is for.
+        #[arg(long, value_name = "NAME")]
+        agent: Option<AgentId>,
+        /// How many agents may enrol with it.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        uses: u32,
+        /// When it stops being good: a date, a time, or so long from now.
+        #[arg(long, value_name = "TIME", default_value = "24h")]
+        until: String,
+        /// What it is for.
+        #[arg(long, value_name = "WORDS", default_value = "")]
+        note: String,
+    },
+    /// Removes one and revokes its certificates.
+    Remove {
+        /// Its name.
+        id: AgentId,
+        /// Why, for the audit log.
+        #[arg(long, value_name = "WORDS", default_value = "")]
+        reason: String,
+    },
+}
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    let text = match args.command {
+        Command::List => list(args.output)?,
+        Command::Invite { address, agent, uses, until, note } => {
+            let expires_at = ahead(&until, &Zoned::now())?;
+            let address = match address {
+                Some(address) => address,
+                None => {
+                    let login = logged_in()?;
+                    let own = login.controller.address.parse();
+                    own.context("your login's address; name another with --address")?
+                }
+            };
+            let invitation = NewInvitation { address, agent, uses, expires_at, note };
+            let made = made(order(&Order::Invite(invitation))?)?;
+            match args.output {
+                Output::Json => serde_json::to_string_pretty(&made)? + "\n",
+                Output::Text => {
+                    eprintln!("overtap: invitation {}; it is shown only now:", made.id);
+                    format!("overtap agent enrol --token {}\n", made.token)
+                }
+            }
+        }
+        Command::Remove { id, reason } => match order(&Order::RemoveAgent { id, reason })? {
+            Reply::Done => String::new(),
+            _ => return unexpected(),
+        },
+    };
+    super::print_out(text.as_bytes())?;
+    Ok(Exit::Done)
+}
+
+/// An agent in the list.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    agent: Enrolled,
+    /// How it is; nothing where it was never there since the controller began.
+    status: Option<AgentStatus>,
+}
+
+fn list(output: Output) -> anyhow::Result<String> {
+    let Reply::Agents(agents) = order(&Order::ListAgents)? else { return unexpected() };
+    let far = Far::open()?;
+    let status = far.wait(far.connection.status())?.agents.into_iter();
+    let mut status: BTreeMap<String, AgentStatus> = status.map(|a| (a.id.clone(), a)).collect();
+    let row = |agent: Enrolled| Row { status: status.remove(agent.id.as_str()), agent };
+    let rows: Vec<Row> = agents.into_iter().map(row).collect();
+    if output == Output::Json {
+        return Ok(serde_json::to_string_pretty(&rows)? + "\n");
+    }
+    let cells = |Row { agent, status }: &Row| {
+        let presence = match status {
+            Some(status) if status.is_connected => "there",
+            _ => "AWAY",
+        };
+        let end = agent.certificates.last().map(|certificate| certificate.not_after);
+        [
+            agent.id.to_string(),
+            presence.to_owned(),
+            status.as_ref().map_or_else(|| "-".to_owned(), |status| status.version.clone()),
+            shown(Some(agent.at)),
+            shown(end),
+        ]
+    };
+    let rows: Vec<_> = rows.iter().map(cells).collect();
+    Ok(table(["AGENT", "STATE", "VERSION", "SINCE", "CERTIFICATE UNTIL"], &rows))
+}

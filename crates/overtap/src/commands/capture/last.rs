@@ -1,0 +1,161 @@
+//! `--last`: what a flight recorder has seen comes before what is captured live.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent::PastOrder;
+use anyhow::{Context, bail};
+use inventory::{Machine, MachineId, MachineKind, MachineState};
+use plan::{Point, PointKind};
+use recorder::{Found, MachineRef, Store};
+
+use crate::commands::recorder::{DEFAULT_DIRECTORY, default_key_file, read_keys};
+use crate::quantity::parse_duration;
+
+/// The words of `overtap capture` about what was recorded.
+#[derive(clap::Args)]
+pub(super) struct Words {
+    /// Begin with what the flight recorder (`overtap record`) has seen in this time: 30s, 10m.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    last: Option<Duration>,
+
+    /// The flight recorder's directory.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIRECTORY, requires = "last")]
+    recorder: PathBuf,
+
+    /// Its key file. Default: the directory's name with `.key` behind it.
+    #[arg(long, value_name = "FILE", requires = "last")]
+    key_file: Option<PathBuf>,
+
+    /// End with what was recorded until now, without going on live.
+    #[arg(long, requires = "last")]
+    no_live: bool,
+}
+
+impl Words {
+    /// What is to be written before anything live; `None` if nothing is.
+    pub(super) fn order(
+        &self,
+        machine: &Machine,
+        point: &Point,
+    ) -> anyhow::Result<Option<PastOrder>> {
+        let Some(last) = self.last else { return Ok(None) };
+        let store = self.store()?;
+        let own = MachineRef {
+            id: machine.id.to_string(),
+            name: machine.name.clone(),
+            tenant: machine.tenant.clone(),
+        };
+        let known = store.machines().into_iter().map(|recorded| recorded.machine);
+        let machines: Vec<String> =
+            known.filter(|known| is_same(known, &own)).map(|known| known.id).collect();
+        if machines.is_empty() {
+            bail!(
+                "nothing of {} is recorded in {}; see what is: overtap recorder status --dir {}",
+                machine.name,
+                self.recorder.display(),
+                self.recorder.display()
+            );
+        }
+        let now = jiff::Timestamp::now().as_nanosecond();
+        let now = wire::Timestamp::from_nanos(u64::try_from(now).unwrap_or(u64::MAX));
+        Ok(Some(PastOrder {
+            directory: self.recorder.clone(),
+            keys: self.keys()?,
+            machines,
+            from: now.saturating_sub(last),
+            is_live: !self.no_live && !point.interfaces.is_empty(),
+        }))
+    }
+
+    /// A machine that is not here any more, as it was recorded; `error` if it was not.
+    pub(super) fn instead(
+        &self,
+        vm: &str,
+        error: anyhow::Error,
+    ) -> anyhow::Result<(Machine, Point)> {
+        if self.last.is_none() {
+            return Err(error);
+        }
+        let machine = match self.store()?.find(vm) {
+            Found::One(machine) => machine,
+            Found::Nothing => return Err(error),
+            Found::Several(machines) => {
+                let ids: Vec<String> = machines.iter().map(ToString::to_string).collect();
+                bail!("{vm} was recorded as several machines; say which: {}", ids.join(", "))
+            }
+        };
+        eprintln!("overtap: {error:#}; only what was recorded of it is written");
+        let id = machine.id.parse().unwrap_or(MachineId::Written(machine.name.clone()));
+        Ok((
+            Machine {
+                id,
+                name: machine.name,
+                aliases: Vec::new(),
+                kind: MachineKind::Vm,
+                state: MachineState::Running,
+                tenant: machine.tenant,
+                vnics: Vec::new(),
+                pid: None,
+                since: None,
+                evidence: Vec::new(),
+            },
+            Point {
+                kind: PointKind::Port,
+                refusal: None,
+                vnics: Vec::new(),
+                interfaces: Vec::new(),
+                sees: String::new(),
+                misses: Vec::new(),
+                costs: String::new(),
+                disturbs: String::new(),
+            },
+        ))
+    }
+
+    fn store(&self) -> anyhow::Result<Store> {
+        let store = Store::open(&self.recorder, self.keys()?)?;
+        // Nothing at all can be read, perhaps for want of the key: that is the news then.
+        if store.segments() == 0
+            && let Some(damage) = store.damages().next()
+        {
+            bail!("nothing in {} can be read: {damage}", self.recorder.display());
+        }
+        Ok(store)
+    }
+
+    fn keys(&self) -> anyhow::Result<recorder::KeyRing> {
+        let path = self.key_file.clone().unwrap_or_else(|| default_key_file(&self.recorder));
+        read_keys(&path)
+            .with_context(|| format!("cannot read what {} has recorded", self.recorder.display()))
+    }
+}
+
+/// Whether a recorded machine is this one. What has no identity but a number of the kernel or a
+/// port gets another one at each restart: it is the same by its name, within its tenant.
+fn is_same(known: &MachineRef, own: &MachineRef) -> bool {
+    let is_weak = |id: &str| ["namespace:", "process:", "port:"].iter().any(|k| id.starts_with(k));
+    known.id == own.id
+        || is_weak(&known.id)
+            && is_weak(&own.id)
+            && (&known.name, &known.tenant) == (&own.name, &own.tenant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(id: &str, name: &str, tenant: Option<&str>) -> MachineRef {
+        MachineRef { id: id.into(), name: name.into(), tenant: tenant.map(ToOwned::to_owned) }
+    }
+
+    #[test]
+    fn a_name_is_an_identity_only_for_what_has_no_better_one() {
+        let web = machine("namespace:1", "web", None);
+        assert!(is_same(&machine("namespace:1", "renamed", None), &web));
+        assert!(is_same(&machine("namespace:2", "web", None), &web));
+        assert!(!is_same(&machine("namespace:2", "web", Some("acme")), &web));
+        assert!(!is_same(&machine("uuid:7", "web", None), &web));
+        assert!(!is_same(&machine("uuid:7", "web", None), &machine("uuid:8", "web", None)));
+    }
+}

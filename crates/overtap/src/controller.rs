@@ -1,0 +1,95 @@
+//! Which controller this user is logged in at, and how to wait for its answers.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use remote::{Connection, Login};
+use tokio::runtime::Runtime;
+
+/// The login of this user; `None` if there is none, or `is_local` says that it does not count.
+pub(crate) fn login(is_local: bool) -> anyhow::Result<Option<Login>> {
+    if is_local {
+        return Ok(None);
+    }
+    Ok(Login::open(&login_path()?)?)
+}
+
+/// The login of this user, for commands that make no sense without one.
+pub(crate) fn logged_in() -> anyhow::Result<Login> {
+    login(false)?.context("you are logged in at no controller; see overtap login --help")
+}
+
+/// A controller, as commands speak to it: a connection, and the threads that wait for answers.
+pub(crate) struct Far {
+    runtime: Runtime,
+    /// The connection.
+    pub(crate) connection: Connection,
+    /// The login it is of.
+    pub(crate) login: Login,
+}
+
+impl Far {
+    /// The controller of this user's login, for commands that make no sense without one.
+    pub(crate) fn open() -> anyhow::Result<Self> {
+        Self::at(logged_in()?)
+    }
+
+    /// The controller of a login.
+    pub(crate) fn at(login: Login) -> anyhow::Result<Self> {
+        api::tls::install_provider();
+        let runtime = runtime()?;
+        let connection = {
+            let _inside = runtime.enter();
+            Connection::new(&login)?
+        };
+        Ok(Self { runtime, connection, login })
+    }
+
+    /// Waits for something.
+    pub(crate) fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+}
+
+/// `$OVERTAP_LOGIN`, or else `overtap/login.json` in the user's folder of settings.
+pub(crate) fn login_path() -> anyhow::Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(path) = variable("OVERTAP_LOGIN") {
+        return Ok(path.into());
+    }
+    let folder = match variable("XDG_CONFIG_HOME") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(variable("HOME").context("neither HOME nor OVERTAP_LOGIN is set")?)
+            .join(".config"),
+    };
+    Ok(folder.join("overtap").join("login.json"))
+}
+
+/// Runs something that waits.
+pub(crate) fn block_on<T>(what: impl Future<Output = T>) -> anyhow::Result<T> {
+    Ok(runtime()?.block_on(what))
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.worker_threads(2).enable_all().build().context("cannot start threads")
+}
+
+/// Comes with the next Ctrl-C, SIGTERM or hang-up.
+pub(crate) async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
+        return std::future::pending().await;
+    };
+    let is_deaf = agent::is_hangup_ignored();
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv(), if !is_deaf => {}
+    }
+}

@@ -1,0 +1,117 @@
+//! A controller of our own, and people who are logged in there.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A controller, and a folder with the logins of those who use it.
+pub(crate) struct Controller {
+    folder: tempfile::TempDir,
+    child: Child,
+    address: String,
+}
+
+impl Controller {
+    /// Starts one, with `admin` logged in.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (child, address, login) = serve(folder.path(), "127.0.0.1:0");
+        let controller = Self { folder, child, address };
+        let line = login.expect("the first start makes an administrator");
+        controller.log_in("admin", &line.replace("127.0.0.1:0", &controller.address));
+        controller
+    }
+
+    /// Ends it as a power cut would, and starts it again where it was.
+    pub(crate) fn crash_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let (child, _, login) = serve(self.folder.path(), &self.address);
+        self.child = child;
+        assert_eq!(login, None, "there is an administrator");
+    }
+
+    /// Adds a user with a token, logged in.
+    pub(crate) fn add_user(&self, name: &str, role: &str) {
+        self.done("admin", &["users", "add", name, "--role", role]);
+        let line = self.done("admin", &["tokens", "add", name]);
+        self.log_in(name, line.trim());
+    }
+
+    /// Does what `tokens add` and `serve` have printed.
+    fn log_in(&self, user: &str, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        self.done(user, &words);
+    }
+
+    pub(crate) fn overtap(&self, user: &str, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_overtap"));
+        command.env("OVERTAP_LOGIN", self.path(&format!("{user}.json")));
+        command.args(words).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// What is printed by words that succeed.
+    pub(crate) fn done(&self, user: &str, words: &[&str]) -> String {
+        let output = self.overtap(user, words);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{user}: overtap {words:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What is printed as JSON.
+    pub(crate) fn json(&self, user: &str, words: &[&str]) -> Value {
+        let text = self.done(user, &[words, &["--output", "json"]].concat());
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// What is said by words that fail.
+    pub(crate) fn refused(&self, user: &str, words: &[&str]) -> String {
+        let output = self.overtap(user, words);
+        assert_eq!(output.status.code(), Some(1), "{user}: overtap {words:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// The audit log: what each entry is about, and whether it was granted.
+    pub(crate) fn log(&self) -> Vec<(String, bool)> {
+        let text = self.done("admin", &["audit", "list", "--last", "0", "--output", "json"]);
+        let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let words = |v: &Value| v.as_str().unwrap().to_owned();
+        entries.map(|e| (words(&e["subject"]), e["answer"] == "granted")).collect()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The process, where it listens, and the login of the first administrator if it made one.
+fn serve(folder: &Path, listen: &str) -> (Child, String, Option<String>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_overtap"));
+    command.args(["serve", "--listen", listen, "--dir"]).arg(folder.join("controller"));
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let (mut login, mut heard) = (None, String::new());
+    let address = loop {
+        let line = lines.next().unwrap_or_else(|| panic!("it ended: {heard}"));
+        if let Some(address) = line.strip_prefix("overtap: listening on ") {
+            break address.to_owned();
+        }
+        if line.trim().starts_with("overtap login ") {
+            login = Some(line.trim().to_owned());
+        }
+        heard += &line;
+    };
+    // It goes on talking, and must not stop at a full pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, address, login)
+}

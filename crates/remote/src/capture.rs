@@ -1,0 +1,403 @@
+//! A session as one file on this machine: its parts are fetched as they come and woven together.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::document::{Part, Session};
+use api::proto::{FetchRequest, Piece};
+use tokio::sync::{Semaphore, mpsc};
+use weave::{Origin, Step, StrandId, Weave};
+use wire::Timestamp;
+
+use crate::fetch::{AHEAD, News, fetch, follow};
+use crate::output::WovenFile;
+use crate::receipt::{SessionReceipt, Story, clock_of};
+use crate::{Connection, Login, Output, RemoteError};
+
+/// What is wanted of a session.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The session, as it was started or found.
+    pub session: Session,
+    /// Where its packets go.
+    pub output: Output,
+    /// Whether somebody looks on: then a host that is away is waited for only shortly.
+    pub is_live: bool,
+    /// Whether the session is to end when this does.
+    pub ends_session: bool,
+    /// Stop after so many packets.
+    pub packets: Option<u64>,
+}
+
+/// What people should hear meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// How it goes: packets written, packets lost so far, hosts that have a part of it now.
+    Progress {
+        /// Packets written.
+        packets: u64,
+        /// Packets that hosts had no room for.
+        lost: u64,
+        /// Hosts where something is captured now.
+        hosts: Vec<String>,
+    },
+    /// Something happened.
+    Sentence(String),
+}
+
+/// A session being fetched.
+pub struct Capture {
+    wanted: Wanted,
+    connection: Connection,
+    weave: Weave,
+    file: WovenFile,
+    parts: Vec<Fetched>,
+    session: Session,
+    /// The time of the common clock, and when it was that.
+    front: (Timestamp, Instant),
+    after_limit: u64,
+    /// Why we end, once that is so.
+    end: Option<String>,
+    notes_told: usize,
+    began: Instant,
+}
+
+/// A part that is fetched.
+struct Fetched {
+    agent: String,
+    number: u32,
+    strand: StrandId,
+    ahead: Arc<Semaphore>,
+    /// Pieces that were woven in as far as that was possible, and whose permits are still out.
+    owed: usize,
+    is_all_here: bool,
+    /// Since when it cannot be fetched, and why.
+    away: Option<(Instant, String)>,
+}
+
+impl Capture {
+    /// Begins. Nothing is fetched before [`run`](Self::run).
+    pub fn new(wanted: Wanted, connection: Connection) -> Self {
+        let hold = if wanted.is_live { LIVE_HOLD } else { FILE_HOLD };
+        let session = wanted.session.clone();
+        let file = WovenFile::new(wanted.output.clone(), Vec::new());
+        Self {
+            connection,
+            weave: Weave::new(hold),
+            file,
+            parts: Vec::new(),
+            session,
+            front: (Timestamp::ZERO, Instant::now()),
+            after_limit: 0,
+            end: None,
+            notes_told: 0,
+            began: Instant::now(),
+            wanted,
+        }
+    }
+
+    /// Fetches and weaves until the session has ended and all of it is here, or until `stop` comes
+    /// a second time. At its first coming the session is ended. `tell` hears how it goes.
+    ///
+    /// # Errors
+    /// When the session cannot be followed at all, or the file cannot be made.
+    pub async fn run<S, F>(
+        mut self,
+        login: Login,
+        stop: S,
+        mut tell: impl FnMut(Told),
+    ) -> Result<SessionReceipt, RemoteError>
+    where
+        S: Fn() -> F,
+        F: Future<Output = ()>,
+    {
+        let login = Arc::new(login);
+        let (to, mut news) = mpsc::channel(64);
+        tokio::spawn(follow(self.connection.clone(), self.session.id.clone(), to.clone()));
+        let mut every = tokio::time::interval(TICK);
+        let mut stopping = Box::pin(stop());
+        let mut is_asked = false;
+        let mut ended_at: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                heard = news.recv() => match heard {
+                    Some(News::Session(session)) => {
+                        self.update(*session, &login, &to);
+                        self.say_notes(&mut tell);
+                    }
+                    Some(News::Piece(number, piece)) => self.take(number, piece),
+                    Some(News::Away(number, why)) => self.away(number, why),
+                    Some(News::Lost(why)) => {
+                        tell(Told::Sentence(format!("the session cannot be followed: {why}")));
+                        self.end.get_or_insert(why);
+                        break;
+                    }
+                    None => break,
+                },
+                () = &mut stopping => {
+                    if is_asked {
+                        self.end.get_or_insert_with(|| "somebody would not wait".into());
+                        break;
+                    }
+                    is_asked = true;
+                    stopping = Box::pin(stop());
+                    self.end.get_or_insert_with(|| "it was stopped".into());
+                    self.stop_session(&mut tell).await;
+                    if !self.wanted.ends_session {
+                        break;
+                    }
+                }
+                _ = every.tick() => self.tick(&mut tell),
+            }
+            if self.weave_on().map_err(|error| RemoteError::Refused(error.to_string()))? {
+                self.stop_session(&mut tell).await;
+            }
+            if self.session.is_complete() && self.parts.iter().all(|part| part.is_all_here) {
+                break;
+            }
+            // A host that is away keeps its part; it can be fetched later.
+            if self.session.ended.is_some() {
+                let since = *ended_at.get_or_insert_with(Instant::now);
+                if since.elapsed() > PATIENCE && self.is_nobody_coming() {
+                    break;
+                }
+            }
+        }
+        self.finish(&mut tell)
+    }
+
+    /// Takes the session as it is now: begins to fetch what is new, corrects clocks.
+    fn update(&mut self, session: Session, login: &Arc<Login>, to: &mpsc::Sender<News>) {
+        for part in &session.parts {
+            // A part without packets yet may still become something; its beginning is known.
+            let known = self.parts.iter();
+            let known =
+                known.zip(0..).find(|(p, _)| p.agent == part.agent && p.number == part.number);
+            let clock = part.clock.map(clock_of);
+            if let Some((fetched, _)) = known {
+                if let Some(clock) = clock {
+                    self.weave.set_clock(fetched.strand, clock);
+                }
+                continue;
+            }
+            // Its times mean nothing before its clock is known; a part of an agent that is away
+            // has to do without.
+            if clock.is_none() && part.is_reachable {
+                continue;
+            }
+            let strand = self.weave.add(Origin {
+                host: part.host.clone(),
+                machine: part.machine_id.clone(),
+                name: part.machine.clone(),
+                clock: clock.unwrap_or_default(),
+            });
+            let ahead = Arc::new(Semaphore::new(AHEAD));
+            let ask = FetchRequest {
+                session: session.id.clone(),
+                agent: part.agent.clone(),
+                part: part.number,
+                offset: 0,
+            };
+            tokio::spawn(fetch(
+                self.connection.clone(),
+                Arc::clone(login),
+                ask,
+                self.parts.len(),
+                Arc::clone(&ahead),
+                to.clone(),
+            ));
+            self.parts.push(Fetched {
+                agent: part.agent.clone(),
+                number: part.number,
+                strand,
+                ahead,
+                owed: 0,
+                is_all_here: false,
+                away: None,
+            });
+        }
+        self.session = session;
+    }
+
+    fn take(&mut self, number: usize, piece: Piece) {
+        let Some(part) = self.parts.get_mut(number) else { return };
+        part.away = None;
+        part.owed += 1;
+        self.weave.set_awaited(part.strand, true);
+        self.weave.feed(part.strand, piece.bytes.into());
+        if piece.settled_ns > 0 && !piece.is_last {
+            self.weave.settle(part.strand, Timestamp::from_nanos(piece.settled_ns));
+        }
+        if piece.is_last {
+            self.weave.end(part.strand);
+            part.is_all_here = true;
+        }
+    }
+
+    fn away(&mut self, number: usize, why: String) {
+        if let Some(part) = self.parts.get_mut(number) {
+            let since = part.away.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+            part.away = Some((since, why));
+        }
+    }
+
+    /// Weaves as far as possible. Says whether the number of packets that was asked for is there.
+    fn weave_on(&mut self) -> Result<bool, deliver::SinkError> {
+        let mut is_full = false;
+        loop {
+            let step = self.weave.next();
+            match step {
+                Step::Wait => break,
+                Step::Packet(_)
+                    if self.wanted.packets.is_some_and(|most| self.file.written() >= most) =>
+                {
+                    self.after_limit += 1;
+                    is_full = true;
+                }
+                step => {
+                    if !self.file.take(step)? {
+                        self.end.get_or_insert_with(|| "the output takes no more".into());
+                        is_full = true;
+                    }
+                }
+            }
+        }
+        for part in &mut self.parts {
+            if part.owed > 0 && self.weave.waiting(part.strand) < ENOUGH {
+                part.ahead.add_permits(part.owed);
+                part.owed = 0;
+            }
+        }
+        if is_full {
+            self.end.get_or_insert_with(|| "the number of packets was reached".into());
+        }
+        Ok(is_full && self.session.ended.is_none())
+    }
+
+    fn tick(&mut self, tell: &mut impl FnMut(Told)) {
+        let now = self.weave.now();
+        if now > self.front.0 {
+            self.front = (now, Instant::now());
+        } else if now > Timestamp::ZERO {
+            // Nobody settles anything while no machine runs; time goes on all the same.
+            let passed = self.front.1.elapsed().saturating_sub(SILENCE);
+            self.weave.pass_to(self.front.0.saturating_add(passed));
+            self.front.0 = self.weave.now();
+            self.front.1 += passed;
+        }
+        if self.wanted.is_live {
+            for part in &self.parts {
+                let is_long = part.away.as_ref().is_some_and(|(since, _)| since.elapsed() > LATE);
+                self.weave.set_awaited(part.strand, !is_long);
+            }
+        }
+        if let Err(error) = self.file.tick() {
+            self.end.get_or_insert_with(|| format!("the output failed: {error}"));
+        }
+        let running = self.session.parts.iter().filter(|part| part.ended.is_none());
+        let mut hosts: Vec<String> = running.map(|part| part.host.clone()).collect();
+        hosts.sort();
+        hosts.dedup();
+        let lost = self.session.parts.iter().map(|part| part.kernel_dropped + part.failed).sum();
+        tell(Told::Progress { packets: self.file.written(), lost, hosts });
+    }
+
+    fn say_notes(&mut self, tell: &mut impl FnMut(Told)) {
+        for note in self.session.notes.iter().skip(self.notes_told) {
+            let host = if note.host.is_empty() { "" } else { &format!("{}: ", note.host) };
+            let text = format!("{host}{}", note.text);
+            if !note.is_in_part {
+                self.file.comment(&text);
+            }
+            tell(Told::Sentence(text));
+        }
+        self.notes_told = self.session.notes.len();
+    }
+
+    async fn stop_session(&mut self, tell: &mut impl FnMut(Told)) {
+        if !self.wanted.ends_session || self.session.ended.is_some() {
+            return;
+        }
+        if let Err(error) = self.connection.stop(&self.session.id).await {
+            tell(Told::Sentence(format!(
+                "the session could not be ended: {error}; it ends by itself a minute after this"
+            )));
+        }
+    }
+
+    /// Whether every part that is not all here cannot be fetched now.
+    fn is_nobody_coming(&self) -> bool {
+        let fetched = self.parts.iter().all(|part| part.is_all_here || part.away.is_some());
+        let ended = self.session.parts.iter();
+        fetched && ended.clone().all(|part| part.ended.is_some() || !part.is_reachable)
+    }
+
+    fn finish(mut self, tell: &mut impl FnMut(Told)) -> Result<SessionReceipt, RemoteError> {
+        let failed = |error: deliver::SinkError| RemoteError::Refused(error.to_string());
+        // What was waited for in vain is not waited for any more.
+        self.weave.complete();
+        for part in &self.parts {
+            self.weave.set_awaited(part.strand, false);
+            self.weave.settle(part.strand, Timestamp::from_nanos(u64::MAX / 2));
+        }
+        self.weave_on().map_err(failed)?;
+        self.say_notes(tell);
+        let missing: BTreeMap<(String, u32), String> = self
+            .parts
+            .iter()
+            .filter(|part| !part.is_all_here)
+            .map(|part| {
+                let why = part.away.as_ref().map_or("it was not waited for", |(_, why)| why);
+                let later = format!("{why}; later: overtap sessions fetch {}", self.session.id);
+                ((part.agent.clone(), part.number), later)
+            })
+            .collect();
+        let parts: Vec<(&Part, Option<String>)> = self
+            .session
+            .parts
+            .iter()
+            .map(|part| (part, missing.get(&(part.agent.clone(), part.number)).cloned()))
+            .collect();
+        let ended = self.session.ended.clone();
+        let story = |written, files| Story {
+            session: &self.session,
+            parts: parts.clone(),
+            account: self.weave.account(),
+            moves: self.weave.moves().cloned().collect(),
+            written,
+            after_limit: self.after_limit,
+            end: self.end.clone().or_else(|| ended.clone()).unwrap_or_else(|| "it was left".into()),
+            files,
+            seconds: self.began.elapsed().as_secs_f64(),
+        };
+        let within = SessionReceipt::new(story(self.file.written(), Vec::new()));
+        let file = std::mem::replace(
+            &mut self.file,
+            WovenFile::new(self.wanted.output.clone(), Vec::new()),
+        );
+        let summary = file.finish(within.comments()).map_err(failed)?;
+        let files = summary.files.iter().map(|file| file.path.clone()).collect();
+        Ok(SessionReceipt::new(story(summary.totals.packets, files)))
+    }
+}
+
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long packets are held back so that those of a host that begins find their place before
+/// them: short where somebody looks on.
+const LIVE_HOLD: Duration = Duration::from_millis(300);
+const FILE_HOLD: Duration = Duration::from_secs(2);
+
+/// How long a host that is away holds up a live stream.
+const LATE: Duration = Duration::from_secs(3);
+
+/// How long nobody may settle anything before time is taken to go on.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long a host that is away is waited for once the session has ended.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of a part that wait to be woven in before no more of it is fetched.
+const ENOUGH: usize = 4 * 1024 * 1024;

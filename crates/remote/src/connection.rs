@@ -1,0 +1,234 @@
+//! Questions to the controller, with the user's token at each.
+
+use api::MAX_MESSAGE_BYTES;
+use api::document::{HostFound, Session, Status as Health, Wish};
+use api::proto::people_client::PeopleClient;
+use api::proto::{
+    AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
+    Piece, ReadAuditRequest, RefilterSessionRequest, RemoveSessionRequest, SessionReply,
+    StartSessionRequest, StatusRequest, StopSessionRequest,
+};
+use api::tls::ConnectError;
+use serde::de::DeserializeOwned;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status, Streaming};
+
+use crate::Login;
+
+/// A connection to the controller; made when it is first used, and again whenever it has to.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    client: PeopleClient<Channel>,
+    bearer: MetadataValue<tonic::metadata::Ascii>,
+    address: String,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// The connection cannot even be set up.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Nobody answers now.
+    #[error("cannot reach the controller at {address}: {reason}")]
+    Away {
+        /// Where.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The controller says no.
+    #[error("{0}")]
+    Refused(String),
+    /// The controller says what this release does not understand.
+    #[error("the controller's answer makes no sense: {0}")]
+    Nonsense(#[from] serde_json::Error),
+    /// The token cannot be sent.
+    #[error("the token has letters that no token has; see overtap login")]
+    Token,
+}
+
+impl RemoteError {
+    /// Whether it may go away by itself.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
+}
+
+impl Connection {
+    /// To the controller of a login.
+    ///
+    /// # Errors
+    /// When the login cannot be used. Whether somebody is there shows at the first question.
+    pub fn new(login: &Login) -> Result<Self, RemoteError> {
+        let channel = login.controller.channel(None)?;
+        let bearer = format!("Bearer {}", login.token.trim());
+        Ok(Self {
+            client: PeopleClient::new(channel).max_decoding_message_size(usize::MAX),
+            bearer: bearer.parse().map_err(|_| RemoteError::Token)?,
+            address: login.controller.address.clone(),
+        })
+    }
+
+    /// The machines that are called so, by host, and names that were perhaps meant. All machines
+    /// if `what` is empty; as of `at_ns` unless it is 0.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn find(
+        &self,
+        what: &str,
+        at_ns: u64,
+    ) -> Result<(Vec<HostFound>, Vec<String>), RemoteError> {
+        let ask = self.request(FindRequest { what: what.to_owned(), at_ns });
+        let reply = self.client.clone().find(ask).await.map_err(|e| self.error(&e))?.into_inner();
+        let hosts = reply.host_json.iter().map(|json| read(json)).collect::<Result<_, _>>()?;
+        Ok((hosts, reply.suggestions))
+    }
+
+    /// How controller and agents are.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn status(&self) -> Result<Health, RemoteError> {
+        let reply = self.client.clone().status(self.request(StatusRequest {})).await;
+        read(&reply.map_err(|e| self.error(&e))?.into_inner().status_json)
+    }
+
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// When it is refused, with the reason.
+    pub async fn start(&self, wish: &Wish) -> Result<Session, RemoteError> {
+        let ask = StartSessionRequest { wish_json: serde_json::to_string(wish)? };
+        let reply = self.client.clone().start_session(self.request(ask)).await;
+        session(&reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// The sessions one may see.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn sessions(&self) -> Result<Vec<Session>, RemoteError> {
+        let reply = self.client.clone().list_sessions(self.request(ListSessionsRequest {})).await;
+        let reply = reply.map_err(|e| self.error(&e))?.into_inner();
+        reply.session_json.iter().map(|json| read(json)).collect()
+    }
+
+    /// Ends a session; its packets stay to be fetched.
+    ///
+    /// # Errors
+    /// When there is none, or no answer.
+    pub async fn stop(&self, id: &str) -> Result<Session, RemoteError> {
+        let ask = self.request(StopSessionRequest { session: id.to_owned() });
+        let reply = self.client.clone().stop_session(ask).await;
+        session(&reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// Captures other packets of the same machines from now on; all if `expression` is empty.
+    ///
+    /// # Errors
+    /// When the expression means nothing, the session has ended, or there is no answer.
+    pub async fn refilter(&self, id: &str, expression: &str) -> Result<Session, RemoteError> {
+        let (session_id, expression) = (id.to_owned(), expression.to_owned());
+        let ask = self.request(RefilterSessionRequest { session: session_id, expression });
+        let reply = self.client.clone().refilter_session(ask).await;
+        session(&reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// Ends a session and removes its packets everywhere.
+    ///
+    /// # Errors
+    /// When there is none, or no answer.
+    pub async fn remove(&self, id: &str) -> Result<(), RemoteError> {
+        let ask = self.request(RemoveSessionRequest { session: id.to_owned() });
+        self.client.clone().remove_session(ask).await.map_err(|e| self.error(&e))?;
+        Ok(())
+    }
+
+    /// Has a `control::admin::Command` carried out; both command and reply are JSON.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn administer(&self, command_json: String) -> Result<String, RemoteError> {
+        let ask = self.request(AdministerRequest { command_json });
+        let reply = self.client.clone().administer(ask).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner().reply_json)
+    }
+
+    /// The audit log; its last `last` entries unless that is 0.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn audit(&self, last: u64) -> Result<Streaming<AuditEntries>, RemoteError> {
+        let ask = self.request(ReadAuditRequest { first: 0, last });
+        let reply = self.client.clone().read_audit(ask).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// The next page of it; `None` at its end.
+    ///
+    /// # Errors
+    /// When the controller is gone.
+    pub async fn audit_page(
+        &self,
+        pages: &mut Streaming<AuditEntries>,
+    ) -> Result<Option<Vec<String>>, RemoteError> {
+        let page = pages.message().await.map_err(|e| self.error(&e))?;
+        Ok(page.map(|page| page.line))
+    }
+
+    /// A session, now and whenever it has changed.
+    pub(crate) async fn follow(&self, id: &str) -> Result<Streaming<SessionReply>, RemoteError> {
+        let ask = self.request(FollowRequest { session: id.to_owned() });
+        let reply = self.client.clone().follow(ask).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// The bytes of a part, from an offset on. On a connection of its own: what is not read holds
+    /// up nothing else.
+    pub(crate) async fn fetch(
+        &self,
+        login: &Login,
+        ask: FetchRequest,
+    ) -> Result<Streaming<Piece>, RemoteError> {
+        let channel = login.controller.channel(None)?;
+        let mut client = PeopleClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let reply = client.fetch(self.request(ask)).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    pub(crate) fn error(&self, status: &Status) -> RemoteError {
+        let reason = status.message().to_owned();
+        match status.code() {
+            Code::Unavailable | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded => {
+                let mut reason = reason;
+                let mut cause = std::error::Error::source(status);
+                while let Some(error) = cause {
+                    let more = error.to_string();
+                    if !reason.contains(&more) {
+                        reason = format!("{reason}: {more}");
+                    }
+                    cause = error.source();
+                }
+                RemoteError::Away { address: self.address.clone(), reason }
+            }
+            _ => RemoteError::Refused(reason),
+        }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.bearer.clone());
+        request
+    }
+}
+
+pub(crate) fn session(reply: &SessionReply) -> Result<Session, RemoteError> {
+    read(&reply.session_json)
+}
+
+fn read<T: DeserializeOwned>(json: &str) -> Result<T, RemoteError> {
+    Ok(serde_json::from_str(json)?)
+}

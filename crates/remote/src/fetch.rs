@@ -1,0 +1,102 @@
+//! Follows a session and fetches its parts, again and again until all is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::PIECE_BYTES;
+use api::document::Session;
+use api::proto::{FetchRequest, Piece};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::connection::session;
+use crate::{Connection, Login};
+
+/// What the tasks have to say.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The session, as it is now.
+    Session(Box<Session>),
+    /// The session cannot be followed any more.
+    Lost(String),
+    /// A piece of the part with this number among the parts fetched.
+    Piece(usize, Piece),
+    /// A part cannot be fetched now, and why; it is tried again.
+    Away(usize, String),
+}
+
+/// Follows a session until nobody listens.
+pub(crate) async fn follow(connection: Connection, id: String, to: mpsc::Sender<News>) {
+    loop {
+        let why = match connection.follow(&id).await {
+            Ok(mut replies) => loop {
+                match replies.message().await {
+                    Ok(Some(reply)) => {
+                        let Ok(session) = session(&reply) else { continue };
+                        if to.send(News::Session(Box::new(session))).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => break connection.error(&tonic::Status::unavailable("it ended")),
+                    Err(status) => break connection.error(&status),
+                }
+            },
+            Err(error) => error,
+        };
+        if !why.is_passing() {
+            let _ = to.send(News::Lost(why.to_string())).await;
+            return;
+        }
+        if to.is_closed() {
+            return;
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// Fetches one part until its last piece, at most as far ahead as there are permits in `ahead`.
+pub(crate) async fn fetch(
+    connection: Connection,
+    login: Arc<Login>,
+    mut ask: FetchRequest,
+    number: usize,
+    ahead: Arc<Semaphore>,
+    to: mpsc::Sender<News>,
+) {
+    loop {
+        let why = match connection.fetch(&login, ask.clone()).await {
+            Ok(mut pieces) => loop {
+                // One for each piece; given back when it has been woven in.
+                if let Ok(permit) = ahead.acquire().await {
+                    permit.forget();
+                }
+                match pieces.message().await {
+                    Ok(Some(piece)) => {
+                        let is_last = piece.is_last;
+                        ask.offset += piece.bytes.len() as u64;
+                        if to.send(News::Piece(number, piece)).await.is_err() || is_last {
+                            return;
+                        }
+                    }
+                    Ok(None) => {
+                        ahead.add_permits(1);
+                        break "the agent broke off".to_owned();
+                    }
+                    Err(status) => {
+                        ahead.add_permits(1);
+                        break status.message().to_owned();
+                    }
+                }
+            },
+            Err(error) => error.to_string(),
+        };
+        if to.send(News::Away(number, why)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// How many pieces of a part may wait to be woven in: 8 MiB.
+pub(crate) const AHEAD: usize = 8 * 1024 * 1024 / PIECE_BYTES;
+
+const AGAIN_AFTER: Duration = Duration::from_millis(500);

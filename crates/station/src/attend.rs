@@ -1,0 +1,242 @@
+//! The line to the controller: tells it what is on the board, puts its orders there, and comes
+//! back whenever it was cut.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::document::Orders;
+use api::proto::from_agent::Said;
+use api::proto::{FromAgent, Hello, Pong, SendPart, ToAgent, to_agent};
+use api::tls::ConnectError;
+use inventory::Timeline;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::board::{Board, Reached};
+use crate::identity::{EnrolError, Identity, client};
+use crate::part::now_ns;
+use crate::upload::Upload;
+
+/// The line, and what is at this end.
+pub(crate) struct Line {
+    /// Who we are.
+    pub(crate) identity: Identity,
+    /// Where that is kept.
+    pub(crate) folder: PathBuf,
+    /// Version of the program.
+    pub(crate) version: String,
+    /// What there is to tell.
+    pub(crate) board: Arc<Board>,
+    /// The log.
+    pub(crate) say: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Why the line was cut.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LineError {
+    /// The certificates.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The controller, or the way to it.
+    #[error("{}", said(.0))]
+    Status(#[from] Status),
+    /// A file of the spool.
+    #[error("a file of the spool: {0}")]
+    File(#[from] io::Error),
+    /// A file of the spool is shorter than it was.
+    #[error("{} is shorter than it was", .0.display())]
+    Shorter(PathBuf),
+    /// The controller hung up.
+    #[error("the controller has closed the line")]
+    Closed,
+    /// The certificate could not be renewed.
+    #[error("the certificate: {0}")]
+    Renewal(#[from] EnrolError),
+}
+
+/// What this line has told already.
+#[derive(Default)]
+struct Told {
+    timeline: Option<Timeline>,
+    sources: String,
+    parts: BTreeMap<(String, u32), u64>,
+    notes: usize,
+}
+
+impl Line {
+    /// Attends the controller for ever.
+    pub(crate) async fn attend(mut self) {
+        let mut wait = FIRST_WAIT;
+        let mut told = String::new();
+        loop {
+            let began = std::time::Instant::now();
+            let Err(error) = self.once().await;
+            if began.elapsed() > LONGEST_WAIT {
+                wait = FIRST_WAIT;
+                told.clear();
+            }
+            let text = error.to_string();
+            if text != told {
+                let address = &self.identity.controller.address;
+                (self.say)(&format!("no line to the controller at {address}: {text}"));
+                told = text;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn once(&mut self) -> Result<std::convert::Infallible, LineError> {
+        if jiff::Timestamp::now() >= self.identity.renew_at()? {
+            self.identity = self.identity.renew(&self.folder).await?;
+            (self.say)("the certificate was renewed");
+        }
+        let channel = self.identity.channel()?;
+        let (sender, outgoing) = mpsc::channel(64);
+        let hello = Hello { version: self.version.clone(), host: self.host() };
+        send(&sender, Said::Hello(hello)).await?;
+        let mut incoming =
+            client(channel).attend(ReceiverStream::new(outgoing)).await?.into_inner();
+        (self.say)(&format!("attending the controller at {}", self.identity.controller.address));
+        let mut bell = self.board.bell();
+        let mut told = Told::default();
+        self.tell(&sender, &mut told).await?;
+        let renewal = self.renewal()?;
+        tokio::pin!(renewal);
+        loop {
+            tokio::select! {
+                message = incoming.message() => {
+                    let Some(message) = message? else { return Err(LineError::Closed) };
+                    self.hear(message, &sender).await?;
+                }
+                _ = bell.changed() => self.tell(&sender, &mut told).await?,
+                () = &mut renewal => return Err(LineError::Closed),
+            }
+        }
+    }
+
+    fn host(&self) -> String {
+        self.board.state().site.host.name.clone()
+    }
+
+    /// Ends when it is time for the next certificate.
+    fn renewal(&self) -> Result<tokio::time::Sleep, LineError> {
+        let left = self.identity.renew_at()?.duration_since(jiff::Timestamp::now());
+        Ok(tokio::time::sleep(left.try_into().unwrap_or_default()))
+    }
+
+    /// Tells what has changed since it was told last.
+    async fn tell(&self, to: &mpsc::Sender<FromAgent>, told: &mut Told) -> Result<(), LineError> {
+        for said in self.news(told) {
+            send(to, said).await?;
+        }
+        Ok(())
+    }
+
+    fn news(&self, told: &mut Told) -> Vec<Said> {
+        let mut news = Vec::new();
+        let state = self.board.state();
+        let timeline = told.timeline.get_or_insert_with(|| Timeline::new(1));
+        if let (Some(look), _) = timeline.record(state.seen_at, &state.site)
+            && let Ok(look) = look.encode()
+        {
+            news.push(Said::LookJson(look));
+        }
+        if let Ok(sources) = serde_json::to_string(&problems(&state.site))
+            && sources != told.sources
+        {
+            news.push(Said::SourcesJson(sources.clone()));
+            told.sources = sources;
+        }
+        for (key, posted) in &state.parts {
+            if told.parts.get(key) != Some(&posted.changed)
+                && let Ok(part) = serde_json::to_string(&posted.part)
+            {
+                told.parts.insert(key.clone(), posted.changed);
+                news.push(Said::PartJson(part));
+            }
+        }
+        told.parts.retain(|key, _| state.parts.contains_key(key));
+        // Where old ones were dropped, all that is left is told again; the controller knows them.
+        let from = if told.notes > state.notes.len() { 0 } else { told.notes };
+        for note in state.notes.iter().skip(from) {
+            news.extend(serde_json::to_string(note).map(Said::NoteJson));
+        }
+        told.notes = state.notes.len();
+        news
+    }
+
+    async fn hear(&self, message: ToAgent, to: &mpsc::Sender<FromAgent>) -> Result<(), LineError> {
+        match message.said {
+            Some(to_agent::Said::Ping(ping)) => {
+                let now = now_ns();
+                let pong = Pong { asked_ns: ping.asked_ns, received_ns: now, answered_ns: now };
+                send(to, Said::Pong(pong)).await?;
+            }
+            Some(to_agent::Said::OrdersJson(orders)) => {
+                match serde_json::from_str::<Orders>(&orders) {
+                    Ok(orders) => {
+                        self.board.change(|state| state.orders = Some(Arc::new(orders)));
+                    }
+                    Err(error) => (self.say)(&format!("orders that make no sense: {error}")),
+                }
+            }
+            Some(to_agent::Said::Send(wanted)) => self.upload(wanted),
+            // A newer controller says more.
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn upload(&self, wanted: SendPart) {
+        let (path, reached) = {
+            let state = self.board.state();
+            let Some(posted) = state.parts.get(&(wanted.session, wanted.part)) else { return };
+            (posted.path.clone(), posted.reached.subscribe())
+        };
+        let offset = wanted.offset.min(Reached::bytes(&reached));
+        let upload = Upload { transfer: wanted.transfer, path, reached, offset };
+        let (identity, say) = (self.identity.clone(), Arc::clone(&self.say));
+        tokio::spawn(async move {
+            if let Err(error) = upload.run(&identity).await {
+                say(&format!("packets could not be sent: {error}"));
+            }
+        });
+    }
+}
+
+impl Reached {
+    fn bytes(reached: &tokio::sync::watch::Receiver<Self>) -> u64 {
+        reached.borrow().bytes
+    }
+}
+
+async fn send(to: &mpsc::Sender<FromAgent>, said: Said) -> Result<(), LineError> {
+    to.send(FromAgent { said: Some(said) }).await.map_err(|_| LineError::Closed)
+}
+
+/// The sources of the inventory that have something to complain of. Their times alone are no news.
+fn problems(site: &inventory::Site) -> Vec<String> {
+    let complaints = site.sources.iter();
+    complaints.filter_map(|s| Some(format!("{}: {}", s.source, s.problem.as_ref()?))).collect()
+}
+
+fn said(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,355 @@
+//! What an agent does by itself: watches the host, and has a capture run for every machine that
+//! an order means, as long as it is here.
+//!
+//! Orders speak of machines wherever they are, so a machine that arrives is captured before it
+//! runs, whether or not the controller is there to say so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use api::document::{Note, Order, Orders};
+use control::grants::{MachineFacts, Permit, Uncovered};
+use inventory::{Machine, MachineState};
+use platform::LiveSite;
+use serde::Deserialize;
+
+use crate::board::Board;
+use crate::part::{Ended, Running, Sought, now_ns, point};
+use crate::spool::Spool;
+
+/// The thread that watches and captures.
+pub(crate) struct Duty {
+    live: LiveSite,
+    spool: Spool,
+    board: Arc<Board>,
+    say: Arc<dyn Fn(&str) + Send + Sync>,
+    orders: Arc<Orders>,
+    parts: Vec<Running>,
+    /// Sessions and machines that reached a limit of theirs.
+    finished: BTreeSet<Key>,
+    /// What could not be begun.
+    failed: BTreeMap<Key, Failure>,
+    /// Machines that an order means and its owner may not see.
+    refused: BTreeMap<Key, Trouble>,
+    /// When the site and the orders are compared again although nothing was heard of them.
+    next: Instant,
+}
+
+/// A session and a machine.
+type Key = (String, String);
+
+/// What keeps a machine from being captured. It is told only if it lasts: while a machine comes or
+/// goes, the sources of the inventory do not speak of it in the same moment.
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    told: String,
+}
+
+/// Something that is tried again.
+#[derive(Debug)]
+struct Failure {
+    trouble: Trouble,
+    again: Instant,
+}
+
+impl Trouble {
+    fn new() -> Self {
+        Self { since: Instant::now(), told: String::new() }
+    }
+
+    /// Whether this is to be told now.
+    fn is_news(&mut self, text: &str) -> bool {
+        let is_news = self.since.elapsed() >= LASTS && self.told != text;
+        if is_news {
+            text.clone_into(&mut self.told);
+        }
+        is_news
+    }
+}
+
+impl Duty {
+    /// Looks at the host once and then watches it.
+    pub(crate) fn begin(
+        spool: Spool,
+        board: Arc<Board>,
+        say: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> io::Result<Self> {
+        let mut live = LiveSite::read(READ_WITHIN);
+        live.watch()?;
+        let duty = Self {
+            live,
+            spool,
+            board,
+            say,
+            orders: Arc::default(),
+            parts: Vec::new(),
+            finished: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            next: Instant::now(),
+        };
+        duty.post_site();
+        Ok(duty)
+    }
+
+    /// Does its duty until it is stopped; every capture has its receipt then.
+    pub(crate) fn run(mut self, is_stopped: &AtomicBool) {
+        while !is_stopped.load(Ordering::Relaxed) {
+            self.turn(LOOK_EVERY);
+        }
+        for part in &mut self.parts {
+            part.stop("the agent was stopped");
+        }
+        let until = Instant::now() + PATIENCE;
+        while !self.parts.is_empty() && Instant::now() < until {
+            self.look_after_parts();
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn turn(&mut self, longest: Duration) {
+        let is_site_new = self.live.update_within(longest);
+        if is_site_new {
+            self.post_site();
+            self.tell_parts();
+        }
+        let are_orders_new = self.take_orders();
+        self.look_after_parts();
+        let now = Instant::now();
+        // Permits end by themselves, too.
+        let is_time = now >= self.next || self.failed.values().any(|failure| failure.again <= now);
+        if is_site_new || are_orders_new || is_time {
+            self.next = now + RECONCILE_EVERY;
+            self.reconcile();
+        }
+    }
+
+    fn post_site(&self) {
+        let (site, at) = (Arc::new(self.live.site().clone()), self.live.changed_at());
+        self.board.change(|state| {
+            state.site = site;
+            state.seen_at = at;
+        });
+    }
+
+    fn take_orders(&mut self) -> bool {
+        let orders = self.board.state().orders.clone();
+        let Some(orders) = orders.filter(|orders| !Arc::ptr_eq(orders, &self.orders)) else {
+            return false;
+        };
+        self.orders = orders;
+        let is_kept = |session: &str| {
+            self.orders.kept.iter().any(|kept| kept == session)
+                || self.orders.sessions.iter().any(|order| order.session == session)
+        };
+        // What runs is ended first; it is removed with the next orders, or by the next agent.
+        let is_running = |session: &str| self.parts.iter().any(|part| part.session() == session);
+        match self.spool.remove_others(&|session| is_kept(session) || is_running(session)) {
+            Ok(removed) if !removed.is_empty() => self.board.change(|state| {
+                state.parts.retain(|(session, _), _| !removed.contains(session));
+                state.notes.retain(|note| !removed.contains(&note.session));
+            }),
+            Ok(_) => {}
+            Err(error) => (self.say)(&format!("cannot remove packets nobody wants: {error}")),
+        }
+        true
+    }
+
+    /// Lets a capture run for every machine that is meant, and no other.
+    fn reconcile(&mut self) {
+        let orders = Arc::clone(&self.orders);
+        let mut wanted: BTreeSet<Key> = BTreeSet::new();
+        for order in &orders.sessions {
+            let permit = Permit::deserialize(&order.permit);
+            for machine in self.live.site().machines.clone() {
+                if !is_here(&machine) {
+                    continue;
+                }
+                let key = (order.session.clone(), machine.id.to_string());
+                if let Some(snaplen) = self.permitted(order, &permit, &machine, &key) {
+                    wanted.insert(key.clone());
+                    self.have_captured(order, snaplen, &machine, &key);
+                }
+            }
+        }
+        for part in &mut self.parts {
+            let key = (part.session().to_owned(), part.machine_id().to_owned());
+            if !wanted.contains(&key) {
+                let is_ordered = orders.sessions.iter().any(|order| order.session == key.0);
+                let why = match (is_ordered, self.refused.contains_key(&key)) {
+                    (false, _) => "the session ended",
+                    (true, true) => "the session's owner may not see it any more",
+                    (true, false) => "it left this host",
+                };
+                part.stop(why);
+            }
+        }
+        self.failed.retain(|key, _| wanted.contains(key));
+    }
+
+    /// How much of each packet of a machine may be captured for a session; `None` if it is none of
+    /// its machines. What was its and is not any more is said.
+    fn permitted(
+        &mut self,
+        order: &Order,
+        permit: &Result<Permit, serde_json::Error>,
+        machine: &Machine,
+        key: &Key,
+    ) -> Option<u32> {
+        let answer = match permit {
+            Ok(permit) => permit.covers(&facts(machine), jiff::Timestamp::now()),
+            Err(error) => {
+                let text = format!("the permit of the session cannot be read: {error}");
+                self.say_failed(order, key, &text);
+                return None;
+            }
+        };
+        match answer {
+            Ok(snaplen) => {
+                self.refused.remove(key);
+                Some(order.snaplen.min(snaplen.bytes()))
+            }
+            Err(Uncovered::NotAsked) => None,
+            Err(refusal) => {
+                let text = format!("{} is not captured: {refusal}", machine.name);
+                let trouble = self.refused.entry(key.clone()).or_insert_with(Trouble::new);
+                if trouble.is_news(&text) {
+                    self.board.note(Note { is_refusal: true, ..self.about(&order.session, text) });
+                }
+                None
+            }
+        }
+    }
+
+    /// Sees to it that this machine is captured at the place that is right for it now.
+    fn have_captured(&mut self, order: &Order, snaplen: u32, machine: &Machine, key: &Key) {
+        let is_this = |part: &&mut Running| part.session() == key.0 && part.machine_id() == key.1;
+        let mut running: Vec<&mut Running> =
+            self.parts.iter_mut().filter(is_this).filter(|part| !part.is_ending()).collect();
+        if !running.is_empty() {
+            // A vNIC that was added, a tap that was made anew, or another filter: the next
+            // part begins before this one ends, and what both saw is told apart by content.
+            let Ok(now) = point(order, self.live.site(), machine) else { return };
+            let sought = Sought::of(order, snaplen);
+            let is_same = |part: &&mut Running| {
+                *part.sought() == sought
+                    && part.point().is_some_and(|then| is_same_place(then, &now))
+            };
+            if running.iter_mut().any(|part| is_same(&part)) {
+                return;
+            }
+        }
+        if self.finished.contains(key) {
+            return;
+        }
+        if self.failed.get(key).is_some_and(|failure| failure.again > Instant::now()) {
+            return;
+        }
+        match Running::begin(order, snaplen, self.live.site(), machine, &self.spool) {
+            Ok(part) => {
+                for before in running {
+                    before.stop("it is captured anew where it is now");
+                }
+                self.failed.remove(key);
+                self.parts.push(part);
+                (self.say)(&format!("session {}: capturing {}", order.session, machine.name));
+            }
+            Err(error) => {
+                let text = format!("{} is not captured: {error}", machine.name);
+                self.say_failed(order, key, &text);
+            }
+        }
+    }
+
+    /// Keeps what went wrong, to be tried again.
+    fn say_failed(&mut self, order: &Order, key: &Key, text: &str) {
+        let again = Instant::now() + RETRY_AFTER;
+        let failure = self.failed.entry(key.clone());
+        let failure = failure.or_insert_with(|| Failure { trouble: Trouble::new(), again });
+        failure.again = again;
+        if failure.trouble.is_news(text) {
+            (self.say)(&format!("session {}: {text}", order.session));
+            self.board.note(self.about(&order.session, text.to_owned()));
+        }
+    }
+
+    fn tell_parts(&mut self) {
+        let mut told = Vec::new();
+        for part in &mut self.parts {
+            for sentence in part.compare(self.live.site(), self.live.changed_at()) {
+                told.push((part.session().to_owned(), sentence));
+            }
+        }
+        for (session, text) in told {
+            self.board.note(Note { is_in_part: true, ..self.about(&session, text) });
+        }
+    }
+
+    fn look_after_parts(&mut self) {
+        let (spool, board) = (&self.spool, &self.board);
+        let (finished, failed) = (&mut self.finished, &mut self.failed);
+        self.parts.retain_mut(|part| {
+            let Some(how) = part.turn(spool, board) else { return true };
+            let key = (part.session().to_owned(), part.machine_id().to_owned());
+            match how {
+                Ended::ForGood => _ = finished.insert(key),
+                // A tap vanishes a moment before its machine does.
+                Ended::ForNow => {
+                    let again = Instant::now() + SETTLE;
+                    failed.insert(key, Failure { trouble: Trouble::new(), again });
+                }
+            }
+            false
+        });
+    }
+
+    fn about(&self, session: &str, text: String) -> Note {
+        Note {
+            session: session.to_owned(),
+            host: self.live.site().host.name.clone(),
+            at_ns: now_ns(),
+            text,
+            is_refusal: false,
+            is_in_part: false,
+        }
+    }
+}
+
+fn facts(machine: &Machine) -> MachineFacts {
+    MachineFacts {
+        id: machine.id.clone(),
+        name: machine.name.clone(),
+        tenant: machine.tenant.clone(),
+    }
+}
+
+/// Whether there is anything to look at: a machine that is arriving has its ports before it runs.
+fn is_here(machine: &Machine) -> bool {
+    machine.state != MachineState::Shutoff
+        && machine.vnics.iter().any(|vnic| vnic.attachment.is_some())
+}
+
+/// Whether a running capture looks where it should.
+fn is_same_place(then: &plan::Point, now: &plan::Point) -> bool {
+    let places = |point: &plan::Point| -> BTreeSet<_> {
+        let all = point.interfaces.iter();
+        all.map(|i| (i.name.clone(), i.ifindex, i.namespace_path.is_some())).collect()
+    };
+    then.kind == now.kind && places(then) == places(now)
+}
+
+/// How long one source of the inventory may take at first.
+const READ_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long something must last before it is told.
+const LASTS: Duration = Duration::from_secs(2);
+const RECONCILE_EVERY: Duration = Duration::from_secs(1);
+/// How long the inventory may take to tell what an interface's end has told already.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How long captures may take to end when the agent does.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,116 @@
+//! The role of a capture agent: attends a controller, captures what it is told to, and keeps the
+//! packets until they are fetched.
+//!
+//! The [`duty`] thread knows the host's site and runs the captures; it needs no controller to go
+//! on. The line to the controller ([`attend`]) comes and goes beside it; both meet at the
+//! [`board`]. Packets go from the engine's file in the [`spool`] to whoever asks, on a line of
+//! their own each ([`upload`]).
+
+mod attend;
+mod board;
+mod duty;
+mod identity;
+mod part;
+mod spool;
+mod upload;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+pub use identity::{EnrolError, Identity};
+
+use self::attend::Line;
+use self::board::Board;
+use self::duty::Duty;
+use self::spool::Spool;
+
+/// How an agent is run.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where it keeps its identity and its packets.
+    pub folder: PathBuf,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// Why an agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum StationError {
+    /// It has no identity yet.
+    #[error(transparent)]
+    Identity(#[from] EnrolError),
+    /// The host itself refuses something.
+    #[error("{what}: {source}")]
+    Host {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Runs an agent until `is_stopped`: then its captures are ended and their receipts written.
+/// `say` is told what a log should have.
+///
+/// # Errors
+/// When it cannot begin. A controller that is away is none.
+pub fn run(
+    settings: &Settings,
+    is_stopped: &Arc<AtomicBool>,
+    say: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<(), StationError> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |source| StationError::Host { what, source }
+    };
+    api::tls::install_provider();
+    let identity = Identity::open(&settings.folder)?;
+    let spool = Spool::open(&settings.folder.join("spool"))
+        .map_err(failed("cannot keep packets in the agent's folder"))?;
+    let board = Arc::new(Board::new(spool.recovered()));
+    let say: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(say);
+    let duty = {
+        let (board, is_stopped, say) =
+            (Arc::clone(&board), Arc::clone(is_stopped), Arc::clone(&say));
+        let duty = Duty::begin(spool, board, say).map_err(failed("cannot watch the host"))?;
+        thread::Builder::new()
+            .name("duty".into())
+            .spawn(move || duty.run(&is_stopped))
+            .map_err(failed("cannot start a thread"))?
+    };
+    let line = Line {
+        identity,
+        folder: settings.folder.clone(),
+        version: settings.version.clone(),
+        board,
+        say,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(failed("cannot start threads"))?;
+    runtime.block_on(async {
+        tokio::select! {
+            () = line.attend() => {}
+            // The last parts are told before the line is cut.
+            () = finished(&duty) => tokio::time::sleep(FAREWELL).await,
+        }
+    });
+    is_stopped.store(true, Ordering::Relaxed);
+    // It ends by itself: a thread that panicked has said so.
+    let _ = duty.join();
+    Ok(())
+}
+
+async fn finished(duty: &thread::JoinHandle<()>) {
+    while !duty.is_finished() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// How long the line stays after the last capture has ended.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);

@@ -1,0 +1,267 @@
+//! One part of a session while it runs: a capture into a file of the spool.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent::{Capture, Event, Output, Place, Rotation, SessionError, Wanted};
+use api::document::{Order, Part};
+use inventory::{Machine, Site};
+use plan::Point;
+use select::{Filter, Resolved};
+
+use crate::board::{Board, Reached};
+use crate::spool::Spool;
+
+/// A part that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    part: Part,
+    path: PathBuf,
+    capture: Option<Capture>,
+    reached: Reached,
+    /// Why somebody asked for its end.
+    asked: Option<String>,
+    /// What it was told to look for.
+    sought: Sought,
+}
+
+/// What of an order decides which packets a part has, and how much of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sought {
+    expression: String,
+    explained: Resolved,
+    is_stripped: bool,
+    snaplen: u32,
+}
+
+impl Sought {
+    /// As an order says, with at most `snaplen` bytes of each packet.
+    pub(crate) fn of(order: &Order, snaplen: u32) -> Self {
+        Self {
+            expression: order.expression.clone(),
+            explained: order.explained.clone(),
+            is_stripped: order.is_stripped,
+            snaplen,
+        }
+    }
+}
+
+/// Why a part did not begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotBegun {
+    /// The machine cannot be seen so.
+    #[error(transparent)]
+    NoPoint(#[from] agent::NoPoint),
+    /// The expression means nothing here.
+    #[error("cannot understand the filter: {0}")]
+    Filter(String),
+    /// The capture itself.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The spool.
+    #[error("cannot keep packets: {0}")]
+    Spool(#[from] std::io::Error),
+}
+
+/// How a part ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It may begin anew as soon as there is something to see.
+    ForNow,
+    /// A limit was reached.
+    ForGood,
+}
+
+impl Running {
+    /// Begins to capture `machine` as the order says, at most `snaplen` bytes of each packet.
+    pub(crate) fn begin(
+        order: &Order,
+        snaplen: u32,
+        site: &Site,
+        machine: &Machine,
+        spool: &Spool,
+    ) -> Result<Self, NotBegun> {
+        let point = point(order, site, machine)?;
+        let number = spool.next_number(&order.session)?;
+        let path = spool.path(&order.session, number)?;
+        let mut limits = order.limits;
+        let left = order.spool_bytes.saturating_sub(spool.bytes_of(&order.session));
+        limits.bytes = Some(limits.bytes.unwrap_or(u64::MAX).min(left));
+        let mut part = Part {
+            session: order.session.clone(),
+            agent: String::new(),
+            host: site.host.name.clone(),
+            number,
+            machine_id: machine.id.to_string(),
+            machine: machine.name.clone(),
+            point: point.kind.to_string(),
+            began_ns: 0,
+            ended: None,
+            bytes: 0,
+            packets: 0,
+            kernel_dropped: 0,
+            failed: 0,
+            receipt: None,
+            clock: None,
+            is_reachable: false,
+        };
+        let wanted = Wanted {
+            machine: machine.clone(),
+            host: site.host.name.clone(),
+            filter: filter(order)?,
+            explained: order.explained.clone(),
+            is_stripped: order.is_stripped,
+            snaplen,
+            limits,
+            output: Output {
+                path: Some(path.clone()),
+                force: false,
+                rotation: Rotation::default(),
+                min_free_bytes: agent::default_reserve(&path),
+                store: None,
+            },
+            comments: comments(order, machine, site, &point),
+            ip_names: agent::ip_names(site),
+            point,
+        };
+        spool.keep(&part)?;
+        let capture = Some(Capture::start(wanted)?);
+        part.began_ns = now_ns();
+        spool.keep(&part)?;
+        let sought = Sought::of(order, snaplen);
+        Ok(Self { part, path, capture, reached: Reached::default(), asked: None, sought })
+    }
+
+    /// Which machine it is of, by its id.
+    pub(crate) fn machine_id(&self) -> &str {
+        &self.part.machine_id
+    }
+
+    /// Which session it is of.
+    pub(crate) fn session(&self) -> &str {
+        &self.part.session
+    }
+
+    /// What it was told to look for.
+    pub(crate) const fn sought(&self) -> &Sought {
+        &self.sought
+    }
+
+    /// Where it looks.
+    pub(crate) fn point(&self) -> Option<&Point> {
+        self.capture.as_ref().map(|capture| &capture.wanted().point)
+    }
+
+    /// Whether its end was asked for.
+    pub(crate) const fn is_ending(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Asks for its end, and says why.
+    pub(crate) fn stop(&mut self, why: &str) {
+        if self.asked.is_none() {
+            self.asked = Some(why.to_owned());
+            if let Some(capture) = &mut self.capture {
+                // An engine that cannot be told is gone, which shows at the next turn.
+                let _ = capture.stop();
+            }
+        }
+    }
+
+    /// Tells it how the site is now. Returns what a person should hear.
+    pub(crate) fn compare(&mut self, site: &Site, changed_at: wire::Timestamp) -> Vec<String> {
+        let capture = self.capture.as_mut().filter(|_| self.asked.is_none());
+        capture.and_then(|capture| capture.compare(site, changed_at).ok()).unwrap_or_default()
+    }
+
+    /// Takes what its engine has said since the last turn and posts it. Says how it ended, once it
+    /// has.
+    pub(crate) fn turn(&mut self, spool: &Spool, board: &Board) -> Option<Ended> {
+        let capture = self.capture.as_mut()?;
+        let mut ended = None;
+        loop {
+            match capture.next(Duration::ZERO) {
+                Ok(None) => break,
+                Ok(Some(Event::Progress(progress))) => {
+                    self.part.packets = progress.packets;
+                    self.part.kernel_dropped = progress.kernel_dropped;
+                    self.part.failed = progress.failed;
+                    self.reached.settled_ns = progress.settled_ns;
+                    self.reached.bytes = file_bytes(&self.path);
+                    self.part.bytes = self.reached.bytes;
+                    board.post(self.part.clone(), self.path.clone(), self.reached);
+                }
+                Ok(Some(Event::InterfaceGone(_) | Event::CaughtUp | Event::Said(_))) => {}
+                Ok(Some(Event::Ended(outcome))) => {
+                    ended = Some(Ok(outcome));
+                    break;
+                }
+                Err(error) => {
+                    ended = Some(Err(error));
+                    break;
+                }
+            }
+        }
+        let ended = ended?;
+        let capture = self.capture.take()?;
+        let how = match &ended {
+            Ok(outcome) if matches!(outcome.end, agent::End::Limit(_)) => Ended::ForGood,
+            _ => Ended::ForNow,
+        };
+        match ended {
+            Ok(outcome) => {
+                let end = outcome.end.to_string();
+                self.part.ended = Some(self.asked.take().unwrap_or(end));
+                let receipt = capture.receipt(&outcome);
+                self.part.packets = receipt.total.written;
+                self.part.kernel_dropped = receipt.total.kernel_dropped;
+                self.part.receipt = serde_json::to_value(receipt).ok();
+            }
+            Err(error) => self.part.ended = Some(error.to_string()),
+        }
+        self.reached =
+            Reached { bytes: file_bytes(&self.path), settled_ns: u64::MAX, is_last: true };
+        self.part.bytes = self.reached.bytes;
+        // What the disk does not take is still told to the controller.
+        let _ = spool.keep(&self.part);
+        board.post(self.part.clone(), self.path.clone(), self.reached);
+        Some(how)
+    }
+}
+
+/// Where the order says to look at the machine, as the site is.
+pub(crate) fn point(
+    order: &Order,
+    site: &Site,
+    machine: &Machine,
+) -> Result<Point, agent::NoPoint> {
+    Place::parse(&order.point).choose(&plan::plan(site, machine), &machine.name)
+}
+
+fn filter(order: &Order) -> Result<Option<(String, Filter)>, NotBegun> {
+    let text = order.expression.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let filter = Filter::parse_with(text, &order.explained);
+    Ok(Some((text.to_owned(), filter.map_err(|error| NotBegun::Filter(error.to_string()))?)))
+}
+
+fn comments(order: &Order, machine: &Machine, site: &Site, point: &Point) -> Vec<String> {
+    let mut text = format!(
+        "{}: {} ({}) on host {} at its {}",
+        order.comment, machine.name, machine.id, site.host.name, point.kind
+    );
+    for miss in &point.misses {
+        text += &format!("\nmisses: {miss}");
+    }
+    vec![text]
+}
+
+fn file_bytes(path: &std::path::Path) -> u64 {
+    path.metadata().map_or(0, |found| found.len())
+}
+
+pub(crate) fn now_ns() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0)
+}

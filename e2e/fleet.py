@@ -1,0 +1,544 @@
+#!/usr/bin/env python3
+"""overtap on several hosts: a controller on mon, agents on hv-1 and hv-2, VMs that migrate, two tenants."""
+import collections
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from harness import *
+
+ADDRESS = "10.0.0.9:7443"
+AGENTS = {}
+SERVER = []
+
+
+# --- the site's own words ---------------------------------------------------------------------
+
+
+def folder(name):
+    path = f"{WORK}/{name}"
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def login_of(user):
+    os.environ["OVERTAP_LOGIN"] = f"{WORK}/login-{user}.json"
+
+
+def far(*words, user="admin", timeout=60):
+    """A word of overtap on mon, as a user of the controller."""
+    login_of(user)
+    return overtap("mon", *words, timeout=timeout)
+
+
+def must(*words, user="admin"):
+    done = far(*words, user=user)
+    if done.returncode != 0:
+        raise RuntimeError(f"{words} as {user}: {done.stderr}{done.stdout}")
+    return done.stdout
+
+
+def log_in(user, text):
+    """Types what somebody was told to type."""
+    line = re.search(r"overtap (login \S+ --ca \S+ --token \S+)", text)
+    if not line:
+        raise RuntimeError(f"no line to log in with in: {text}")
+    must(*line[1].split(), user=user)
+
+
+def lasting(process):
+    """A process that outlives its chapter; the end of the lab ends it."""
+    Process.running.remove(process)
+    return process
+
+
+def serve():
+    SERVER.append(lasting(Process("mon", OVERTAP, "serve", "--listen", ADDRESS, "--dir", folder("controller"))))
+    if not until(lambda: "listening on" in SERVER[-1].err()):
+        raise RuntimeError(f"the controller does not start: {SERVER[-1].err()}")
+
+
+def agent(host):
+    AGENTS[host] = lasting(Process(host, OVERTAP, "agent", "--dir", folder(f"agent-{host}")))
+    if not until(lambda: "attending" in AGENTS[host].err()):
+        raise RuntimeError(f"the agent of {host} does not start: {AGENTS[host].err()}")
+
+
+def there():
+    """Hosts whose agents are connected."""
+    status = json.loads(far("status", "--output", "json").stdout or '{"agents":[]}')
+    return {agent["host"] for agent in status["agents"] if agent["is_connected"]}
+
+
+class Far(Overtap):
+    """`overtap capture` on mon, as a user of the controller."""
+
+    def __init__(self, vm, *words, user="admin", **more):
+        login_of(user)
+        super().__init__("mon", vm, *words, **more)
+
+
+def where(name):
+    for host in ("hv-1", "hv-2"):
+        if name in lab_guests(host):
+            return host
+    return None
+
+
+def lab_guests(host):
+    return started(host, "virsh", "-q", "list", "--name").split()
+
+
+def other(host):
+    return {"hv-1": "hv-2", "hv-2": "hv-1"}[host]
+
+
+def migrate(name, *words):
+    here = where(name)
+    lab("migrate", name, here, other(here), *words)
+
+
+def marked(capture, marker, count, source=None):
+    """How often each numbered datagram of a marker is in the capture, sent by `source` if that is given."""
+    numbers = collections.Counter()
+    for packet in capture.packets:
+        if packet.data[23] != 17 or source and packet.data[26:30] != source:
+            continue
+        if found := re.search(marker.encode() + rb":(\d{6})", packet.data):
+            numbers[int(found[1])] += 1
+    return [number for number in range(1, count + 1) if numbers[number] == 0], {n: c for n, c in numbers.items() if c > 1}
+
+
+def far_adds_up(receipt):
+    """Whether a session's receipt adds up to the packet, host by host and here."""
+    parts = [part["receipt"] for part in receipt["parts"] if part["receipt"]]
+    drops = ("kernel_dropped", "other_tenant", "undecidable", "not_selected", "after_limit", "queue_full", "sink_failed", "written")
+    total = receipt["total"]
+    return (
+        all(part["unaccounted"] == 0 for part in parts)
+        and total["received"] == sum(total[drop] for drop in drops)
+        and receipt["received"] == receipt["copies"] + receipt["after_limit"] + receipt["unwritten"] + receipt["written"]
+        and receipt["unaccounted"] == 0
+    )
+
+
+def whole(what, status, receipt, capture):
+    """What has to be so for every session that lost nothing."""
+    equal(f"{what}: exit status", status, 0)
+    check(f"{what}: the receipt adds up to the packet", far_adds_up(receipt), json.dumps({**receipt, "parts": []}))
+    check(f"{what}: the receipt says what the file holds", receipt["written"] == len(capture.packets) and receipt["lost"] == 0,
+          f"{receipt['written']} and {len(capture.packets)}")
+    times = [packet.time for packet in capture.packets]
+    check(f"{what}: one clock, in order", receipt["out_of_order"] == 0 and times == sorted(times), receipt["out_of_order"])
+    check(f"{what}: nothing of bravo in it", not any(b"bravo:" in packet.data for packet in capture.packets))
+
+
+WEB_IP = bytes([10, 0, 7, 10])
+
+
+# --- chapters ---------------------------------------------------------------------------------
+
+
+def set_up():
+    """A controller, two agents, an administrator; nothing else installed or configured."""
+    serve()
+    log_in("admin", SERVER[0].err())
+    done = far("find", "web")
+    check("who was granted nothing finds nothing", done.returncode == 1 and "web" in done.stderr, done.stderr + done.stdout)
+    must("grants", "add", "admin", "--machine", "all")
+    line = must("agents", "invite", "--address", ADDRESS, "--uses", "2")
+    token = re.search(r"ovte_\w+", line)[0]
+    for host in ("hv-1", "hv-2"):
+        started(host, OVERTAP, "agent", "--dir", folder(f"agent-{host}"), "enrol", "--token", token)
+        agent(host)
+    again = run("hv-3", OVERTAP, "agent", "--dir", folder("agent-hv-3"), "enrol", "--token", token)
+    check("an invitation for two hosts does not take a third", again.returncode == 1 and "hv-3" not in must("status"), again.stderr)
+    check("both agents are there", until(lambda: there() == {"hv-1", "hv-2"}), there())
+    check("find knows the machines of both hosts", until(lambda: "web" in must("find", "web") and "db" in must("find", "db")))
+
+
+def story():
+    """Capture by name from a third machine, a TCP stream, a live migration in the middle: one file."""
+    size = 3_000_000
+    capture = Far("web", "--point", "tap")
+    stream = Traffic("web", "db", "--tcp", size, name="stream")
+    beside = Traffic("web", "db", "--udp", "200pps", "--count", 1600, name="acme")
+    foreign = Traffic("web-b", "db-b", "--udp", "200pps", "--count", 1600, name="bravo")
+    time.sleep(1)
+    began = time.time()
+    migrate("web")
+    ended = time.time()
+    counts, sent = stream.wait(), beside.wait()
+    foreign.wait()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish()
+    whole("story", status, receipt, file)
+    equal("story: the file has two hosts", [part["host"] for part in receipt["parts"]], ["hv-1", "hv-2"])
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    check("story: every datagram the guest sent, once", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}; {sent}")
+    equal("story: the stream arrived", counts.get("received_bytes", size), size)
+    payload = tcp_payload(file, WEB_IP)
+    check("story: the file has every byte of the stream", payload >= size, f"{payload} of {size}; {counts}")
+    moves = receipt["moves"]
+    if check("story: one move, from hv-1 to hv-2", [(m["from"], m["to"]) for m in moves] == [("hv-1", "hv-2")], moves):
+        gap, judged = moves[0]["gap_ms"], longest_silence(file, began, ended)
+        check("story: the gap is that of the guest's own packets", abs(gap - judged) < 5, f"{gap} and {judged}")
+    comment = subprocess.run(["tshark", "-r", capture.file, "-Y", "frame.comment contains \"moved from\"", "-T", "fields", "-e", "frame.comment"],
+                             capture_output=True, text=True).stdout
+    check("story: Wireshark shows the move at its packet", "web moved from hv-1 to hv-2" in comment, comment)
+    again = overtap("mon", "receipt", capture.file)
+    check("story: the receipt can be read again from the file", again.stdout.startswith("Receipt: web") and "web moved from hv-1 to hv-2" in again.stdout and again.returncode == 0, again.stdout + again.stderr)
+
+
+def tcp_payload(capture, source):
+    """Distinct bytes of TCP streams that `source` sent, by their sequence numbers."""
+    spans = collections.defaultdict(list)
+    for packet in capture.packets:
+        data = packet.data
+        if data[12:14] != b"\x08\x00" or data[23] != 6 or data[26:30] != source:
+            continue
+        header = 14 + 4 * (data[14] & 15)
+        length = int.from_bytes(data[16:18], "big") - 4 * (data[14] & 15) - 4 * (data[header + 12] >> 4)
+        if length > 0:
+            sequence = int.from_bytes(data[header + 4:header + 8], "big")
+            spans[data[header:header + 4]].append((sequence, sequence + length))
+    total = 0
+    for each in spans.values():
+        end = 0
+        for first, last in sorted(each):
+            total += max(0, last - max(first, end))
+            end = max(end, last)
+    return total
+
+
+def longest_silence(capture, began, ended):
+    """The longest time in ms in which web sent nothing, between two times, ARP and RARP included."""
+    mine = mac("52:54:00:00:07:0a")
+    times = [p.time for p in capture.packets if p.data[6:12] == mine and began - 1 <= p.time / 1e9 <= ended + 1]
+    return max((b - a) / 1e6 for a, b in zip(times, times[1:]))
+
+
+def uplink():
+    """The same at the uplinks, tunnels removed."""
+    capture = Far("web", "--point", "uplink", "--strip")
+    sending = Traffic("web", "cache", "--udp", "100pps", "--count", 700, name="acme")
+    time.sleep(0.5)
+    migrate("web")
+    sent = sending.wait()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish()
+    whole("uplink", status, receipt, file)
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    check("uplink: no datagram twice", not twice, twice)
+    check("uplink: the move is there", receipt["moves"], receipt["notes"])
+
+
+def cancelled():
+    """A migration that is cancelled: nothing changes, nothing is missing."""
+    capture = Far("web", "--point", "tap")
+    here = where("web")
+    sending = Traffic("web", "db", "--udp", "200pps", "--count", 1200, name="acme")
+    moving = subprocess.Popen(["lab", "migrate", "web", here, other(here), "--p2p", "--bandwidth", "4"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    arriving = until(lambda: "web" in started(other(here), "virsh", "-q", "list", "--all", "--name").split(), 10)
+    time.sleep(1)
+    aborted = run(here, "virsh", "-q", "domjobabort", "web")
+    moving.wait(60)
+    check("cancelled: the migration was under way and ended where it began", arriving and aborted.returncode == 0 and where("web") == here, aborted.stderr)
+    sent = sending.wait()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish()
+    whole("cancelled", status, receipt, file)
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    check("cancelled: every datagram once", not missing and not twice, f"{missing[:9]} {list(twice)[:9]}")
+    equal("cancelled: no move is claimed", receipt["moves"], [])
+
+
+def back_and_forth():
+    """Ten migrations under load, there and back."""
+    capture = Far("web", "--point", "tap")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    for _ in range(10):
+        migrate("web")
+    sent = sending.stop()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish()
+    whole("back and forth", status, receipt, file)
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    check("back and forth: every datagram once", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}; {sent}")
+    equal("back and forth: ten moves", len(receipt["moves"]), 10)
+
+
+def without_agent():
+    """The destination has no agent: said at once, and captured again when the VM is back."""
+    here = where("web")
+    AGENTS[other(here)].stop(signal.SIGTERM)
+    capture = Far("web", "--point", "tap")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(1)
+    migrate("web")
+    check("without agent: it is said within seconds", until(lambda: "not captured until" in capture.err(), 6), capture.err())
+    migrate("web")
+    check("without agent: it is captured again", until(lambda: "web is back" in capture.err(), 6), capture.err())
+    time.sleep(1)
+    sent = sending.stop()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish()
+    whole("without agent", status, receipt, file)
+    missing, _ = marked(file, "acme", sent["sent"], WEB_IP)
+    check("without agent: what is missing is in one piece", missing and missing == list(range(missing[0], missing[-1] + 1)), missing[:20])
+    agent(other(here))
+
+
+def controller_restarts():
+    """The controller is killed in the middle of a migration."""
+    capture = Far("web", "--point", "tap")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    here = where("web")
+    moving = subprocess.Popen(["lab", "migrate", "web", here, other(here)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    SERVER[-1].kill()
+    moving.wait(60)
+    time.sleep(1)
+    serve()
+    check("controller restarts: the agents come back", until(lambda: there() == {"hv-1", "hv-2"}, 15), there())
+    time.sleep(1)
+    sent = sending.stop()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish(seconds=30)
+    whole("controller restarts", status, receipt, file)
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    check("controller restarts: every datagram once", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}")
+
+
+def cut_off():
+    """An agent cannot reach the controller for a while: its packets come later, in their place."""
+    here = where("web")
+    capture = Far("web", "--point", "tap")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(1)
+    started(here, "ip", "route", "add", "blackhole", "10.0.0.9/32")
+    try:
+        time.sleep(float(os.environ.get("E2E_CUT_S", "12")))
+        migrate("web")
+    finally:
+        started(here, "ip", "route", "del", "blackhole", "10.0.0.9/32")
+    check("cut off: the agent comes back", until(lambda: there() == {"hv-1", "hv-2"}, 30), there())
+    time.sleep(2)
+    sent = sending.stop()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish(seconds=40)
+    whole("cut off", status, receipt, file)
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    check("cut off: every datagram once", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}")
+
+
+def killed():
+    """The agent is killed: nothing is left behind, what was captured is kept, the next agent goes on."""
+    here = where("web")
+    capture = Far("web", "--point", "tap")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(2)
+    before = started(here, "sh", "-c", "grep -c . /proc/net/packet")
+    AGENTS[here].kill()
+    gone = until(lambda: int(started(here, "sh", "-c", "grep -c . /proc/net/packet")) < int(before), 5)
+    check("killed: no packet socket is left", gone, before)
+    time.sleep(1)
+    agent(here)
+    check("killed: the next agent captures", until(lambda: AGENTS[here].err().count("capturing web"), 10), AGENTS[here].err())
+    time.sleep(1)
+    sent = sending.stop()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish(seconds=30)
+    equal("killed: exit status 3, for nobody knows what the kernel dropped", status, 3)
+    check("killed: the part says so", "without a word" in receipt["parts"][0]["end"], receipt["parts"][0])
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    one_piece = missing == list(range(missing[0], missing[-1] + 1)) if missing else False
+    check("killed: what is missing is one piece of some seconds", one_piece and len(missing) < 500 and not twice, f"{missing[:5]} {len(missing)} {twice}")
+
+
+def detached():
+    """A session goes on without its terminal, and is fetched later."""
+    login_of("admin")
+    done = far("capture", "web", "--point", "tap", "--detach", "--reason", "test", "--duration", "5m")
+    session = done.stdout.strip()
+    check("detached: it says its id", re.fullmatch(r"s-\w+", session), done.stderr)
+    time.sleep(1)
+    sent = traffic("web", "db", "--udp", "200pps", "--count", 300)
+    time.sleep(1)
+    check("detached: it is in the list", session in must("sessions", "list"))
+    must("sessions", "stop", session)
+    file = f"{WORK}/fetched.pcapng"
+    done = far("sessions", "fetch", session, "-w", file, "--output", "json")
+    equal("detached: fetched, exit status", done.returncode, 0)
+    packets = Capture(file).packets
+    check("detached: the packets are there", len(packets) >= 300, len(packets))
+    must("sessions", "remove", session)
+    spool = f"{folder('agent-' + where('web'))}/spool/{session}"
+    check("detached: removed everywhere", until(lambda: not os.path.exists(spool), 5), spool)
+    equal("detached: fetching it again is refused", far("sessions", "fetch", session, "-w", file).returncode, 1)
+    del sent
+
+
+def filtered():
+    """The filter changes while it runs: what both filters take is there at the switch-over, once."""
+    login_of("admin")
+    capture = Far("web", "udp", "--point", "tap")
+    session = re.search(r"session (s-\w+)", capture.err())[1]
+    sending = Traffic("web", "db", "--udp", "200pps", name="acme")
+    time.sleep(1)
+    began = time.time()
+    must("sessions", "filter", session, "udp or tcp")
+    two = until(lambda: must("sessions", "show", session).count(" on hv-") == 2, 5)
+    check("filtered: the agent has it within a second", two and time.time() - began < 1.5, time.time() - began)
+    time.sleep(1)
+    sent = sending.stop()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish()
+    whole("filtered", status, receipt, file)
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    check("filtered: every datagram once", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}")
+    check("filtered: the file says so", any("the filter is now" in note for note in receipt["notes"]), receipt["notes"])
+    done = far("sessions", "filter", session, "udp port")
+    check("filtered: a filter that means nothing is refused", done.returncode == 1, done.stderr)
+
+
+def growing():
+    """A selection of names: machines that come are in it, whoever they are not."""
+    capture = Far("tenant:acme", "--point", "tap")
+    sent = traffic("web", "db", "--udp", "200pps", "--count", 300)
+    time.sleep(0.5)
+    status, receipt, file = capture.finish()
+    whole("growing", status, receipt, file)
+    machines = {part["vm"] for part in receipt["parts"]}
+    check("growing: web and db are in it, on two hosts", {"web", "db"} <= machines and not any(name.endswith("-b") for name in machines), machines)
+    missing, _ = marked(file, "acme", sent["sent"], WEB_IP)
+    check("growing: every datagram", not missing, missing[:9])
+
+
+def live():
+    """Into a pipe: the first packet is there within a second of its time."""
+    login_of("admin")
+    script = f"""
+import subprocess, sys, time, struct
+p = subprocess.Popen([{OVERTAP!r}, "capture", "web", "--point", "tap", "-w", "-", "--quiet"], stdout=subprocess.PIPE)
+worst, count, deadline = 0, 0, time.time() + 6
+data = b""
+import os
+while time.time() < deadline:
+    chunk = os.read(p.stdout.fileno(), 65536)
+    if not chunk: break
+    data += chunk
+    while len(data) >= 12:
+        kind, length = struct.unpack_from("<II", data)
+        if len(data) < length: break
+        if kind == 6:
+            _, high, low = struct.unpack_from("<III", data, 8)
+            worst = max(worst, time.time() - ((high << 32) | low) / 1e9)
+            count += 1
+        data = data[length:]
+p.stdout.close()
+p.terminate()
+p.wait(20)
+print(count, worst)
+"""
+    sending = Traffic("web", "db", "--udp", "50pps", name="acme")
+    done = run("mon", sys.executable, "-c", script)
+    sending.stop()
+    count, worst = (float(word) for word in done.stdout.split())
+    check("live: packets come", count > 50, done.stdout + done.stderr)
+    check("live: none is older than a second", worst < 1.0, worst)
+
+
+def grants():
+    """A user of tenant bravo asks for acme's packets in every way there is: not one byte, and a line for each try."""
+    must("users", "add", "bob")
+    log_in("bob", must("tokens", "add", "bob"))
+    done = far("find", user="bob")
+    check("grants: who was granted nothing finds nothing", done.returncode == 1 and "web" not in done.stdout, done.stdout)
+    must("grants", "add", "bob", "--machine", "tenant:bravo", "--longest", "10m")
+    found = json.loads(must("find", "--output", "json", user="bob"))
+    equal("grants: bob finds bravo's machines only", {m["tenant"] for m in found["machines"]}, {"bravo"})
+    web = next(m for m in json.loads(must("find", "web", "--output", "json"))["machines"] if m["name"] == "web")
+    ways = ["web", web["id"], web["id"].split(":")[1], "tenant:acme", "web,web-b", "acme/web", "*", "acme/*", web["vnics"][0]["attachment"]["device"]]
+    before = len(refusals())
+    for way in ways:
+        done = far("capture", way, "-w", f"{WORK}/never.pcapng", "--duration", "1s", user="bob", timeout=20)
+        mine = way == "*"
+        check(f"grants: `{way}` gives bob nothing of acme", done.returncode != 0 or mine, done.stderr)
+        if os.path.exists(f"{WORK}/never.pcapng"):
+            check(f"grants: the file of `{way}` has nothing of acme", b"acme:" not in open(f"{WORK}/never.pcapng", "rb").read())
+            os.remove(f"{WORK}/never.pcapng")
+    check("grants: a line in the audit log for each try", len(refusals()) >= before + len(ways) - 1, len(refusals()) - before)
+    # His own VM has the addresses of acme's, and is captured with every trick of the expression.
+    tricks = ["", "vm web-b or ip", "host 10.0.7.10 or vni 100", "any (vni 100) or ip", "ether host 52:54:00:00:07:0a", "not vni 1"]
+    acme = Traffic("web", "db", "--udp", "100pps", name="acme")
+    bravo = Traffic("web-b", "db-b", "--udp", "100pps", name="bravo")
+    for point in ("tap", "uplink"):
+        for trick in tricks:
+            file = f"{WORK}/trick-{point}-{tricks.index(trick)}.pcapng"
+            done = far("capture", "web-b", *([trick] if trick else []), "--point", point, "-w", file, "--duration", "2s", user="bob", timeout=30)
+            data = open(file, "rb").read() if os.path.exists(file) else b""
+            check(f"grants: web-b at its {point} with `{trick}`: bravo's packets and not one of acme", b"acme:" not in data and (b"bravo:" in data or done.returncode), done.stderr)
+    acme.stop(), bravo.stop()
+    must("users", "disable", "bob")
+    done = far("find", user="bob")
+    check("grants: disabled, nothing", done.returncode == 1 and "disabled" in done.stderr, done.stderr)
+    whole_log = must("audit", "verify")
+    check("grants: the audit log is whole", "whole" in whole_log or "entries" in whole_log, whole_log)
+
+
+def refusals():
+    return must("audit", "list", "--refused").splitlines()
+
+
+def strangers():
+    """Whoever shows nothing, or something wrong, gets nothing."""
+    done = far("status", user="nobody")
+    check("strangers: no login, and it says what to do", done.returncode == 1 and "overtap login" in done.stderr, done.stderr)
+    with open(f"{WORK}/login-admin.json") as file:
+        login = json.load(file)
+    for what, token in (("no token", ""), ("another token", login["token"][:-4] + "aaaa"), ("nonsense", "ovtu_x")):
+        with open(f"{WORK}/login-stranger.json", "w") as file:
+            json.dump({**login, "token": token}, file)
+        done = far("find", user="stranger")
+        check(f"strangers: {what} finds nothing", done.returncode == 1 and not done.stdout, done.stdout + done.stderr)
+    garbage = run("mon", sys.executable, "-c", GARBAGE)
+    check("strangers: garbage at the port, and the controller lives", garbage.returncode == 0 and SERVER[-1].is_running() and there() == {"hv-1", "hv-2"}, garbage.stderr)
+
+
+GARBAGE = """
+import os, socket
+for length in (0, 1, 100, 100000):
+    s = socket.create_connection(("10.0.0.9", 7443), 5)
+    s.settimeout(5)
+    try:
+        s.sendall(os.urandom(length)); s.recv(100)
+    except OSError:
+        pass
+    s.close()
+"""
+
+
+def source_dies():
+    """The VM's own QEMU is killed: said, and what it sent until then is there."""
+    capture = Far("db", "--point", "tap")
+    sent = traffic("web", "db", "--udp", "100pps", "--count", 100)
+    here = where("db")
+    started(here, "pkill", "-9", "-f", "guest=db,")
+    check("source dies: it is said", until(lambda: "db" in capture.err() and "gone" in capture.err(), 8), capture.err())
+    status, receipt, file = capture.finish()
+    equal("source dies: exit status", status, 0)
+    check("source dies: the receipt adds up", far_adds_up(receipt), receipt)
+    check("source dies: its packets are there", len(file.packets) >= sent["received"], len(file.packets))
+
+
+if __name__ == "__main__":
+    chapters(
+        set_up, story, uplink, cancelled, back_and_forth, without_agent, controller_restarts, cut_off, killed, detached,
+        filtered, growing, live, grants, strangers, source_dies,
+    )
