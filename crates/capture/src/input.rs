@@ -117,14 +117,12 @@ impl Input {
             match self.reader.advance() {
                 Progress::Item => return Ok(Advance::Item),
                 Progress::End => return Ok(Advance::End),
-                Progress::NeedBytes => self.fill()?,
+                Progress::NeedBytes => {
+                    self.reader.read_into(chunk);
+                    self.fill()?;
+                }
             }
         }
-    }
-
-    /// Makes chunks of about so many bytes; called before anything is read.
-    pub const fn set_chunk_bytes(&mut self, bytes: usize) {
-        self.reader.set_chunk_bytes(bytes);
     }
 
     /// The item that [`advance`](Self::advance) went to.

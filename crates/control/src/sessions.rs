@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use api::document::{Note, Order, Orders, Part, Session};
 use inventory::{MachineId, MachineState};
+use select::Resolved;
 
 use crate::fleet::Fleet;
 
@@ -80,6 +81,18 @@ impl Sessions {
         };
         known.session.ended = Some(why.to_owned());
         known.session.ended_ns = Some(now_ns);
+        known.session.revision += 1;
+        self.revision += 1;
+        true
+    }
+
+    /// Other packets are asked for from now on. Says whether the session was running.
+    pub fn refilter(&mut self, id: &str, expression: &str, explained: Resolved) -> bool {
+        let Some(known) = self.all.get_mut(id).filter(|known| known.session.ended.is_none()) else {
+            return false;
+        };
+        expression.clone_into(&mut known.session.wish.expression);
+        known.session.explained = explained;
         known.session.revision += 1;
         self.revision += 1;
         true

@@ -188,7 +188,7 @@ impl Job {
     }
 
     /// Gives one packet its fate.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, input: usize, record: &Record<'_>) -> ControlFlow<Broken> {
         let mut way = self.way();
         if let Err(error) = way.take(input, record) {
@@ -200,7 +200,7 @@ impl Job {
         ControlFlow::Continue(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn way(&mut self) -> Way<'_> {
         let Self { rules, results, copies, hands } = self;
         Way { rules, results, copies: copies.as_mut(), hands }
@@ -271,7 +271,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// The first part of the way of a packet: whether it is wanted.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn look(&self, hands: &mut Hands, input: usize, record: &Record<'_>) -> Look {
         let selection = &self.request.selection;
         let packet = &record.packet;
@@ -407,7 +407,7 @@ pub(crate) struct Way<'a> {
 
 impl Way<'_> {
     /// Gives one packet its fate.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, input: usize, record: &Record<'_>) -> Result<(), OutputError> {
         self.results.tally.read += 1;
         match self.treat(input, record) {
@@ -420,7 +420,7 @@ impl Way<'_> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn treat(&mut self, input: usize, record: &Record<'_>) -> Result<Fate, OutputError> {
         if record.packet.time >= self.results.pieces.deadline() {
             self.give_up(Some(record.packet.time)).map_err(|error| self.and_this(error))?;
@@ -519,7 +519,7 @@ impl Way<'_> {
     }
 
     /// The rest of the way of a packet that is wanted; `keys` are its files, where those are known.
-    #[inline]
+    #[inline(never)]
     fn deliver(
         &mut self,
         input: usize,

@@ -5,8 +5,10 @@
 //! here they are brought together, and every packet read gets a [`Fate`] with a name.
 
 mod copies;
+mod datagrams;
 mod extract;
 mod fate;
+mod metering;
 mod outputs;
 mod pieces;
 mod points;
@@ -19,8 +21,10 @@ mod threads;
 mod whose;
 
 pub use copies::{CopiesReport, PairReport};
+pub use datagrams::{Datagram, DatagramReport, datagrams};
 pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};
 pub use fate::{Fate, Tally};
+pub use metering::{FlowReport, FlowRequest, flows};
 pub use outputs::{FileFormat, OutputError, Split, Target};
 pub use receipt::{DamageSeen, InputAccount, OutputAccount, Receipt};
 pub use selection::{Elsewhere, Selection, Wanted};

@@ -351,13 +351,13 @@ impl Outputs {
         file.describe(points, &self.names);
         file.packets += piece.packets;
         file.waiting += piece.packets;
-        if file.buffer.is_empty() {
-            std::mem::swap(&mut file.buffer, &mut piece.bytes);
+        if piece.bytes.len() >= FLUSH_BYTES / 4 {
+            file.flush_with(piece)?;
         } else {
             file.buffer.extend_from_slice(&piece.bytes);
-        }
-        if file.buffer.len() >= FLUSH_BYTES / 4 {
-            file.flush()?;
+            if file.buffer.len() >= FLUSH_BYTES / 4 {
+                file.flush()?;
+            }
         }
         Ok(true)
     }
@@ -563,6 +563,23 @@ impl OutFile {
     fn flush(&mut self) -> Result<(), OutputError> {
         let result = self.sink.write(&self.buffer);
         self.buffer.clear();
+        self.count_lost(result)
+    }
+
+    /// Writes what is waiting and, behind it, `piece`, whose packets wait as well: not by way of
+    /// the buffer, which may be in the cache of another processor.
+    fn flush_with(&mut self, piece: &Piece) -> Result<(), OutputError> {
+        let mut result = self.sink.write(&self.buffer);
+        self.buffer.clear();
+        if result.is_ok() {
+            self.waiting = piece.packets;
+            result = self.sink.write(&piece.bytes);
+        }
+        self.count_lost(result)
+    }
+
+    /// None waits any more; if they could not be written, says how many those were.
+    fn count_lost(&mut self, result: Result<(), WriteError>) -> Result<(), OutputError> {
         let lost = std::mem::take(&mut self.waiting);
         result.map_err(|error| {
             self.packets = self.packets.saturating_sub(lost);

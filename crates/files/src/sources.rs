@@ -176,6 +176,11 @@ impl Source {
         }
     }
 
+    /// Reads on in the memory of `chunk`, which is at hand from now on.
+    pub(crate) const fn read_into(&mut self, chunk: &mut Chunk) {
+        std::mem::swap(chunk, &mut self.chunk);
+    }
+
     /// Gives the packets at hand away: those of a chunk go into `chunk`, whose memory is used on.
     pub(crate) fn hand_over(&mut self, chunk: &mut Chunk) -> Handed<'_> {
         match std::mem::replace(&mut self.ahead, Ahead::Nothing) {

@@ -9,7 +9,7 @@
 //! A chunk with a fragment in it, whose fate may be another's, is gone through when it is its turn
 //! to be written.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use wire::file::{Chunk, Item, Record};
@@ -28,8 +28,9 @@ pub(crate) fn run(
     source: &mut Source,
 ) -> Result<bool, OutputError> {
     let threads = rules.request.threads;
-    source.input.set_chunk_bytes(CHUNK_BYTES);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let shared = Shared {
+        asks: if threads <= processors { ASKS } else { 0 },
         stop: Arc::clone(&rules.request.stop),
         link: OnceLock::new(),
         rules: RwLock::new(rules),
@@ -40,6 +41,7 @@ pub(crate) fn run(
             hands: Hands::default(),
         }),
         writing: Mutex::new(Writing { results, written: 0, failure: None }),
+        written: AtomicU64::new(0),
         is_turn: Condvar::new(),
         is_broken: AtomicBool::new(false),
     };
@@ -61,11 +63,15 @@ struct Shared<'a> {
     reading: Mutex<Reading<'a>>,
     writing: Mutex<Writing<'a>>,
     rules: RwLock<&'a mut Rules>,
+    /// What `writing` says of how many chunks are written, for who is about to wait.
+    written: AtomicU64,
     /// Told when something was written, and at the end.
     is_turn: Condvar,
     /// What the packets of the output begin with, once it is known.
     link: OnceLock<LinkType>,
     stop: Arc<AtomicBool>,
+    /// How often to ask before falling asleep: not at all where that keeps others from working.
+    asks: u32,
     /// Nothing more is to be written. Set by who holds `writing`, so that nobody waits in vain.
     is_broken: AtomicBool,
 }
@@ -100,9 +106,11 @@ impl<'a> Shared<'a> {
 
     /// Reads the next chunk; the number it has, or `None` if there is no other.
     fn read(&self, chunk: &mut Chunk) -> Option<u64> {
-        let mut reading = lock(&self.reading);
+        let mut reading = self.lock_soon(&self.reading);
         let Reading { source, begun, has_ended, hands } = &mut *reading;
         let name = source.name.clone();
+        // What this thread reads it also looks at: it stays in the cache of its processor.
+        source.read_into(chunk);
         loop {
             let is_over = *has_ended || self.is_broken.load(Ordering::Relaxed);
             if is_over || self.stop.load(Ordering::Relaxed) {
@@ -178,6 +186,7 @@ impl<'a> Shared<'a> {
             self.link.get_or_init(|| link);
         }
         *written += 1;
+        self.written.store(*written, Ordering::Release);
         if let Err(error) = result {
             *failure = Some(error);
             self.is_broken.store(true, Ordering::Relaxed);
@@ -206,6 +215,7 @@ impl<'a> Shared<'a> {
 
     /// Waits until as many chunks are written; `None` if that will not be.
     fn turn(&self, number: u64) -> Option<MutexGuard<'_, Writing<'a>>> {
+        let _ = self.soon(|| (self.written.load(Ordering::Acquire) >= number).then_some(()));
         let mut writing = lock(&self.writing);
         loop {
             if self.is_broken.load(Ordering::Relaxed) {
@@ -216,6 +226,25 @@ impl<'a> Shared<'a> {
             }
             writing = self.is_turn.wait(writing).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+impl Shared<'_> {
+    /// A lock that others hold for less time than falling asleep and waking takes.
+    fn lock_soon<'m, T>(&self, mutex: &'m Mutex<T>) -> MutexGuard<'m, T> {
+        self.soon(|| mutex.try_lock().ok()).unwrap_or_else(|| lock(mutex))
+    }
+
+    /// What `ask` has to say, if it has before long.
+    fn soon<T>(&self, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+        for _ in 0..self.asks {
+            let answer = ask();
+            if answer.is_some() {
+                return answer;
+            }
+            std::hint::spin_loop();
+        }
+        None
     }
 }
 
@@ -245,7 +274,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// So large that waking each other costs threads little, so small that it stays in the cache.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Some hundred microseconds: what it takes to read or write some chunks.
+const ASKS: u32 = 10_000;
 /// The number of the only input.
 const INPUT: usize = 0;

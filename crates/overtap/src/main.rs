@@ -5,6 +5,7 @@
 mod commands;
 mod controller;
 mod copies;
+mod csv;
 mod exit;
 mod names;
 mod orders;
@@ -62,6 +63,11 @@ enum Command {
     Grants(commands::grants::Args),
     Agents(commands::agents::Args),
     Audit(commands::audit::Args),
+    Flows(commands::flows::Args),
+    Top(commands::top::TopArgs),
+    Pairs(commands::top::PairsArgs),
+    Matrix(commands::top::MatrixArgs),
+    Collect(commands::collect::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -69,7 +75,7 @@ enum Command {
     },
     /// Prints the man page of overtap or of one of its commands.
     Man {
-        /// The command: find, plan, capture, record, recorder, decode, extract, filter, stat.
+        /// The command, as `capture`.
         command: Option<String>,
     },
     /// Reads packets for a capture; started by it, never by hand.
@@ -109,6 +115,11 @@ fn main() -> Exit {
         Command::Grants(args) => commands::grants::run(args),
         Command::Agents(args) => commands::agents::run(args),
         Command::Audit(args) => commands::audit::run(&args),
+        Command::Flows(args) => commands::flows::run(&args),
+        Command::Top(args) => commands::top::run_top(&args),
+        Command::Pairs(args) => commands::top::run_pairs(&args),
+        Command::Matrix(args) => commands::top::run_matrix(&args),
+        Command::Collect(args) => commands::collect::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);

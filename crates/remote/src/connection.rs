@@ -5,8 +5,8 @@ use api::document::{HostFound, Session, Status as Health, Wish};
 use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
-    Piece, ReadAuditRequest, RemoveSessionRequest, SessionReply, StartSessionRequest,
-    StatusRequest, StopSessionRequest,
+    Piece, ReadAuditRequest, RefilterSessionRequest, RemoveSessionRequest, SessionReply,
+    StartSessionRequest, StatusRequest, StopSessionRequest,
 };
 use api::tls::ConnectError;
 use serde::de::DeserializeOwned;
@@ -123,6 +123,17 @@ impl Connection {
     pub async fn stop(&self, id: &str) -> Result<Session, RemoteError> {
         let ask = self.request(StopSessionRequest { session: id.to_owned() });
         let reply = self.client.clone().stop_session(ask).await;
+        session(&reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// Captures other packets of the same machines from now on; all if `expression` is empty.
+    ///
+    /// # Errors
+    /// When the expression means nothing, the session has ended, or there is no answer.
+    pub async fn refilter(&self, id: &str, expression: &str) -> Result<Session, RemoteError> {
+        let (session_id, expression) = (id.to_owned(), expression.to_owned());
+        let ask = self.request(RefilterSessionRequest { session: session_id, expression });
+        let reply = self.client.clone().refilter_session(ask).await;
         session(&reply.map_err(|e| self.error(&e))?.into_inner())
     }
 

@@ -17,7 +17,7 @@ use platform::LiveSite;
 use serde::Deserialize;
 
 use crate::board::Board;
-use crate::part::{Ended, Running, now_ns, point};
+use crate::part::{Ended, Running, Sought, now_ns, point};
 use crate::spool::Spool;
 
 /// The thread that watches and captures.
@@ -231,11 +231,14 @@ impl Duty {
         let mut running: Vec<&mut Running> =
             self.parts.iter_mut().filter(is_this).filter(|part| !part.is_ending()).collect();
         if !running.is_empty() {
-            // A vNIC that was added, or a tap that was made anew, needs another look: the next
+            // A vNIC that was added, a tap that was made anew, or another filter: the next
             // part begins before this one ends, and what both saw is told apart by content.
             let Ok(now) = point(order, self.live.site(), machine) else { return };
-            let is_same =
-                |part: &&mut Running| part.point().is_some_and(|then| is_same_place(then, &now));
+            let sought = Sought::of(order, snaplen);
+            let is_same = |part: &&mut Running| {
+                *part.sought() == sought
+                    && part.point().is_some_and(|then| is_same_place(then, &now))
+            };
             if running.iter_mut().any(|part| is_same(&part)) {
                 return;
             }

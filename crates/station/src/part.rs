@@ -7,7 +7,7 @@ use agent::{Capture, Event, Output, Place, Rotation, SessionError, Wanted};
 use api::document::{Order, Part};
 use inventory::{Machine, Site};
 use plan::Point;
-use select::Filter;
+use select::{Filter, Resolved};
 
 use crate::board::{Board, Reached};
 use crate::spool::Spool;
@@ -21,6 +21,29 @@ pub(crate) struct Running {
     reached: Reached,
     /// Why somebody asked for its end.
     asked: Option<String>,
+    /// What it was told to look for.
+    sought: Sought,
+}
+
+/// What of an order decides which packets a part has, and how much of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sought {
+    expression: String,
+    explained: Resolved,
+    is_stripped: bool,
+    snaplen: u32,
+}
+
+impl Sought {
+    /// As an order says, with at most `snaplen` bytes of each packet.
+    pub(crate) fn of(order: &Order, snaplen: u32) -> Self {
+        Self {
+            expression: order.expression.clone(),
+            explained: order.explained.clone(),
+            is_stripped: order.is_stripped,
+            snaplen,
+        }
+    }
 }
 
 /// Why a part did not begin.
@@ -105,7 +128,8 @@ impl Running {
         let capture = Some(Capture::start(wanted)?);
         part.began_ns = now_ns();
         spool.keep(&part)?;
-        Ok(Self { part, path, capture, reached: Reached::default(), asked: None })
+        let sought = Sought::of(order, snaplen);
+        Ok(Self { part, path, capture, reached: Reached::default(), asked: None, sought })
     }
 
     /// Which machine it is of, by its id.
@@ -116,6 +140,11 @@ impl Running {
     /// Which session it is of.
     pub(crate) fn session(&self) -> &str {
         &self.part.session
+    }
+
+    /// What it was told to look for.
+    pub(crate) const fn sought(&self) -> &Sought {
+        &self.sought
     }
 
     /// Where it looks.

@@ -87,9 +87,10 @@ impl<'a> Cursor<'a> {
     /// reader is told who wants more.
     #[inline]
     pub fn limit(&mut self, len: usize, end: StopReason) {
-        if let Some(ahead) = self.ahead.get(..len) {
-            self.ahead = ahead;
-            self.end = end;
+        match self.ahead.get(..len) {
+            Some(ahead) => (self.ahead, self.end) = (ahead, end),
+            // Without this the compiler computes both, and all that follows waits for it.
+            None => std::hint::cold_path(),
         }
     }
 

@@ -268,6 +268,12 @@ impl Layer {
         }
     }
 
+    /// Whether such a header begins a frame, with the MACs of who sent it and whom it is for.
+    #[inline]
+    pub const fn has_macs(self) -> bool {
+        matches!(self, Self::Ethernet | Self::Wlan)
+    }
+
     /// Whether this header carries a frame or packet of somebody else.
     ///
     /// MPLS labels, IP and Ethernet carry frames too, but only by what follows them.

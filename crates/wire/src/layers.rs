@@ -26,16 +26,10 @@ impl Header {
 #[derive(Debug, Clone, Copy)]
 pub struct Layers {
     len: usize,
-    /// Bit i is set where header i begins a level. Bit `len` is set where a level begins of which
-    /// no header could be read.
-    starts: u64,
-    /// Bit i is set where header i was guessed.
-    guessed: u64,
     payload: u32,
     payload_end: u32,
     stop: Option<Stop>,
-    has_fragment: bool,
-    headers: [Header; Self::MAX_HEADERS],
+    list: List,
 }
 
 impl Layers {
@@ -48,22 +42,7 @@ impl Layers {
     /// No headers: what [`fill`](Self::fill) is for.
     #[inline]
     pub const fn empty() -> Self {
-        Self {
-            len: 0,
-            starts: 1,
-            guessed: 0,
-            payload: 0,
-            payload_end: 0,
-            stop: None,
-            has_fragment: false,
-            headers: Self::room(),
-        }
-    }
-
-    /// Room for the headers of a frame.
-    #[inline]
-    pub(crate) const fn room() -> [Header; Self::MAX_HEADERS] {
-        [Header::new(Layer::Raw, 0); Self::MAX_HEADERS]
+        Self { len: 0, payload: 0, payload_end: 0, stop: None, list: List::new() }
     }
 
     /// Finds the headers of `data`, a frame that begins as `link` says.
@@ -82,14 +61,8 @@ impl Layers {
     pub fn fill(&mut self, link: LinkType, data: &[u8], ports: &TunnelPorts) {
         // Offsets are kept in 32 bits; no frame is that long.
         let data = data.get(..u32::MAX as usize).unwrap_or(data);
-        let (walk, stop) = Walk::new(&mut self.headers, data, ports).run(link);
-        let Walk { cursor, starts, guessed, len, has_fragment, .. } = walk;
-        // A tunnel of which nothing could be read makes an empty level, so that what is around it
-        // is not taken for the innermost.
-        self.starts = starts;
-        self.guessed = guessed;
+        let (Walk { cursor, len, .. }, stop) = Walk::new(&mut self.list, data, ports).run(link);
         self.len = len;
-        self.has_fragment = has_fragment;
         // Of a header that had no room any more the cursor is behind, the stop before.
         let payload = stop.map_or(cursor.offset(), |stop| stop.offset.min(cursor.offset()));
         self.payload = offset_32(payload);
@@ -100,7 +73,20 @@ impl Layers {
     /// The headers, outermost first. All of each header but the last of a stopped walk is there.
     #[inline]
     pub fn headers(&self) -> &[Header] {
-        self.headers.get(..self.len).unwrap_or(&self.headers)
+        self.list.headers.get(..self.len).unwrap_or(&self.list.headers)
+    }
+
+    /// The headers that begin a frame and have its MACs, outermost first: Ethernet and Wi-Fi.
+    #[inline]
+    pub fn frames(&self) -> impl Iterator<Item = &Header> {
+        // Each begins a level.
+        let mut ahead = self.list.starts;
+        let starts = std::iter::from_fn(move || {
+            let next = ahead.trailing_zeros() as usize;
+            ahead &= ahead.wrapping_sub(1);
+            self.headers().get(next)
+        });
+        starts.filter(|header| header.layer.has_macs())
     }
 
     /// Where and why the rest was not understood; `None` if all headers were.
@@ -113,13 +99,13 @@ impl Layers {
     /// the headers end.
     #[inline]
     pub const fn has_fragment(&self) -> bool {
-        self.has_fragment
+        self.list.has_fragment
     }
 
     /// The levels of encapsulation, outermost first: one if there is no tunnel.
     #[inline]
     pub fn levels<'a>(&'a self, data: &'a [u8]) -> Levels<'a> {
-        Levels { layers: self, data, starts: self.starts }
+        Levels { layers: self, data, starts: self.list.starts }
     }
 
     /// The last level: the frame as its sender sent it, the only one if there is no tunnel.
@@ -128,7 +114,7 @@ impl Layers {
     /// [`is_innermost_hidden`](Self::is_innermost_hidden).
     #[inline]
     pub fn innermost<'a>(&'a self, data: &'a [u8]) -> Level<'a> {
-        self.level(data, self.starts.checked_ilog2().unwrap_or_default())
+        self.level(data, self.list.starts.checked_ilog2().unwrap_or_default())
     }
 
     /// Who talks to whom in the innermost level, read at once.
@@ -140,7 +126,7 @@ impl Layers {
     /// The headers before the innermost level, and those from its first header on.
     #[inline]
     pub(crate) fn around_innermost(&self) -> (&[Header], &[Header]) {
-        let start = self.starts.checked_ilog2().unwrap_or_default() as usize;
+        let start = self.list.starts.checked_ilog2().unwrap_or_default() as usize;
         self.headers().split_at_checked(start).unwrap_or_default()
     }
 
@@ -164,7 +150,7 @@ impl Layers {
             | StopReason::UnknownProtocol(_)
             | StopReason::UnknownPppProtocol(_)
             | StopReason::Unsupported => {
-                stop.layer.is_tunnel() || self.starts >> self.len & 1 == 1 || self.len == 0
+                stop.layer.is_tunnel() || self.list.starts >> self.len & 1 == 1 || self.len == 0
             }
             _ => !ends_in_transport,
         }
@@ -188,19 +174,48 @@ impl Layers {
     /// labels carry.
     #[inline]
     pub const fn is_guessed(&self) -> bool {
-        self.guessed != 0
+        self.list.guessed != 0
     }
 
     /// The level whose first header has number `start`.
     #[inline]
     fn level<'a>(&'a self, data: &'a [u8], start: u32) -> Level<'a> {
         let headers = self.headers();
-        let later_starts = self.starts.checked_shr(start + 1).unwrap_or_default();
-        let limit = (start + 1).saturating_add(later_starts.trailing_zeros()) as usize;
+        // It ends where the next one begins, and before that where the tunnel begins around it.
+        let ends = self.list.starts >> start & !1 | self.list.carriers >> start;
         let start = (start as usize).min(headers.len());
-        let own = headers.get(start..limit.min(headers.len())).unwrap_or_default();
-        let len = own.iter().position(|header| header.layer.is_tunnel()).unwrap_or(own.len());
-        Level::new(data, headers, start, len, self.guessed & ((1 << (start + len)) - 1) != 0)
+        let len = (headers.len() - start).min(ends.trailing_zeros() as usize);
+        Level::new(data, headers, start, len, self.list.guessed & ((1 << (start + len)) - 1) != 0)
+    }
+}
+
+/// The headers of a frame as the walk lists them, and what it notes of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct List {
+    pub(crate) headers: [Header; Layers::MAX_HEADERS],
+    /// Bit i is set where header i begins a level. Behind the last header it is set where a level
+    /// begins of which no header could be read, so that what is around it is not taken for the
+    /// innermost.
+    pub(crate) starts: u64,
+    /// Bit i is set where header i was guessed.
+    pub(crate) guessed: u64,
+    /// Bit i is set where header i is a tunnel's.
+    pub(crate) carriers: u64,
+    /// Whether an IP header said that it is a fragment's.
+    pub(crate) has_fragment: bool,
+}
+
+impl List {
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        let headers = [Header::new(Layer::Raw, 0); Layers::MAX_HEADERS];
+        Self { headers, starts: 1, guessed: 0, carriers: 0, has_fragment: false }
+    }
+
+    /// Begins anew; headers that are there count no more.
+    #[inline(always)]
+    pub(crate) const fn clear(&mut self) {
+        (self.starts, self.guessed, self.carriers, self.has_fragment) = (1, 0, 0, false);
     }
 }
 

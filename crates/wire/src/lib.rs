@@ -1,4 +1,4 @@
-//! Bytes to facts and back: headers, tunnels, capture files.
+//! Bytes to facts and back: headers, tunnels, capture files, flow exports.
 //!
 //! Everything here is pure: no files, sockets, threads or clock. Bytes come in as slices, facts go
 //! out as small values, and any bytes at all may come in (DESIGN.md, rule 4): decoding never
@@ -6,6 +6,7 @@
 
 mod address;
 mod cursor;
+pub mod export;
 pub mod file;
 pub mod header;
 mod kept;

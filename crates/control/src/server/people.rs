@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::document::{Session, Status as Health, Wish};
+use api::document::{Note, Session, Status as Health, Wish};
 use api::proto::people_server::People as Service;
 use api::proto::{
     AdministerReply, AdministerRequest, FetchRequest, FindReply, FindRequest, FollowRequest,
-    ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RemoveSessionReply,
-    RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest, StatusReply, StatusRequest,
-    StopSessionRequest, ToAgent, to_agent,
+    ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
+    RemoveSessionReply, RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest,
+    StatusReply, StatusRequest, StopSessionRequest, ToAgent, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::Timestamp;
@@ -123,6 +123,53 @@ impl Service for PeopleService {
         if self.0.end_session(&session.id, &format!("{name} stopped it")) {
             self.audit(&asker, Action::Session, &session.id, "stopped")?;
         }
+        let session = self.seen(&asker, &session.id)?;
+        self.reply(&session).map(Response::new)
+    }
+
+    async fn refilter_session(
+        &self,
+        request: Request<RefilterSessionRequest>,
+    ) -> Result<Response<SessionReply>, Status> {
+        let asker = self.0.asker(&request)?;
+        let RefilterSessionRequest { session, expression } = request.into_inner();
+        let session = self.seen(&asker, &session)?;
+        if session.owner != asker.user.name.as_str() {
+            let because = format!("session {} is {}'s", session.id, session.owner);
+            self.audit_refusal(&asker, Action::Session, &session.id, &because)?;
+            return Err(Status::permission_denied(because));
+        }
+        let grants = self.0.grants()?;
+        // What it captures now is what a name at its point can mean.
+        let machines: BTreeSet<MachineFacts> = {
+            let state = self.0.state();
+            let ids = session.parts.iter().filter_map(|part| part.machine_id.parse().ok());
+            let known = ids.flat_map(|id| state.fleet.hosts_of(&id));
+            known.map(|(_, machine)| facts(machine)).collect()
+        };
+        let machines: Vec<MachineFacts> = machines.into_iter().collect();
+        let explained = self.explained(&asker, &grants, &expression, &machines)?;
+        let what = match expression.trim() {
+            "" => "the filter was removed".to_owned(),
+            text => format!("the filter is now: {text}"),
+        };
+        self.audit(&asker, Action::Session, &session.id, &what)?;
+        {
+            let mut state = self.0.state();
+            if !state.sessions.refilter(&session.id, expression.trim(), explained) {
+                return Err(Status::failed_precondition("the session has ended"));
+            }
+            state.sessions.take_note(Note {
+                session: session.id.clone(),
+                host: String::new(),
+                at_ns: now_ns(),
+                text: what,
+                is_refusal: false,
+                is_in_part: false,
+            });
+        }
+        self.0.keep_session(&session.id);
+        self.0.publish();
         let session = self.seen(&asker, &session.id)?;
         self.reply(&session).map(Response::new)
     }
@@ -288,7 +335,7 @@ impl PeopleService {
         })?;
         // A name in the expression may be there without their being allowed to know.
         let explained = self
-            .explained(asker, &grants, &wish, &machines)
+            .explained(asker, &grants, &wish.expression, &machines)
             .map_err(|status| refused(status, &machines))?;
         let session = session(asker, wish, &permit, explained)?;
         self.0.note(&entry(Answer::Granted, &machines)).map_err(|error| broken(&error))?;
@@ -395,10 +442,10 @@ impl PeopleService {
         &self,
         asker: &Asker,
         grants: &Grants,
-        wish: &Wish,
+        expression: &str,
         machines: &[MachineFacts],
     ) -> Result<Resolved, Status> {
-        let text = wish.expression.trim();
+        let text = expression.trim();
         if text.is_empty() {
             return Ok(Resolved::default());
         }

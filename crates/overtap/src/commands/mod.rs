@@ -4,10 +4,12 @@ pub(crate) mod agent;
 pub(crate) mod agents;
 pub(crate) mod audit;
 pub(crate) mod capture;
+pub(crate) mod collect;
 pub(crate) mod decode;
 pub(crate) mod extract;
 pub(crate) mod filter;
 pub(crate) mod find;
+pub(crate) mod flows;
 pub(crate) mod grants;
 pub(crate) mod login;
 pub(crate) mod plan;
@@ -19,6 +21,7 @@ pub(crate) mod sessions;
 pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod tokens;
+pub(crate) mod top;
 pub(crate) mod users;
 
 /// Prints to standard output. A reader that has seen enough and closed the pipe is no error.

@@ -53,6 +53,14 @@ enum Command {
         #[arg(short, long)]
         quiet: bool,
     },
+    /// Captures other packets of the same machines from now on; without EXPR all of them.
+    Filter {
+        /// Its id.
+        id: String,
+        /// Which packets, as for capture.
+        #[arg(value_name = "EXPR")]
+        expression: Vec<String>,
+    },
     /// Ends one and removes its packets everywhere.
     Remove {
         /// Its id.
@@ -86,6 +94,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         Command::Stop { id } => {
             far.wait(far.connection.stop(id))?;
+        }
+        Command::Filter { id, expression } => {
+            far.wait(far.connection.refilter(id, &expression.join(" ")))?;
         }
         Command::Remove { id } => far.wait(far.connection.remove(id))?,
         Command::Fetch { id, write, force, quiet } => {

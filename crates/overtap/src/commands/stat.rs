@@ -1,6 +1,6 @@
 //! `overtap stat`: what capture files hold.
 
-mod json;
+pub(super) mod json;
 mod text;
 
 use std::path::PathBuf;

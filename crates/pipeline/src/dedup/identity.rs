@@ -214,8 +214,10 @@ impl Part {
         // The first bytes are copied, so that the checksum can be taken out of them.
         let mut head = [0; HEAD];
         let head_len = bytes.len().min(HEAD);
-        if let (Some(to), Some(from)) = (head.get_mut(..head_len), bytes.get(..head_len)) {
-            to.copy_from_slice(from);
+        if let Some(first) = bytes.first_chunk() {
+            head = *first;
+        } else if let Some(to) = head.get_mut(..head_len) {
+            to.copy_from_slice(bytes);
         }
         if let Some((at, len)) = self.checksum
             && let Some(field) =
@@ -232,9 +234,13 @@ impl Part {
         let head = head.get(..head_len).unwrap_or_default();
         for (depth, prefix) in DEPTHS.iter().zip(&mut identity.prefixes) {
             let depth = *depth as usize;
-            let from = if depth <= HEAD { head } else { bytes };
-            let Some(segment) = from.get(done..depth) else { break };
-            hash = fold(hash, xxh3_64(segment));
+            hash = if depth <= HEAD {
+                let Some(segment) = head.get(done..depth) else { break };
+                fold_words(hash, segment)
+            } else {
+                let Some(segment) = bytes.get(done..depth) else { break };
+                fold(hash, xxh3_64(segment))
+            };
             *prefix = hash;
             done = depth;
         }
@@ -278,6 +284,19 @@ pub(super) const fn fold(one: u64, other: u64) -> u64 {
     let product = (one ^ 0x9e37_79b9_7f4a_7c15) as u128 * (other ^ 0xd6e8_feb8_6659_fd93) as u128;
     // Where one factor is zero the product says nothing of the other.
     (product as u64) ^ ((product >> 64) as u64) ^ one.rotate_left(23) ^ other
+}
+
+/// A hash of some bytes, a multiple of 8, and `hash`: for so few that calling a hash costs more.
+#[inline]
+fn fold_words(hash: u64, bytes: &[u8]) -> u64 {
+    let (pairs, rest) = bytes.as_chunks::<16>();
+    let hash = pairs.iter().fold(hash, |hash, pair| {
+        let [a @ .., _, _, _, _, _, _, _, _] = *pair;
+        let [_, _, _, _, _, _, _, _, b @ ..] = *pair;
+        fold(hash ^ u64::from_le_bytes(a), u64::from_le_bytes(b))
+    });
+    let (words, _) = rest.as_chunks::<8>();
+    words.iter().fold(hash, |hash, word| fold(hash, u64::from_le_bytes(*word)))
 }
 
 fn hash_macs(macs: [u8; 12]) -> u32 {

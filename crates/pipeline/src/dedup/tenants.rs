@@ -231,7 +231,8 @@ impl Tenants {
         (other, other_point): (&Network, Option<u32>),
     ) -> Relation {
         let Self::Mapped(map) = self else { return Relation::Same };
-        if map.is_empty() {
+        // What a point says counts only where a packet names no network.
+        if map.is_empty() || one == other && !one.is_unnamed() {
             return one.relation(other);
         }
         let tenant = |network: &Network, point: Option<u32>| {

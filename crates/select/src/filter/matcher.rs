@@ -52,7 +52,14 @@ impl Matcher {
     #[inline]
     pub(super) fn matches(&self, packet: &Packet<'_>, layers: &Layers) -> bool {
         let may_be = self.named.as_ref().is_none_or(|named| named.may_have(packet.data, layers));
-        may_be && self.answer(&View::innermost(packet, layers)) == Some(true)
+        may_be && self.is_wanted(packet, layers)
+    }
+
+    /// Asks all questions. Not inlined, because most packets of a selection by name are known
+    /// before, and those should not pay for its room.
+    #[inline(never)]
+    fn is_wanted(&self, packet: &Packet<'_>, layers: &Layers) -> bool {
+        self.answer(&View::innermost(packet, layers)) == Some(true)
     }
 
     /// `None` if bytes are missing that the answer depends on.

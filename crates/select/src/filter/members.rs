@@ -8,7 +8,7 @@ use wire::header::VnTag;
 use wire::{Layer, Layers, Level, Mac, Timestamp, Tunnel, Vni};
 
 use super::resolver::Member;
-use super::test::mac_bits;
+use super::test::{WHOLE_MAC, mac_bits};
 use crate::{Encapsulation, OnWire};
 
 /// A set of vNICs.
@@ -88,28 +88,32 @@ impl Members {
     /// and then it is known without asking where and when a MAC means whom.
     #[inline]
     pub(crate) fn may_have(&self, data: &[u8], layers: &Layers) -> bool {
-        layers.headers().iter().any(|header| match header.layer {
-            Layer::Ethernet => {
-                let macs = data.get(header.offset as usize..).and_then(|bytes| {
-                    let (destination, rest) = bytes.split_first_chunk::<6>()?;
-                    Some([*destination, *rest.first_chunk::<6>()?])
-                });
+        layers.frames().any(|frame| {
+            let bytes = data.get(frame.offset as usize..).and_then(<[u8]>::first_chunk::<12>);
+            match (frame.layer, bytes) {
+                (Layer::Ethernet, Some(&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5])) => {
+                    let destination = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, s0, s1]) >> 16;
+                    let source = u64::from_be_bytes([d4, d5, s0, s1, s2, s3, s4, s5]) & WHOLE_MAC;
+                    self.has_mac(destination) || self.has_mac(source)
+                }
                 // Of a header that is cut nobody reads a MAC.
-                macs.is_some_and(|macs| macs.into_iter().any(|mac| self.has_mac(Mac(mac))))
+                (Layer::Ethernet, None) => false,
+                // Where the MACs of Wi-Fi are, its own bits say.
+                _ => true,
             }
-            // Where its MACs are, its own bits say.
-            Layer::Wlan => true,
-            _ => false,
         })
     }
 
-    /// Whether `mac` means one of them anywhere, at any time.
+    /// Whether a MAC means one of them anywhere, at any time.
     #[inline]
-    fn has_mac(&self, mac: Mac) -> bool {
-        let bits = mac_bits(mac);
-        let (word, bit) = Sieve::place(bits);
-        self.sieve.words.get(word).is_some_and(|word| word & bit != 0)
-            && self.by_mac.contains_key(&bits)
+    fn has_mac(&self, mac: u64) -> bool {
+        self.sieve.may_have(mac) && self.is_listed(mac)
+    }
+
+    /// Not inlined: what the sieve lets through is rare.
+    #[inline(never)]
+    fn is_listed(&self, mac: u64) -> bool {
+        self.by_mac.contains_key(&mac)
     }
 
     /// Every MAC, ascending.
@@ -125,6 +129,12 @@ impl Members {
 }
 
 impl Sieve {
+    #[inline]
+    fn may_have(&self, mac: u64) -> bool {
+        let (word, bit) = Self::place(mac);
+        self.words.get(word).is_some_and(|word| word & bit != 0)
+    }
+
     /// The word and the bit in it that stand for a MAC.
     #[inline]
     const fn place(mac: u64) -> (usize, u64) {

@@ -9,20 +9,18 @@ pub(crate) struct Buffer {
     end: usize,
     /// Where in the file the byte at `start` stands.
     offset: u64,
-    /// How large it is at least.
-    least: usize,
 }
 
 impl Buffer {
     pub(crate) const fn new() -> Self {
-        Self { room: Vec::new(), start: 0, end: 0, offset: 0, least: FIRST_BYTES }
+        Self { room: Vec::new(), start: 0, end: 0, offset: 0 }
     }
 
     /// Free room at the end, made so that `wanted` bytes can be held one day, not at once: the
     /// buffer doubles as bytes come in, so a length field alone never allocates.
     pub(crate) fn space(&mut self, wanted: usize) -> &mut [u8] {
         if self.room.is_empty() {
-            self.room.resize(self.least, 0);
+            self.room.resize(FIRST_BYTES, 0);
         }
         let held = self.end - self.start;
         let tail = self.room.len() - self.end;
@@ -41,11 +39,6 @@ impl Buffer {
         self.room.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// From now on makes room for so many bytes.
-    pub(crate) const fn set_least(&mut self, bytes: usize) {
-        self.least = bytes;
-    }
-
     pub(crate) fn filled(&mut self, len: usize) {
         self.end = self.end.saturating_add(len).min(self.room.len());
     }
@@ -56,13 +49,31 @@ impl Buffer {
         self.offset += len as u64;
     }
 
+    /// Goes on in `room`, where what is held moves to, if it is little: a large record would move
+    /// again and again until it is whole.
+    pub(crate) fn go_on_in(&mut self, room: &mut Vec<u8>) {
+        let held = self.end - self.start;
+        if held > FIRST_BYTES / 2 {
+            return;
+        }
+        if room.len() < FIRST_BYTES {
+            room.resize(FIRST_BYTES, 0);
+        }
+        if let (Some(to), Some(from)) = (room.get_mut(..held), self.room.get(self.start..self.end))
+        {
+            to.copy_from_slice(from);
+        }
+        std::mem::swap(room, &mut self.room);
+        (self.start, self.end) = (0, held);
+    }
+
     /// Gives the first `len` bytes away, with the memory they stand in, and goes on in `room`.
     /// Returns where they begin and end there.
     pub(crate) fn give(&mut self, len: usize, room: &mut Vec<u8>) -> (usize, usize) {
         let (start, end) = (self.start, self.end);
         let middle = start.saturating_add(len).min(end);
         // Memory that one large record needed is not needed twice.
-        let needed = self.least.max(end - middle);
+        let needed = FIRST_BYTES.max(end - middle);
         if room.len() < needed {
             room.resize(needed, 0);
         }

@@ -208,7 +208,11 @@ impl Ordinary {
     #[inline]
     fn words(&self, ahead: &[u8]) -> Option<[u32; 4]> {
         let (words, _) = ahead.first_chunk::<RECORD_BYTES>()?.as_chunks::<4>();
-        Some(<[[u8; 4]; 4]>::try_from(words).ok()?.map(|word| self.order.u32(word)))
+        let words = <[[u8; 4]; 4]>::try_from(words).ok()?;
+        Some(match self.order {
+            ByteOrder::Little => words.map(u32::from_le_bytes),
+            ByteOrder::Big => words.map(u32::from_be_bytes),
+        })
     }
 }
 

@@ -75,11 +75,6 @@ impl Reader {
         self.buffer.space(self.wanted)
     }
 
-    /// Makes chunks of about so many bytes, 256 KiB unless told. Called before anything is read.
-    pub const fn set_chunk_bytes(&mut self, bytes: usize) {
-        self.buffer.set_least(bytes);
-    }
-
     /// The first `len` bytes of [`Reader::space`] are there now; 0 says that the file has ended.
     pub fn filled(&mut self, len: usize) {
         if len == 0 {
@@ -155,6 +150,14 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Uses the memory of `chunk`, whose packets are gone then, for what [`Reader::space`] is filled
+    /// with next: who takes that as a chunk has it where it was read, near the processor that did.
+    pub fn read_into(&mut self, chunk: &mut Chunk) {
+        self.forget();
+        self.buffer.go_on_in(&mut chunk.room);
+        (chunk.start, chunk.end, chunk.len) = (0, 0, 0);
     }
 
     /// Takes the packets that come next out of the buffer, as many as lie there one behind the

@@ -96,7 +96,7 @@ impl Walk<'_, '_> {
         let header = Ipv6Fragment::decode(&mut self.cursor)?;
         self.push(Layer::Ipv6Fragment, offset)?;
         // An atomic fragment (RFC 6946) is a whole packet.
-        self.has_fragment |= header.has_more || header.offset != 0;
+        self.list.has_fragment |= header.has_more || header.offset != 0;
         if header.offset != 0 {
             return Err(self.cursor.stop(Layer::Ipv6Fragment, StopReason::Fragment));
         }

@@ -49,7 +49,7 @@ impl Walk<'_, '_> {
             None if may_be_ip(ahead) && !SUBLAYERS.iter().any(may_begin) => (0, Next::Ip),
             None => return Err(self.cursor.stop(Layer::L2tp, StopReason::Unsupported)),
         };
-        self.guessed |= 1 << self.len;
+        self.list.guessed |= 1 << self.len;
         self.cursor.take_slice(Layer::L2tp, len)?;
         Ok(next)
     }

@@ -22,7 +22,7 @@ impl Walk<'_, '_> {
             LABEL_GAL => return self.pseudowire_channel(),
             _ => {}
         }
-        self.guessed |= 1 << self.len;
+        self.list.guessed |= 1 << self.len;
         match (self.cursor.peek(Layer::Mpls)? >> 4, self.cursor.ahead()) {
             (4, _) => Ok(Next::Ipv4),
             (6, _) => Ok(Next::Ipv6),

@@ -29,7 +29,7 @@ mod usual;
 
 use crate::header::{Ethernet, Geneve, Icmp, Ipv4, Ipv6, Ports, Tcp, Udp, Vlan, Vxlan};
 use crate::header::{ethertype, protocol};
-use crate::layers::{Header, Layers, offset_32};
+use crate::layers::{Header, Layers, List, offset_32};
 use crate::{Cursor, Layer, LinkType, Stop, StopReason, TunnelPorts, UdpTunnel};
 
 /// A walk along the headers of one frame.
@@ -38,17 +38,11 @@ use crate::{Cursor, Layer, LinkType, Stop, StopReason, TunnelPorts, UdpTunnel};
 /// registers; for that it must not be lent to the rare steps, but is given and taken back.
 pub(crate) struct Walk<'a, 'h> {
     /// Where headers are listed; the first `len` of them are of this frame.
-    headers: &'h mut [Header; Layers::MAX_HEADERS],
+    list: &'h mut List,
     pub(crate) cursor: Cursor<'a>,
     frame: &'a [u8],
     ports: &'a TunnelPorts,
-    /// Bit i is set where header i begins a level; bit `len` if the next header will.
-    pub(crate) starts: u64,
-    /// Bit i is set where header i was guessed.
-    pub(crate) guessed: u64,
     pub(crate) len: usize,
-    /// Whether an IP header said that it is a fragment's.
-    pub(crate) has_fragment: bool,
     tunnels: u8,
 }
 
@@ -124,40 +118,30 @@ impl Next {
 impl<'a, 'h> Walk<'a, 'h> {
     /// At the first byte of `data`.
     #[inline(always)]
-    pub(crate) const fn new(
-        headers: &'h mut [Header; Layers::MAX_HEADERS],
-        data: &'a [u8],
-        ports: &'a TunnelPorts,
-    ) -> Self {
-        let cursor = Cursor::new(data);
-        Self {
-            headers,
-            cursor,
-            frame: data,
-            ports,
-            starts: 1,
-            guessed: 0,
-            len: 0,
-            has_fragment: false,
-            tunnels: 0,
-        }
+    pub(crate) const fn new(list: &'h mut List, data: &'a [u8], ports: &'a TunnelPorts) -> Self {
+        list.clear();
+        Self { list, cursor: Cursor::new(data), frame: data, ports, len: 0, tunnels: 0 }
     }
 
     /// Walks to the payload, or to what cannot be understood.
     #[inline(always)]
     pub(crate) fn run(mut self, link: LinkType) -> (Self, Option<Stop>) {
         let mut next = match link {
-            LinkType::ETHERNET => self.usual(),
+            LinkType::ETHERNET => Next::Ethernet,
             other => Next::Link(other),
         };
         loop {
+            // A frame in a frame, and not in a tunnel, is not usual.
+            if matches!(next, Next::Ethernet) && self.is_fresh() {
+                next = self.usual();
+            }
             if let Next::Payload = next {
                 return (self, None);
             }
             let (walk, result) = self.careful(next);
             self = walk;
             match result {
-                Ok(()) => next = self.usual(),
+                Ok(()) => next = Next::Ethernet,
                 Err(stop) => return (self, stop),
             }
         }
@@ -239,7 +223,7 @@ impl<'a, 'h> Walk<'a, 'h> {
         let offset = self.cursor.offset();
         let ip = Ipv4::decode(&mut self.cursor)?;
         self.push(Layer::Ipv4, offset)?;
-        self.has_fragment |= ip.has_more_fragments || ip.fragment_offset != 0;
+        self.list.has_fragment |= ip.has_more_fragments || ip.fragment_offset != 0;
         let end =
             if ip.has_more_fragments { StopReason::Fragment } else { StopReason::BeyondLength };
         // Packets larger than the field can say have 0 there (Linux BIG TCP); then the capture
@@ -354,16 +338,26 @@ impl<'a, 'h> Walk<'a, 'h> {
     /// Lists a header that begins at `offset` and ends where the cursor is.
     #[inline(always)]
     fn push(&mut self, layer: Layer, offset: usize) -> Result<(), Stop> {
-        let Some(slot) = self.headers.get_mut(self.len) else {
+        let Some(slot) = self.list.headers.get_mut(self.len) else {
             return Err(Stop { layer, offset, reason: StopReason::TooManyHeaders });
         };
         *slot = Header::new(layer, offset_32(offset));
+        self.mark(layer);
+        debug_assert!(!layer.has_macs() || self.is_fresh(), "each frame begins a level");
         // A level begins behind the last header of what carries it.
         if (layer.is_tunnel() || layer == Layer::Capture) && self.is_fresh() {
-            self.starts ^= 0b11 << self.len;
+            self.list.starts ^= 0b11 << self.len;
         }
         self.len += 1;
         Ok(())
+    }
+
+    /// Notes what kind of header the next one is.
+    #[inline(always)]
+    const fn mark(&mut self, layer: Layer) {
+        if layer.is_tunnel() {
+            self.list.carriers |= 1 << self.len;
+        }
     }
 
     /// Notes that what follows is the frame of somebody else.
@@ -378,19 +372,19 @@ impl<'a, 'h> Walk<'a, 'h> {
 
     #[inline(always)]
     const fn begin_level(&mut self) {
-        self.starts |= 1 << self.len;
+        self.list.starts |= 1 << self.len;
         self.tunnels = self.tunnels.saturating_add(1);
     }
 
     /// Whether the next header begins a level, if it does not carry one.
     #[inline(always)]
     const fn is_fresh(&self) -> bool {
-        self.starts >> self.len & 1 == 1
+        self.list.starts >> self.len & 1 == 1
     }
 
     /// The last header that was listed.
     fn last(&self) -> Layer {
-        let last = self.len.checked_sub(1).and_then(|last| self.headers.get(last));
+        let last = self.len.checked_sub(1).and_then(|last| self.list.headers.get(last));
         last.map_or(Layer::Raw, |header| header.layer)
     }
 

@@ -62,7 +62,7 @@ impl Walk<'_, '_> {
                 if !may_be_ethernet(self.cursor.ahead()) {
                     return Ok(Next::Ip);
                 }
-                self.guessed |= 1 << self.len;
+                self.list.guessed |= 1 << self.len;
                 Ok(Next::Ethernet)
             }
             UdpTunnel::Gtpc => {

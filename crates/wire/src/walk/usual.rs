@@ -13,7 +13,8 @@ use crate::{Cursor, Layer, StopReason, UdpTunnel};
 use super::{Next, Walk};
 
 impl<'a> Walk<'a, '_> {
-    /// Goes as far as headers are usual, from an Ethernet header on; returns what comes next.
+    /// Goes as far as headers are usual, from an Ethernet header on that begins a level; returns
+    /// what comes next.
     #[inline(always)]
     pub(super) fn usual(&mut self) -> Next {
         loop {
@@ -36,10 +37,6 @@ impl<'a> Walk<'a, '_> {
     /// Ethernet, tags and IP; also TCP, which ends the walk.
     #[inline(always)]
     fn usual_packet(&mut self) -> Next {
-        // A frame in a frame, and not in a tunnel, is not usual.
-        if !self.is_fresh() {
-            return Next::Ethernet;
-        }
         let Some(mut kind) = self.usual_frame::<14>(Layer::Ethernet) else {
             return Next::Ethernet;
         };
@@ -199,7 +196,8 @@ impl<'a> Walk<'a, '_> {
     /// Lists the header at the cursor, which ends at `end`; `None` if there is no room.
     #[inline(always)]
     fn list(&mut self, layer: Layer, end: Cursor<'a>) -> Option<()> {
-        *self.headers.get_mut(self.len)? = Header::new(layer, offset_32(self.cursor.offset()));
+        *self.list.headers.get_mut(self.len)? = Header::new(layer, offset_32(self.cursor.offset()));
+        self.mark(layer);
         self.len += 1;
         self.cursor = end;
         Some(())
@@ -210,14 +208,15 @@ impl<'a> Walk<'a, '_> {
 #[allow(clippy::indexing_slicing, reason = "a test may fail this way")]
 mod tests {
     use super::*;
+    use crate::layers::List;
     use crate::{LinkType, Stop, TunnelPorts};
 
     /// What a walk finds: headers, beginnings of levels, where it ended and why.
     type Found = (Vec<Header>, u64, usize, usize, Option<Stop>);
 
     fn found(data: &[u8], is_careful: bool) -> Found {
-        let (mut headers, ports) = (Layers::room(), TunnelPorts::default());
-        let walk = Walk::new(&mut headers, data, &ports);
+        let (mut list, ports) = (List::new(), TunnelPorts::default());
+        let walk = Walk::new(&mut list, data, &ports);
         let (walk, stop) = if is_careful {
             match walk.careful_to_the_end(Next::Ethernet) {
                 (walk, Err(stop)) => (walk, stop),
@@ -227,9 +226,9 @@ mod tests {
             walk.run(LinkType::ETHERNET)
         };
         let (starts, offset, ahead) =
-            (walk.starts, walk.cursor.offset(), walk.cursor.ahead().len());
+            (walk.list.starts, walk.cursor.offset(), walk.cursor.ahead().len());
         let len = walk.len;
-        (headers[..len].to_vec(), starts, offset, ahead, stop)
+        (list.headers[..len].to_vec(), starts, offset, ahead, stop)
     }
 
     /// Ethernet with a tag, IP, UDP, a tunnel, and in it Ethernet, IPv6 and TCP.

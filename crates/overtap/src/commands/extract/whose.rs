@@ -53,7 +53,7 @@ impl Inventory {
 
     /// What is wanted at interfaces that overtap itself captured, where only one machine's packets
     /// are. `None` if there is no name in what was asked for.
-    pub(super) fn elsewhere(
+    pub(crate) fn elsewhere(
         &self,
         wanted: &Wanted,
         vms: &[String],

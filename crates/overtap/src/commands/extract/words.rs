@@ -13,7 +13,7 @@ use crate::exit::WrongUsage;
 
 /// The files and the expression: it begins with the first word, but the very first, that names no
 /// file.
-pub(super) fn split(words: &[String]) -> Result<(Vec<PathBuf>, String), WrongUsage> {
+pub(crate) fn split(words: &[String]) -> Result<(Vec<PathBuf>, String), WrongUsage> {
     let is_file = |word: &String| word == "-" || Path::new(word).exists();
     let files = words.iter().take_while(|word| is_file(word)).count().max(1);
     let (files, expression) = words.split_at_checked(files).unwrap_or((words, &[]));
@@ -33,7 +33,7 @@ pub(super) fn split(words: &[String]) -> Result<(Vec<PathBuf>, String), WrongUsa
 }
 
 /// The expression as a filter; none if it is empty.
-pub(super) fn parse_filter(
+pub(crate) fn parse_filter(
     expression: &str,
     names: &dyn Resolver,
 ) -> Result<Option<Filter>, WrongUsage> {
@@ -46,7 +46,7 @@ pub(super) fn parse_filter(
 }
 
 /// A time: RFC 3339, a local date and time, or seconds since 1970.
-pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
     let wrong = || {
         format!(
             "`{text}` is no time; use for example 2026-11-21T10:03:00Z, '2026-11-21 10:03' or \

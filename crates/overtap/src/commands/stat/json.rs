@@ -53,7 +53,7 @@ pub(super) const fn format(format: Format) -> &'static str {
 }
 
 /// A time as text; `None` if no calendar has it.
-pub(super) fn rfc3339(time: Timestamp) -> Option<String> {
+pub(crate) fn rfc3339(time: Timestamp) -> Option<String> {
     let nanos = i128::from(time.as_nanos());
     Some(jiff::Timestamp::from_nanosecond(nanos).ok()?.to_string())
 }

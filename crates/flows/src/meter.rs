@@ -1,0 +1,255 @@
+//! The meter: packets in, flows out. A cache of flows that is bounded in entries and driven by the
+//! packets' own time.
+
+mod entry;
+mod pieces;
+mod table;
+mod wheel;
+
+use std::time::Duration;
+
+use wire::{Layers, Packet};
+
+use self::entry::Entry;
+use self::pieces::Pieces;
+use self::table::Table;
+use self::wheel::Wheel;
+use crate::flow::{EndReason, Flow};
+use crate::key::FlowKey;
+use crate::network::NvgreSubnets;
+use crate::packet::{Facts, NoFlow};
+use crate::tcp::{ACK, SYN};
+
+/// Makes flows of packets. See the module.
+#[derive(Debug)]
+pub struct Meter {
+    timeouts: Timeouts,
+    nvgre: NvgreSubnets,
+    table: Table,
+    wheel: Wheel,
+    pieces: Pieces,
+    counters: MeterCounters,
+    /// The time of the youngest packet, in nanoseconds; it never goes back.
+    now: u64,
+    /// Flows that are due, for a moment.
+    due: Vec<u32>,
+}
+
+/// When flows end, and how many there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A flow that was silent for so long has ended.
+    pub idle: Duration,
+    /// A flow that goes on for so long is told, and goes on as another.
+    pub active: Duration,
+    /// A TCP connection that both sides have ended is told after so long.
+    pub ended: Duration,
+    /// The most flows at one time.
+    pub flows: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(60),
+            active: Duration::from_secs(1800),
+            ended: Duration::from_secs(2),
+            flows: 1 << 20,
+        }
+    }
+}
+
+/// What became of packets, and of flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MeterCounters {
+    /// Packets that were offered.
+    pub packets: u64,
+    /// Of them, packets of some flow.
+    pub metered: u64,
+    /// Packets whose innermost frame is not IP.
+    pub not_ip: u64,
+    /// Packets whose innermost frame could not be reached.
+    pub hidden: u64,
+    /// Later fragments whose first one was not seen: of a flow without ports.
+    pub fragments_without_first: u64,
+    /// Packets older than one before them.
+    pub out_of_order: u64,
+    /// Flows that were told, by why.
+    pub ended: [u64; EndReason::ALL.len()],
+}
+
+impl Meter {
+    /// One without flows.
+    pub fn new(timeouts: Timeouts, nvgre: NvgreSubnets) -> Self {
+        Self {
+            timeouts,
+            nvgre,
+            table: Table::new(timeouts.flows),
+            wheel: Wheel::new(),
+            pieces: Pieces::new(),
+            counters: MeterCounters::default(),
+            now: 0,
+            due: Vec::new(),
+        }
+    }
+
+    /// Takes a packet; `layers` must be those of its bytes. Flows that have ended by its time are
+    /// given to `each` before.
+    #[inline]
+    pub fn take(&mut self, packet: &Packet<'_>, layers: &Layers, each: &mut impl FnMut(Flow)) {
+        self.counters.packets += 1;
+        let time = packet.time.as_nanos();
+        if time < self.now {
+            self.counters.out_of_order += 1;
+        } else {
+            self.now = time;
+            if self.wheel.is_due(time) {
+                self.expire(each);
+            }
+        }
+        let mut facts = match Facts::of(packet, layers, &self.nvgre) {
+            Ok(facts) => facts,
+            Err(NoFlow::NotIp) => return self.counters.not_ip += 1,
+            Err(NoFlow::Hidden) => return self.counters.hidden += 1,
+        };
+        if let Some((is_first, id)) = facts.piece {
+            if is_first {
+                self.pieces.begin(&facts, id);
+            } else if !self.pieces.complete(&mut facts, id) {
+                self.counters.fragments_without_first += 1;
+            }
+        }
+        self.counters.metered += 1;
+        let (key, is_swapped) = FlowKey::new(packet.point.0, facts.network, &facts.ends);
+        let hash = key.hash();
+        let slot = match self.table.find(&key, hash) {
+            Some(slot) => {
+                if self.begins_anew(slot, &facts) {
+                    self.end(slot, EndReason::Ended, each);
+                    self.insert(key, hash, is_swapped, packet, &facts, each)
+                } else {
+                    slot
+                }
+            }
+            None => self.insert(key, hash, is_swapped, packet, &facts, each),
+        };
+        if let Some(entry) = self.table.entry_mut(slot) {
+            let was_ended = entry.is_ended();
+            entry.take(time, &facts, is_swapped);
+            if entry.is_ended() && !was_ended {
+                // The wheel would look again only at the idle time-out.
+                let deadline = self.deadline(slot);
+                self.wheel.add(slot, self.now, deadline);
+            }
+        }
+    }
+
+    /// Tells all flows, and forgets them.
+    pub fn finish(&mut self, reason: EndReason, each: &mut impl FnMut(Flow)) {
+        for slot in self.table.slots() {
+            self.end(slot, reason, each);
+        }
+    }
+
+    /// What became of packets and flows so far.
+    pub const fn counters(&self) -> &MeterCounters {
+        &self.counters
+    }
+
+    /// How many flows there are now.
+    pub const fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// Whether the packet opens a connection where another one with the same ports has ended.
+    #[inline]
+    fn begins_anew(&self, slot: u32, facts: &Facts<'_>) -> bool {
+        let is_opening = facts.tcp.is_some_and(|tcp| tcp.flags & (SYN | ACK) == SYN);
+        is_opening && self.table.entry(slot).is_some_and(Entry::is_ended)
+    }
+
+    #[cold]
+    fn insert(
+        &mut self,
+        key: FlowKey,
+        hash: u64,
+        is_swapped: bool,
+        packet: &Packet<'_>,
+        facts: &Facts<'_>,
+        each: &mut impl FnMut(Flow),
+    ) -> u32 {
+        if self.table.is_full()
+            && let Some(oldest) = self.table.oldest_of_some()
+        {
+            self.end(oldest, EndReason::CacheFull, each);
+        }
+        let entry = Entry::new(key, hash, packet, facts, is_swapped);
+        let slot = self.table.insert(hash, entry);
+        let deadline = self.deadline(slot);
+        self.wheel.add(slot, self.now, deadline);
+        slot
+    }
+
+    /// Tells the flows whose time is over.
+    #[cold]
+    fn expire(&mut self, each: &mut impl FnMut(Flow)) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.take_due(self.now, &mut due);
+        for slot in due.drain(..) {
+            let Some(entry) = self.table.entry(slot) else { continue };
+            let reason = if entry.is_ended() {
+                EndReason::Ended
+            } else if entry.last() + nanos(self.timeouts.idle) <= self.now {
+                EndReason::Idle
+            } else {
+                EndReason::Active
+            };
+            let deadline = self.deadline(slot);
+            if deadline <= self.now {
+                self.end(slot, reason, each);
+            } else {
+                self.wheel.add(slot, self.now, deadline);
+            }
+        }
+        self.due = due;
+    }
+
+    /// When the flow has to be looked at next, if nothing comes.
+    fn deadline(&self, slot: u32) -> u64 {
+        let Some(entry) = self.table.entry(slot) else { return 0 };
+        let idle = entry.last().saturating_add(nanos(if entry.is_ended() {
+            self.timeouts.ended
+        } else {
+            self.timeouts.idle
+        }));
+        idle.min(entry.first().saturating_add(nanos(self.timeouts.active)))
+    }
+
+    fn end(&mut self, slot: u32, reason: EndReason, each: &mut impl FnMut(Flow)) {
+        let Some(entry) = self.table.remove(slot) else { return };
+        self.wheel.remove(slot);
+        if let Some(count) = self.counters.ended.get_mut(reason as usize) {
+            *count += 1;
+        }
+        each(entry.into_flow(reason));
+    }
+}
+
+impl MeterCounters {
+    /// Flows that were told for this reason.
+    pub fn ended(&self, reason: EndReason) -> u64 {
+        self.ended.get(reason as usize).copied().unwrap_or_default()
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! The table of flows: found by hash, held in slots that do not move.
+//!
+//! Open addressing over small words, so that most of a search stays within one cache line and the
+//! flows themselves are touched only if the upper bits of their hash agree.
+
+use super::entry::Entry;
+use crate::key::FlowKey;
+
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Upper half of the hash, and one more than the slot; 0 is free. A power of two, at most half
+    /// full.
+    index: Vec<Place>,
+    slots: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    len: usize,
+    most: usize,
+    /// Where the search for an old flow goes on.
+    hand: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    tag: u32,
+    slot: u32,
+}
+
+impl Table {
+    pub(super) fn new(most: u32) -> Self {
+        Self {
+            index: vec![Place::default(); 1024],
+            slots: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+            most: (most as usize).max(1),
+            hand: 0,
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) const fn is_full(&self) -> bool {
+        self.len >= self.most
+    }
+
+    #[inline]
+    pub(super) fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// The slots that are taken.
+    pub(super) fn slots(&self) -> Vec<u32> {
+        let taken = (0..).zip(&self.slots).filter(|(_, entry)| entry.is_some());
+        taken.map(|(slot, _)| slot).collect()
+    }
+
+    #[inline]
+    pub(super) fn find(&self, key: &FlowKey, hash: u64) -> Option<u32> {
+        let mask = self.index.len() - 1;
+        let mut at = home(hash, mask);
+        loop {
+            let place = *self.index.get(at)?;
+            if place.slot == 0 {
+                return None;
+            }
+            if place.tag == tag(hash)
+                && let Some(entry) = self.entry(place.slot - 1)
+                && entry.key() == key
+            {
+                return Some(place.slot - 1);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Puts in a flow that is not there, and says where.
+    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(entry);
+        }
+        self.len += 1;
+        if self.len * 2 > self.index.len() {
+            self.grow();
+        } else {
+            self.place(Place { tag: tag(hash), slot: slot + 1 }, hash);
+        }
+        slot
+    }
+
+    /// Takes out a flow.
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Entry> {
+        let entry = self.slots.get_mut(slot as usize)?.take()?;
+        self.free.push(slot);
+        self.len -= 1;
+        let mask = self.index.len() - 1;
+        let mut hole = home(entry.hash(), mask);
+        while self.index.get(hole).is_some_and(|place| place.slot != slot + 1) {
+            hole = (hole + 1) & mask;
+        }
+        // Whatever stands behind and could not stand at its home moves up.
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            let place = self.index.get(at).copied().unwrap_or_default();
+            if place.slot == 0 {
+                break;
+            }
+            let Some(moved) = self.entry(place.slot - 1) else { break };
+            let from_home = at.wrapping_sub(home(moved.hash(), mask)) & mask;
+            if from_home >= (at.wrapping_sub(hole) & mask) {
+                self.put(hole, place);
+                hole = at;
+            }
+        }
+        self.put(hole, Place::default());
+        Some(entry)
+    }
+
+    /// Of some flows, the one that was silent longest. Which are asked goes round.
+    pub(super) fn oldest_of_some(&mut self) -> Option<u32> {
+        let mut oldest: Option<(u64, u32)> = None;
+        let mut asked = 0;
+        for _ in 0..self.slots.len() {
+            self.hand = (self.hand + 1) % self.slots.len();
+            if let Some(Some(entry)) = self.slots.get(self.hand) {
+                let slot = u32::try_from(self.hand).unwrap_or(u32::MAX);
+                let candidate = (entry.last(), slot);
+                oldest = Some(oldest.map_or(candidate, |oldest| oldest.min(candidate)));
+                asked += 1;
+                if asked == CANDIDATES {
+                    break;
+                }
+            }
+        }
+        oldest.map(|(_, slot)| slot)
+    }
+
+    fn grow(&mut self) {
+        self.index = vec![Place::default(); self.index.len() * 2];
+        let places: Vec<(u64, u32)> = (1..)
+            .zip(&self.slots)
+            .filter_map(|(slot, entry)| Some((entry.as_ref()?.hash(), slot)))
+            .collect();
+        for (hash, slot) in places {
+            self.place(Place { tag: tag(hash), slot }, hash);
+        }
+    }
+
+    fn place(&mut self, place: Place, hash: u64) {
+        let mask = self.index.len() - 1;
+        let mut at = home(hash, mask);
+        while self.index.get(at).is_some_and(|place| place.slot != 0) {
+            at = (at + 1) & mask;
+        }
+        self.put(at, place);
+    }
+
+    fn put(&mut self, at: usize, place: Place) {
+        if let Some(found) = self.index.get_mut(at) {
+            *found = place;
+        }
+    }
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the mask takes what is wanted")]
+const fn home(hash: u64, mask: usize) -> usize {
+    hash as usize & mask
+}
+
+#[inline]
+const fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// How many flows are asked for the oldest.
+const CANDIDATES: usize = 16;

@@ -1,0 +1,237 @@
+//! Where flows come from: packets of capture files through the meter, or exports in them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use files::{FlowRequest, InputAccount, OpenInputs, Selection, Wanted};
+use flows::{
+    Counted, Exports, Flow, Gathering, MeterCounters, Place, Places, Point, Split, Timeouts,
+    Whereabouts,
+};
+use wire::Timestamp;
+use wire::export::{Collector, Limits};
+
+use crate::commands::collect;
+use crate::commands::extract::said::{Bar, input_problems};
+use crate::commands::extract::whose::Inventory;
+use crate::commands::extract::words;
+use crate::exit::{Exit, WrongUsage};
+use crate::quantity::parse_duration;
+use crate::tunnels::Tunnels;
+
+/// Where flows come from, and how they are made.
+#[derive(clap::Args)]
+pub(crate) struct Gather {
+    /// The capture files, `-` is standard input; then, if wanted, an expression in the words of
+    /// tcpdump (pcap-filter(7)). It begins with the first word that names no file.
+    #[arg(value_name = "FILE... [EXPR]", required_unless_present = "from")]
+    words: Vec<String>,
+
+    /// Take the flow exports found in this capture instead; may be given several times.
+    #[arg(long, value_name = "FILE", conflicts_with = "words")]
+    from: Vec<PathBuf>,
+
+    /// Where machines are looked up: an inventory file; may be given several times. Without, ends
+    /// are addresses.
+    #[arg(long, value_name = "FILE")]
+    inventory: Vec<PathBuf>,
+
+    #[command(flatten)]
+    tunnels: Tunnels,
+
+    /// Only packets seen at this time or later: 2026-11-21T10:03:00Z, '2026-11-21 10:03', or
+    /// seconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
+    since: Option<Timestamp>,
+
+    /// Only packets seen before this time.
+    #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
+    until: Option<Timestamp>,
+
+    /// A flow that was silent for so long has ended.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    idle: Duration,
+
+    /// A flow that goes on for so long is told, and goes on as another.
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = parse_duration)]
+    active: Duration,
+
+    /// The most flows at one time; of more, old ones are told early.
+    #[arg(long, value_name = "FLOWS", default_value_t = 1 << 20,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    max_flows: u32,
+
+    /// Show no progress bar, and say nothing of what is in no row.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What is known beside a flow.
+pub(crate) struct Sight<'a> {
+    /// All machines.
+    pub(crate) places: &'a Places,
+    /// All points.
+    pub(crate) points: &'a [Point],
+}
+
+impl Sight<'_> {
+    /// Where the ends of a flow were, and what it is.
+    pub(crate) fn of(&self, flow: &Flow) -> ([Whereabouts<'_>; 2], Split) {
+        let ends = self.places.ends(flow, flow.start());
+        let split = self.places.split(flow, &ends, flow.start());
+        (ends, split)
+    }
+
+    /// What a machine is called.
+    pub(crate) fn label(&self, place: &Place) -> &str {
+        self.places.machine(place.machine).map_or("?", |machine| machine.label.as_str())
+    }
+}
+
+/// What became of everything that was read.
+pub(crate) struct Gathered {
+    pub(crate) exit: Exit,
+    pub(crate) counters: MeterCounters,
+    pub(crate) not_selected: u64,
+    pub(crate) without_addresses: u64,
+    pub(crate) settled_early: u64,
+}
+
+impl Gather {
+    /// Shows every flow with what of it counts.
+    pub(crate) fn run(
+        &self,
+        mut each: impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
+    ) -> anyhow::Result<Gathered> {
+        let inventory = Inventory::new(&self.inventory);
+        let places = self.places(&inventory)?;
+        if self.from.is_empty() {
+            self.meter(&inventory, &places, &mut each)
+        } else {
+            self.replay(&inventory, &places, &mut each)
+        }
+    }
+
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    fn places(&self, inventory: &Inventory) -> anyhow::Result<Places> {
+        if self.inventory.is_empty() {
+            return Ok(Places::default());
+        }
+        let history = inventory.history().map_err(|error| anyhow::anyhow!(error.to_owned()))?;
+        Ok(Places::new(history))
+    }
+
+    /// Meters the packets of capture files.
+    fn meter(
+        &self,
+        inventory: &Inventory,
+        places: &Places,
+        each: &mut impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
+    ) -> anyhow::Result<Gathered> {
+        let (paths, expression) = words::split(&self.words)?;
+        let filter = words::parse_filter(&expression, inventory)?;
+        let wanted = Wanted { vms: None, filter };
+        let elsewhere = inventory.elsewhere(&wanted, &[], &expression);
+        let mut ports = inventory.tunnel_ports();
+        self.tunnels.add_to(&mut ports);
+        inventory.say_notes();
+        let stop = Arc::new(AtomicBool::new(false));
+        let request = FlowRequest {
+            selection: Selection { wanted, elsewhere, from: self.since, to: self.until, ports },
+            timeouts: self.timeouts(),
+            nvgre: places.nvgre(),
+            moves: places.moves().to_vec(),
+            stop: Arc::clone(&stop),
+        };
+        let inputs = OpenInputs::open(&paths)?;
+        words::on_signals(&stop)?;
+        let bar = Bar::begin(inputs.progress(), self.quiet);
+        let mut gathering = Gathering::default();
+        let report = files::flows(inputs, request, |flow, points| {
+            let sight = Sight { places, points };
+            gathering.add(flow, points, places, &mut |flow, counted| each(flow, counted, &sight));
+        });
+        drop(bar);
+        let sight = Sight { places, points: &report.points };
+        gathering.settle(&report.points, places, &mut |flow, counted| each(flow, counted, &sight));
+        Ok(Gathered {
+            exit: exit(&report.inputs, report.is_complete),
+            counters: report.counters,
+            not_selected: report.not_selected,
+            without_addresses: 0,
+            settled_early: gathering.settled_early(),
+        })
+    }
+
+    /// Takes the flows that exporters have sent.
+    fn replay(
+        &self,
+        inventory: &Inventory,
+        places: &Places,
+        each: &mut impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
+    ) -> anyhow::Result<Gathered> {
+        if self.since.is_some() || self.until.is_some() {
+            return Err(
+                WrongUsage("--since and --until are of packets, not of exports".into()).into()
+            );
+        }
+        let mut ports = inventory.tunnel_ports();
+        self.tunnels.add_to(&mut ports);
+        let mut exports = Exports::new(self.timeouts(), places.nvgre(), ports.clone());
+        let mut collector = Collector::new(Limits::default());
+        let mut gathering = Gathering::default();
+        let mut made = Vec::new();
+        let report = collect::replay(&self.from, &ports, self.quiet, &mut collector, |event| {
+            exports.take(event, |flow| made.push(flow));
+            for flow in made.drain(..) {
+                let points = exports.points();
+                let sight = Sight { places, points };
+                gathering
+                    .add(flow, points, places, &mut |flow, counted| each(flow, counted, &sight));
+            }
+        })?;
+        exports.finish(|flow| made.push(flow));
+        let points = exports.points();
+        let sight = Sight { places, points };
+        let mut each = |flow: &Flow, counted: &[Counted; 2]| each(flow, counted, &sight);
+        for flow in made {
+            gathering.add(flow, points, places, &mut each);
+        }
+        gathering.settle(points, places, &mut each);
+        Ok(Gathered {
+            exit: collect::exit(&report),
+            counters: *exports.counters(),
+            not_selected: 0,
+            without_addresses: exports.without_addresses(),
+            settled_early: gathering.settled_early(),
+        })
+    }
+
+    const fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            idle: self.idle,
+            active: self.active,
+            ended: Duration::from_secs(2),
+            flows: self.max_flows,
+        }
+    }
+}
+
+fn exit(inputs: &[InputAccount], is_complete: bool) -> Exit {
+    for input in inputs {
+        eprint!("{}", input_problems(input));
+    }
+    let is_failed = |input: &InputAccount| input.read == 0 && input.failure.is_some();
+    if inputs.iter().any(is_failed) {
+        Exit::Failed
+    } else if is_complete && inputs.iter().all(InputAccount::is_whole) {
+        Exit::Done
+    } else {
+        Exit::Lost
+    }
+}

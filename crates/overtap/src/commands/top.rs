@@ -1,0 +1,167 @@
+//! `overtap top`, `overtap pairs` and `overtap matrix`: who moves how much, and between whom.
+
+mod said;
+
+use clap::ValueEnum;
+use flows::{By, Matrix, Summary};
+
+use super::flows::Form;
+use super::flows::gather::Gather;
+use super::flows::say_account;
+use crate::exit::Exit;
+
+/// Prints who moves most: machines, hosts, tenants, applications or ports.
+///
+/// Every flow counts once, whichever interfaces or exporters saw it; tunnels do not count beside
+/// what they carry. Bytes are those of IP packets.
+#[derive(clap::Args)]
+#[command(after_help = TOP_EXAMPLES)]
+pub(crate) struct TopArgs {
+    /// Of what.
+    #[arg(value_enum)]
+    of: Of,
+
+    #[command(flatten)]
+    gather: Gather,
+
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// What rows are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Of {
+    /// Machines of the inventory; what is none by its address.
+    Vms,
+    /// Hosts the machines are on.
+    Hosts,
+    /// Tenants the machines belong to.
+    Tenants,
+    /// Applications, by their first bytes or the server's port.
+    Apps,
+    /// Ports of servers.
+    Ports,
+}
+
+/// How many rows are printed, and how.
+#[derive(clap::Args)]
+struct Shape {
+    /// How many rows to print; 0 is all.
+    #[arg(long, value_name = "ROWS", default_value_t = 20)]
+    top: usize,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  overtap top vms uplink.pcapng --inventory site.toml
+  overtap top apps uplink.pcapng 'vm web-01' --inventory site.toml
+  overtap top vms --from exports.pcap --output json
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.";
+
+/// Runs `overtap top`.
+pub(crate) fn run_top(args: &TopArgs) -> anyhow::Result<Exit> {
+    let mut summary = Summary::new(match args.of {
+        Of::Vms => By::Vms,
+        Of::Hosts => By::Hosts,
+        Of::Tenants => By::Tenants,
+        Of::Apps => By::Apps,
+        Of::Ports => By::Ports,
+    });
+    let gathered =
+        args.gather.run(|flow, counted, sight| summary.add(flow, counted, sight.places))?;
+    let heading = args.of.to_possible_value().map(|value| value.get_name().to_owned());
+    let text = said::summary(&summary, heading.as_deref().unwrap_or_default(), &args.shape)?;
+    super::print_out(text.as_bytes())?;
+    say_account(&gathered, args.gather.is_quiet());
+    Ok(gathered.exit)
+}
+
+/// Prints who talks to whom, both directions in one row.
+#[derive(clap::Args)]
+#[command(after_help = PAIRS_EXAMPLES)]
+pub(crate) struct PairsArgs {
+    #[command(flatten)]
+    gather: Gather,
+
+    /// Between whom.
+    #[arg(long, value_enum, default_value_t = Between::Vms)]
+    by: Between,
+
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// Who the ends of a pair are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Between {
+    /// Machines of the inventory; what is none by its address.
+    Vms,
+    /// Hosts the machines are on.
+    Hosts,
+    /// Tenants the machines belong to.
+    Tenants,
+}
+
+impl Between {
+    const fn by(self) -> By {
+        match self {
+            Self::Vms => By::Vms,
+            Self::Hosts => By::Hosts,
+            Self::Tenants => By::Tenants,
+        }
+    }
+}
+
+const PAIRS_EXAMPLES: &str = "\
+Examples:
+  overtap pairs uplink.pcapng --inventory site.toml
+  overtap pairs --from exports.pcap --inventory site.toml --by hosts
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.";
+
+/// Runs `overtap pairs`.
+pub(crate) fn run_pairs(args: &PairsArgs) -> anyhow::Result<Exit> {
+    let mut matrix = Matrix::new(args.by.by());
+    let gathered =
+        args.gather.run(|flow, counted, sight| matrix.add(flow, counted, sight.places))?;
+    super::print_out(said::pairs(&matrix, &args.shape)?.as_bytes())?;
+    say_account(&gathered, args.gather.is_quiet());
+    Ok(gathered.exit)
+}
+
+/// Prints a square of who sends how much to whom: rows send, columns receive.
+#[derive(clap::Args)]
+#[command(after_help = MATRIX_EXAMPLES)]
+pub(crate) struct MatrixArgs {
+    #[command(flatten)]
+    gather: Gather,
+
+    /// Between whom.
+    #[arg(long, value_enum, default_value_t = Between::Hosts)]
+    by: Between,
+
+    #[command(flatten)]
+    shape: Shape,
+}
+
+const MATRIX_EXAMPLES: &str = "\
+Examples:
+  overtap matrix uplink.pcapng --inventory site.toml
+  overtap matrix uplink.pcapng --inventory site.toml --by tenants --output csv
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.";
+
+/// Runs `overtap matrix`.
+pub(crate) fn run_matrix(args: &MatrixArgs) -> anyhow::Result<Exit> {
+    let mut matrix = Matrix::new(args.by.by());
+    let gathered =
+        args.gather.run(|flow, counted, sight| matrix.add(flow, counted, sight.places))?;
+    super::print_out(said::square(&matrix, &args.shape)?.as_bytes())?;
+    say_account(&gathered, args.gather.is_quiet());
+    Ok(gathered.exit)
+}

@@ -1,0 +1,301 @@
+//! The collector: datagrams of any exporter in, records and samples out.
+//!
+//! It holds what a decoder must remember between datagrams, all of it bounded: exporters, their
+//! templates and samplers, data that came before its template. Time comes in with each datagram;
+//! sockets and files are others' business.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::column::Columns;
+use super::exporter::{Exporter, ExporterKey, TemplateLimits};
+use super::protocol::Protocol;
+use super::record::{MessageHeader, Record};
+use super::sflow::{CounterSample, DiscardSample, FlowSample};
+use super::{netflow5, sets, sflow};
+use crate::Timestamp;
+
+/// A datagram as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram<'a> {
+    /// When.
+    pub time: Timestamp,
+    /// Where from.
+    pub source: SocketAddr,
+    /// What UDP carried.
+    pub payload: &'a [u8],
+}
+
+/// Something that was exported.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A record of a flow.
+    Flow(&'a Exporter, Record<'a>),
+    /// A record about the exporter.
+    Options(&'a Exporter, Record<'a>),
+    /// A sampled packet.
+    Sample(&'a Exporter, FlowSample<'a>),
+    /// Counters, of an interface for the most part.
+    Counters(&'a Exporter, CounterSample<'a>),
+    /// A packet that a switch dropped.
+    Discard(&'a Exporter, DiscardSample<'a>),
+}
+
+/// Decodes exports of flows. See the module.
+#[derive(Debug)]
+pub struct Collector {
+    limits: Limits,
+    exporters: Vec<Exporter>,
+    numbers: HashMap<ExporterKey, usize>,
+    /// Who was heard in some domain, so that what comes later is believed to be export.
+    senders: HashSet<(IpAddr, u16, Protocol)>,
+    /// Where records are put together.
+    columns: Columns,
+    pending: Pending,
+    unrecognised: u64,
+    refused: u64,
+    expired: u64,
+    /// When exporters were last looked through for silent ones.
+    swept: Timestamp,
+}
+
+/// What a collector may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Exporters; datagrams of more are refused and counted.
+    pub exporters: usize,
+    /// Templates of each.
+    pub templates: TemplateLimits,
+    /// Bytes of data that wait for their templates, of all exporters; 0 keeps none.
+    pub pending_bytes: usize,
+    /// How long data waits.
+    pub pending_for: Duration,
+    /// How long an exporter may be silent before its place is given to another.
+    pub silent_for: Duration,
+    /// How long an exporter must have been silent before one with the same address and domain at
+    /// another port is taken for the same, started anew, and inherits its templates.
+    pub inherit_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            exporters: 16_384,
+            templates: TemplateLimits { templates: 4096, fields: 1024, bytes: 4 << 20 },
+            pending_bytes: 0,
+            pending_for: Duration::from_secs(300),
+            // Three times the interval in which Open vSwitch repeats its templates.
+            silent_for: Duration::from_secs(1800),
+            inherit_after: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Sets of data that wait for their templates.
+#[derive(Debug, Default)]
+struct Pending {
+    sets: Vec<PendingSet>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct PendingSet {
+    exporter: ExporterKey,
+    template: u16,
+    header: MessageHeader,
+    time: Timestamp,
+    bytes: Box<[u8]>,
+}
+
+impl Collector {
+    /// One that knows nobody yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            exporters: Vec::new(),
+            numbers: HashMap::new(),
+            senders: HashSet::new(),
+            columns: Columns::new(),
+            pending: Pending::default(),
+            unrecognised: 0,
+            refused: 0,
+            expired: 0,
+            swept: Timestamp::ZERO,
+        }
+    }
+
+    /// Takes a datagram and shows what is in it, in its order. Says whether it was recognised as
+    /// export.
+    ///
+    /// A sender never heard before must send something that begins as an export does; from then on
+    /// whatever it sends counts as export, and what is wrong with it as malformed.
+    pub fn take(&mut self, datagram: &Datagram<'_>, mut each: impl FnMut(Event<'_>)) -> bool {
+        let is_taken = match Protocol::of(datagram.payload) {
+            Some(Protocol::NetflowV5) => netflow5::take(self, datagram, &mut each),
+            Some(protocol @ (Protocol::NetflowV9 | Protocol::Ipfix)) => {
+                sets::take(self, datagram, protocol, &mut each)
+            }
+            Some(Protocol::Sflow) => sflow::take(self, datagram, &mut each),
+            None => false,
+        };
+        self.unrecognised += u64::from(!is_taken);
+        is_taken
+    }
+
+    /// Every exporter that was heard, in the order in which they were.
+    pub fn exporters(&self) -> &[Exporter] {
+        &self.exporters
+    }
+
+    /// Datagrams that are no export, or of exporters never heard before and not plausible.
+    pub const fn unrecognised(&self) -> u64 {
+        self.unrecognised
+    }
+
+    /// Datagrams of exporters for which there was no room.
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Exporters that were forgotten because they were silent and others needed their place.
+    pub const fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The number of an exporter; `None` if the datagram is not to be believed, or there is no
+    /// room.
+    pub(super) fn exporter(&mut self, key: ExporterKey, datagram: &Datagram<'_>) -> Option<usize> {
+        if let Some(number) = self.numbers.get(&key) {
+            return Some(*number);
+        }
+        let sender = sender(key);
+        if !key.protocol.is_plausible(datagram.payload) && !self.senders.contains(&sender) {
+            return None;
+        }
+        if self.exporters.len() >= self.limits.exporters && !self.make_room(datagram.time) {
+            self.refused += 1;
+            return None;
+        }
+        let mut exporter = Exporter::new(key, datagram.time);
+        self.inherit(&mut exporter, datagram.time);
+        self.exporters.push(exporter);
+        self.senders.insert(sender);
+        let number = self.exporters.len() - 1;
+        self.numbers.insert(key, number);
+        Some(number)
+    }
+
+    pub(super) fn exporter_mut(&mut self, number: usize) -> Option<&mut Exporter> {
+        self.exporters.get_mut(number)
+    }
+
+    /// An exporter, and the place where records are put together.
+    pub(super) fn parts(&mut self, number: usize) -> Option<(&mut Exporter, &mut Columns)> {
+        Some((self.exporters.get_mut(number)?, &mut self.columns))
+    }
+
+    /// Keeps a set until its template comes. Says whether there was room.
+    pub(super) fn keep(
+        &mut self,
+        exporter: ExporterKey,
+        template: u16,
+        header: &MessageHeader,
+        time: Timestamp,
+        bytes: &[u8],
+    ) -> bool {
+        if self.limits.pending_bytes == 0 {
+            return false;
+        }
+        self.give_up_late(time);
+        let Pending { sets, bytes: held } = &mut self.pending;
+        let needed = bytes.len() + size_of::<PendingSet>();
+        if *held + needed > self.limits.pending_bytes {
+            return false;
+        }
+        *held += needed;
+        sets.push(PendingSet { exporter, template, header: *header, time, bytes: bytes.into() });
+        true
+    }
+
+    /// The sets that waited for this template, in the order they came.
+    pub(super) fn released(
+        &mut self,
+        exporter: ExporterKey,
+        template: u16,
+    ) -> Vec<(MessageHeader, Box<[u8]>)> {
+        let Pending { sets, bytes: held } = &mut self.pending;
+        let is_meant = |set: &mut PendingSet| set.exporter == exporter && set.template == template;
+        let released = sets.extract_if(.., is_meant);
+        released
+            .map(|set| {
+                *held = held.saturating_sub(set.bytes.len() + size_of::<PendingSet>());
+                (set.header, set.bytes)
+            })
+            .collect()
+    }
+
+    /// Forgets data that has waited too long.
+    fn give_up_late(&mut self, now: Timestamp) {
+        let oldest = now.saturating_sub(self.limits.pending_for);
+        let late = self.pending.sets.iter().take_while(|set| set.time < oldest).count();
+        for set in self.pending.sets.drain(..late) {
+            self.pending.bytes =
+                self.pending.bytes.saturating_sub(set.bytes.len() + size_of::<PendingSet>());
+            let number = self.numbers.get(&set.exporter);
+            if let Some(exporter) = number.and_then(|number| self.exporters.get_mut(*number)) {
+                exporter.account.sets_given_up += 1;
+            }
+        }
+    }
+
+    /// Takes templates over from an exporter that is silent since and had the same address and
+    /// domain at another port: it was started anew.
+    fn inherit(&self, heir: &mut Exporter, now: Timestamp) {
+        let since = now.saturating_sub(self.limits.inherit_after);
+        let is_forebear = |known: &&Exporter| {
+            let ExporterKey { address, protocol, domain, .. } = known.key;
+            (address, protocol, domain) == (heir.key.address, heir.key.protocol, heir.key.domain)
+        };
+        let mut forebears = self.exporters.iter().filter(is_forebear);
+        // Of several nobody knows which one it was.
+        if let (Some(one), None) = (forebears.next(), forebears.next())
+            && one.last_seen < since
+        {
+            heir.templates.clone_from(&one.templates);
+            heir.templates_bytes = one.templates_bytes;
+            heir.samplers = one.samplers.clone();
+            heir.account.templates_adopted = one.templates.len() as u64;
+        }
+    }
+
+    /// Forgets exporters that are silent. Looks at most once a minute: a flood of new ones must not
+    /// cost a look at all for each.
+    fn make_room(&mut self, now: Timestamp) -> bool {
+        if now.since(self.swept) < Duration::from_secs(60) && self.swept <= now {
+            return false;
+        }
+        self.swept = now;
+        let oldest = now.saturating_sub(self.limits.silent_for);
+        let before = self.exporters.len();
+        self.exporters.retain(|exporter| exporter.last_seen >= oldest);
+        self.expired += (before - self.exporters.len()) as u64;
+        self.numbers = self.exporters.iter().map(|e| e.key).zip(0..).collect();
+        self.senders = self.exporters.iter().map(|e| sender(e.key)).collect();
+        self.exporters.len() < self.limits.exporters
+    }
+}
+
+/// The key of an exporter that is told by where its datagrams come from.
+pub(super) fn key(datagram: &Datagram<'_>, protocol: Protocol, domain: u32) -> ExporterKey {
+    let address: IpAddr = datagram.source.ip().to_canonical();
+    ExporterKey { address, port: datagram.source.port(), protocol, domain }
+}
+
+const fn sender(key: ExporterKey) -> (IpAddr, u16, Protocol) {
+    (key.address, key.port, key.protocol)
+}
