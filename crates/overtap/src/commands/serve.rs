@@ -1,7 +1,7 @@
 //! `overtap serve`: the controller.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -31,6 +31,11 @@ pub(crate) struct Args {
     /// host=db user=overtap dbname=overtap. The authority stays in the folder.
     #[arg(long, value_name = "PARAMETERS")]
     postgres: Option<String>,
+
+    /// Speak to the database encrypted, and only if its certificate is of one of the authorities
+    /// in this file (PEM). Needed for a database on another machine.
+    #[arg(long, value_name = "FILE", requires = "postgres")]
+    postgres_ca: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -43,13 +48,13 @@ The first start makes an administrator and prints how to log in. Then, as that a
   overtap agents invite --address HOST:7443          and on each host: overtap agent enrol TOKEN";
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let now = jiff::Timestamp::now();
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     api::tls::install_provider();
     let ca = Ca::open_or_make(&args.dir, now)?;
-    let store = store(&args.dir, args.postgres.as_deref())?;
+    let store = store(args)?;
     if let Some(token) = first_admin(&*store, "admin".parse()?, now)? {
         eprintln!("overtap: the first administrator; this token is shown only now:");
         eprintln!(
@@ -70,11 +75,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn store(folder: &Path, postgres: Option<&str>) -> anyhow::Result<Box<dyn Store>> {
-    Ok(match postgres {
-        Some(parameters) => Box::new(PostgresStore::open(parameters)?),
-        None => Box::new(SqliteStore::open(&folder.join("store.sqlite"))?),
-    })
+fn store(args: &Args) -> anyhow::Result<Box<dyn Store>> {
+    let Some(parameters) = &args.postgres else {
+        return Ok(Box::new(SqliteStore::open(&args.dir.join("store.sqlite"))?));
+    };
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let authorities = args.postgres_ca.as_ref().map(read).transpose()?;
+    Ok(Box::new(PostgresStore::open(parameters, authorities.as_deref())?))
 }
 
 /// An address that others can be told; of all addresses, this host's name.
