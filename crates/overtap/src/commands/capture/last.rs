@@ -10,6 +10,7 @@ use plan::{Point, PointKind};
 use recorder::{Found, MachineRef, Store};
 
 use crate::commands::recorder::{DEFAULT_DIRECTORY, default_key_file, read_keys};
+use crate::exit::WrongUsage;
 use crate::quantity::parse_duration;
 
 /// The words of `overtap capture` about what was recorded.
@@ -67,6 +68,18 @@ impl Words {
             from,
             is_live: !self.no_live && !point.interfaces.is_empty(),
         }))
+    }
+
+    /// A controller does not know what its hosts have recorded.
+    pub(super) fn refuse_far(&self) -> Result<(), WrongUsage> {
+        match self.last {
+            None => Ok(()),
+            Some(_) => Err(WrongUsage(
+                "--last reads the flight recorder of this host: add --local, on the host that \
+                 recorded the machine"
+                    .into(),
+            )),
+        }
     }
 
     /// A machine that is not here any more, as it was recorded; `error` if it was not.
