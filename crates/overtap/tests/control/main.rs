@@ -12,4 +12,5 @@ mod admin;
 mod audit;
 mod controller;
 mod host;
+mod strangers;
 mod tenants;
