@@ -12,4 +12,6 @@ mod admin;
 mod audit;
 mod controller;
 mod host;
+mod log;
+mod metrics;
 mod tenants;
