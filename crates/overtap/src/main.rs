@@ -10,6 +10,7 @@ mod exit;
 mod names;
 mod orders;
 mod quantity;
+mod role;
 mod site;
 mod table;
 mod tenants;

@@ -17,6 +17,7 @@ use inventory::{History, Machine};
 use jiff::Timestamp;
 use plan::Names;
 use select::{Filter, Resolved};
+use telemetry::Event;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -348,7 +349,8 @@ impl PeopleService {
         self.0.state().sessions.add(session.clone(), now_ns());
         self.0.keep_session(&session.id);
         self.0.publish();
-        (self.0.say)(&format!("session {} of {}: {subject}", session.id, session.owner));
+        let event = Event::info(format!("begun by {}: {subject}", session.owner));
+        self.0.log.say(event.session(&session.id));
         Ok(session)
     }
 
