@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     if let Some(token) = first_admin(&*store, "admin".parse()?, now)? {
         let address = reachable(args.listen);
         let login = format!("overtap login {address} --ca {} --token {token}", ca.fingerprint());
-        hand_over(&login, &args)?;
+        hand_over(&login, args)?;
     }
     let log = args.role.log();
     let settings = Settings {
