@@ -374,7 +374,7 @@ def detached():
     must("sessions", "stop", session)
     file = f"{WORK}/fetched.pcapng"
     done = far("sessions", "fetch", session, "-w", file, "--output", "json")
-    equal("detached: fetched, exit status", done.returncode, 0)
+    check("detached: fetched, exit status 0", done.returncode == 0, done.stderr + done.stdout[-500:])
     packets = Capture(file).packets
     check("detached: the packets are there", len(packets) >= 300, len(packets))
     must("sessions", "remove", session)
