@@ -492,6 +492,38 @@ def grants():
     check("grants: the audit log is whole", "whole" in whole_log or "entries" in whole_log, whole_log)
 
 
+def changes_hands():
+    """A VM passes to another tenant in mid-session: from then on not one byte, and it is said and logged."""
+    must("users", "add", "ann")
+    log_in("ann", must("tokens", "add", "ann"))
+    must("grants", "add", "ann", "--machine", "tenant:acme")
+    here = where("web")
+    capture = Far("web", "--point", "tap", user="ann")
+    acme = Traffic("web", "db", "--udp", "50pps", name="acme")
+    time.sleep(1)
+    try:
+        own(here, "web", "bravo")
+        changed = time.time()
+        said = until(lambda: "changed hands" in capture.err(), 8)
+        check("changes hands: it is said", said, capture.err())
+        status, receipt, file = capture.finish()
+        acme.stop()
+        last = max(packet.time for packet in file.packets) / 1e9
+        check("changes hands: packets until then, and none after", len(file.packets) > 20 and last < changed + 0.5, f"{last - changed:.3f} s after, {len(file.packets)}")
+        check("changes hands: the receipt adds up", far_adds_up(receipt), receipt)
+        done = far("capture", "web", "-w", f"{WORK}/never.pcapng", "--duration", "1s", user="ann")
+        check("changes hands: she cannot ask for it again", done.returncode == 1, done.stderr)
+        check("changes hands: the log has a line", "changed hands" in must("audit", "list", "--refused"))
+    finally:
+        own(here, "web", "acme")
+
+
+def own(host, name, tenant):
+    """Says in libvirt whose VM it is, as Nova does."""
+    owner = f"<instance><owner><project uuid='00000000-0000-0000-0000-000000000000'>{tenant}</project></owner></instance>"
+    started(host, "virsh", "-q", "metadata", name, "--uri", "http://openstack.org/xmlns/libvirt/nova/1.1", "--key", "nova", "--set", owner, "--live")
+
+
 def refusals():
     return must("audit", "list", "--refused").splitlines()
 
@@ -540,5 +572,5 @@ def source_dies():
 if __name__ == "__main__":
     chapters(
         set_up, story, uplink, cancelled, back_and_forth, without_agent, controller_restarts, cut_off, killed, detached,
-        filtered, growing, live, grants, strangers, source_dies,
+        filtered, growing, live, grants, changes_hands, strangers, source_dies,
     )
