@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::board::{Board, Reached};
+use crate::board::Board;
 use crate::identity::{EnrolError, Identity, client};
 use crate::part::now_ns;
 use crate::upload::Upload;
@@ -215,7 +215,7 @@ impl Line {
             };
             (posted.path.clone(), posted.reached.subscribe())
         };
-        let offset = wanted.offset.min(Reached::bytes(&reached));
+        let offset = wanted.offset.min(reached.borrow().bytes);
         let upload = Upload { transfer: wanted.transfer, path, reached, offset };
         let (identity, log) = (self.identity.clone(), self.log.clone());
         tokio::spawn(async move {
@@ -224,12 +224,6 @@ impl Line {
                 log.say(Event::warn(text).session(&wanted.session));
             }
         });
-    }
-}
-
-impl Reached {
-    fn bytes(reached: &tokio::sync::watch::Receiver<Self>) -> u64 {
-        reached.borrow().bytes
     }
 }
 
