@@ -35,14 +35,22 @@ pub struct LoginError {
 }
 
 impl Login {
-    /// The one kept in `path`; `None` if there is none.
+    /// The one kept in `path`; `None` if there is none that this user may read.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn open(path: &Path) -> Result<Option<Self>, LoginError> {
         let failed = |source| LoginError { path: path.to_owned(), source };
         let text = match fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Somebody else's, as after sudo with a HOME that stayed: not this user's login.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(None);
+            }
             text => text.map_err(failed)?,
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| failed(io::Error::other(error)))
