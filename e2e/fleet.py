@@ -191,7 +191,7 @@ def story():
                              capture_output=True, text=True).stdout
     check("story: Wireshark shows the move at its packet", "web moved from hv-1 to hv-2" in comment, comment)
     again = overtap("mon", "receipt", capture.file)
-    check("story: the receipt can be read again from the file", "web moved from hv-1 to hv-2" in again.stdout and again.returncode == 0, again.stdout + again.stderr)
+    check("story: the receipt can be read again from the file", again.stdout.startswith("Receipt: web") and "web moved from hv-1 to hv-2" in again.stdout and again.returncode == 0, again.stdout + again.stderr)
 
 
 def tcp_payload(capture, source):
@@ -374,7 +374,7 @@ def detached():
     must("sessions", "stop", session)
     file = f"{WORK}/fetched.pcapng"
     done = far("sessions", "fetch", session, "-w", file, "--output", "json")
-    equal("detached: fetched, exit status", done.returncode, 0)
+    check("detached: fetched, exit status 0", done.returncode == 0, done.stderr + done.stdout[-500:])
     packets = Capture(file).packets
     check("detached: the packets are there", len(packets) >= 300, len(packets))
     must("sessions", "remove", session)

@@ -26,8 +26,9 @@ pub(crate) enum Order {
     },
     /// Something a reader of the file must know.
     Comment(String),
-    /// Record another point of this machine; its packet socket comes with this message.
-    AddPoint(Box<PointOrder>, recorder::MachineRef),
+    /// Record another point of this machine; its packet socket, which has been open since this time,
+    /// comes with this message.
+    AddPoint(Box<PointOrder>, recorder::MachineRef, wire::Timestamp),
     /// Something a reader of a recorded point's machine must know.
     Note(u32, String),
     /// Nothing of a recorded point is seen any more.

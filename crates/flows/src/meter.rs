@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use wire::{Layers, Packet};
 
-use self::entry::Entry;
+use self::entry::{Cold, Hot};
 use self::pieces::Pieces;
 use self::table::Table;
 use self::wheel::Wheel;
@@ -133,10 +133,10 @@ impl Meter {
             }
             None => self.insert(key, hash, is_swapped, packet, &facts, each),
         };
-        if let Some(entry) = self.table.entry_mut(slot) {
-            let was_ended = entry.is_ended();
-            entry.take(time, &facts, is_swapped);
-            if entry.is_ended() && !was_ended {
+        if let Some((hot, cold)) = self.table.parts_mut(slot) {
+            let was_ended = hot.is_ended();
+            hot.take(|| cold.as_mut(), time, &facts, is_swapped);
+            if hot.is_ended() && !was_ended {
                 // The wheel would look again only at the idle time-out.
                 let deadline = self.deadline(slot);
                 self.wheel.add(slot, self.now, deadline);
@@ -170,7 +170,7 @@ impl Meter {
     #[inline]
     fn begins_anew(&self, slot: u32, facts: &Facts<'_>) -> bool {
         let is_opening = facts.tcp.is_some_and(|tcp| tcp.flags & (SYN | ACK) == SYN);
-        is_opening && self.table.entry(slot).is_some_and(Entry::is_ended)
+        is_opening && self.table.hot(slot).is_some_and(Hot::is_ended)
     }
 
     #[cold]
@@ -188,10 +188,10 @@ impl Meter {
         {
             self.end(oldest, EndReason::CacheFull, each);
         }
-        let entry = Entry::new(key, hash, packet, facts, is_swapped);
-        let slot = self.table.insert(hash, entry);
-        let deadline = self.deadline(slot);
-        self.wheel.add(slot, self.now, deadline);
+        let cold = Cold::new(hash, packet, facts, is_swapped);
+        let slot = self.table.insert(hash, Hot::new(key), cold);
+        let idle = packet.time.as_nanos().saturating_add(nanos(self.timeouts.idle));
+        self.wheel.add(slot, self.now, idle);
         slot
     }
 
@@ -201,10 +201,10 @@ impl Meter {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.take_due(self.now, &mut due);
         for slot in due.drain(..) {
-            let Some(entry) = self.table.entry(slot) else { continue };
-            let reason = if entry.is_ended() {
+            let Some(hot) = self.table.hot(slot) else { continue };
+            let reason = if hot.is_ended() {
                 EndReason::Ended
-            } else if entry.last() + nanos(self.timeouts.idle) <= self.now {
+            } else if hot.last() + nanos(self.timeouts.idle) <= self.now {
                 EndReason::Idle
             } else {
                 EndReason::Active
@@ -221,22 +221,24 @@ impl Meter {
 
     /// When the flow has to be looked at next, if nothing comes.
     fn deadline(&self, slot: u32) -> u64 {
-        let Some(entry) = self.table.entry(slot) else { return 0 };
-        let idle = entry.last().saturating_add(nanos(if entry.is_ended() {
+        let (Some(hot), Some(cold)) = (self.table.hot(slot), self.table.cold(slot)) else {
+            return 0;
+        };
+        let idle = hot.last().saturating_add(nanos(if hot.is_ended() {
             self.timeouts.ended
         } else {
             self.timeouts.idle
         }));
-        idle.min(entry.first().saturating_add(nanos(self.timeouts.active)))
+        idle.min(cold.first().saturating_add(nanos(self.timeouts.active)))
     }
 
     fn end(&mut self, slot: u32, reason: EndReason, each: &mut impl FnMut(Flow)) {
-        let Some(entry) = self.table.remove(slot) else { return };
+        let Some((hot, cold)) = self.table.remove(slot) else { return };
         self.wheel.remove(slot);
         if let Some(count) = self.counters.ended.get_mut(reason as usize) {
             *count += 1;
         }
-        each(entry.into_flow(reason));
+        each(cold.into_flow(&hot, reason));
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Store {
     /// Segments that cannot be read at all.
     unreadable: Vec<Damage>,
     infos: Infos,
+    /// Segments last written to before are left out.
+    since: Timestamp,
 }
 
 /// What is recorded of one machine.
@@ -82,6 +84,14 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read. What of it cannot is in [`Store::damages`].
     pub fn open(path: &Path, keys: KeyRing) -> Result<Self, StoreError> {
+        Self::open_since(path, keys, Timestamp::ZERO)
+    }
+
+    /// As [`Store::open`], without what was written before a time, which takes no time then.
+    ///
+    /// # Errors
+    /// When the directory cannot be read. What of it cannot is in [`Store::damages`].
+    pub fn open_since(path: &Path, keys: KeyRing, since: Timestamp) -> Result<Self, StoreError> {
         let directory = Arc::new(Directory::open(path)?);
         let mut store = Self {
             directory,
@@ -89,6 +99,7 @@ impl Store {
             segments: Vec::new(),
             unreadable: Vec::new(),
             infos: Infos::new(),
+            since,
         };
         store.refresh()?;
         Ok(store)
@@ -114,6 +125,7 @@ impl Store {
                         self.segments.remove(number);
                     }
                 }
+                Err(_) if self.directory.last_written(&stem) < self.since => {}
                 Err(number) => {
                     match Segment::read(&self.directory, &self.keys, &stem, &mut self.infos) {
                         Ok(segment) => self.segments.insert(number, segment),

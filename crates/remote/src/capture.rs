@@ -377,7 +377,7 @@ impl Capture {
             &mut self.file,
             WovenFile::new(self.wanted.output.clone(), Vec::new()),
         );
-        let summary = file.finish(&within.comments()).map_err(failed)?;
+        let summary = file.finish(within.comments()).map_err(failed)?;
         let files = summary.files.iter().map(|file| file.path.clone()).collect();
         Ok(SessionReceipt::new(story(summary.totals.packets, files)))
     }

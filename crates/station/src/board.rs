@@ -63,7 +63,7 @@ pub(crate) struct Posted {
 impl Account {
     /// All parts together.
     pub(crate) fn total(&self) -> Ledger {
-        self.running.values().fold(self.ended, |sum, part| sum.plus(part))
+        self.running.values().fold(self.ended, Ledger::plus)
     }
 }
 

@@ -228,18 +228,18 @@ impl Duty {
     /// Sees to it that this machine is captured at the place that is right for it now.
     fn have_captured(&mut self, order: &Order, snaplen: u32, machine: &Machine, key: &Key) {
         let is_this = |part: &&mut Running| part.session() == key.0 && part.machine_id() == key.1;
-        let mut running: Vec<&mut Running> =
+        let running: Vec<&mut Running> =
             self.parts.iter_mut().filter(is_this).filter(|part| !part.is_ending()).collect();
         if !running.is_empty() {
             // A vNIC that was added, a tap that was made anew, or another filter: the next
             // part begins before this one ends, and what both saw is told apart by content.
             let Ok(now) = point(order, self.live.site(), machine) else { return };
             let sought = Sought::of(order, snaplen);
-            let is_same = |part: &&mut Running| {
+            let is_same = |part: &Running| {
                 *part.sought() == sought
                     && part.point().is_some_and(|then| is_same_place(then, &now))
             };
-            if running.iter_mut().any(|part| is_same(&part)) {
+            if running.iter().any(|part| is_same(part)) {
                 return;
             }
         }

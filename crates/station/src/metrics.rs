@@ -56,7 +56,7 @@ impl Metrics {
         let help = "Sources of the host's inventory that complain of something.";
         let problems = state.site.sources.iter().filter(|source| source.problem.is_some()).count();
         page.one("overtap_inventory_problems", Kind::Gauge, help, problems);
-        let until = state.certificate_until.map(|until| until.as_second());
+        let until = state.certificate_until.map(jiff::Timestamp::as_second);
         page.by(
             "overtap_certificate_expiry_timestamp_seconds",
             Kind::Gauge,

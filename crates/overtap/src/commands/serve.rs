@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use control::admin::first_admin;
@@ -36,6 +36,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PARAMETERS")]
     postgres: Option<String>,
 
+    /// Speak to the database encrypted, and only if its certificate is of one of the authorities
+    /// in this file (PEM). Needed for a database on another machine.
+    #[arg(long, value_name = "FILE", requires = "postgres")]
+    postgres_ca: Option<PathBuf>,
+
     #[command(flatten)]
     role: Role,
 }
@@ -51,17 +56,17 @@ The first start makes an administrator and prints how to log in. Then, as that a
   overtap agents invite --address HOST:7443          and on each host: overtap agent enrol TOKEN";
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let now = jiff::Timestamp::now();
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     api::tls::install_provider();
     let ca = Ca::open_or_make(&args.dir, now)?;
-    let store = store(&args.dir, args.postgres.as_deref())?;
+    let store = store(args)?;
     if let Some(token) = first_admin(&*store, "admin".parse()?, now)? {
         let address = reachable(args.listen);
         let login = format!("overtap login {address} --ca {} --token {token}", ca.fingerprint());
-        hand_over(&login, &args)?;
+        hand_over(&login, args)?;
     }
     let log = args.role.log();
     let settings = Settings {
@@ -87,8 +92,8 @@ fn hand_over(login: &str, args: &Args) -> anyhow::Result<()> {
     }
     let path = args.dir.join("first-login");
     let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let _ = std::fs::remove_file(&path);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         writeln!(file, "{login}")
     };
     write().with_context(|| format!("cannot write {}", path.display()))?;
@@ -99,11 +104,15 @@ fn hand_over(login: &str, args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn store(folder: &Path, postgres: Option<&str>) -> anyhow::Result<Box<dyn Store>> {
-    Ok(match postgres {
-        Some(parameters) => Box::new(PostgresStore::open(parameters)?),
-        None => Box::new(SqliteStore::open(&folder.join("store.sqlite"))?),
-    })
+fn store(args: &Args) -> anyhow::Result<Box<dyn Store>> {
+    let Some(parameters) = &args.postgres else {
+        return Ok(Box::new(SqliteStore::open(&args.dir.join("store.sqlite"))?));
+    };
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let authorities = args.postgres_ca.as_ref().map(read).transpose()?;
+    Ok(Box::new(PostgresStore::open(parameters, authorities.as_deref())?))
 }
 
 /// An address that others can be told; of all addresses, this host's name.
