@@ -71,7 +71,7 @@ fn name_of(series: &str) -> &str {
         let end = loop {
             match letters.next().unwrap() {
                 (_, '\\') => {
-                    assert!(matches!(letters.next(), Some((_, '\\' | '"' | 'n'))), "{series}")
+                    assert!(matches!(letters.next(), Some((_, '\\' | '"' | 'n'))), "{series}");
                 }
                 (at, '"') => break at,
                 (_, letter) => assert_ne!(letter, '\n', "{series}"),
