@@ -9,11 +9,11 @@ use telemetry::{Format, Log};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Role {
     /// Answer Prometheus there, in plain HTTP: GET /metrics. Whoever can connect can read.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
 
     /// How to write the log, which goes to standard error.
-    #[arg(long = "log", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long = "log", global = true, value_enum, default_value_t = LogFormat::Text)]
     format: LogFormat,
 }
 

@@ -92,8 +92,8 @@ fn hand_over(login: &str, args: &Args) -> anyhow::Result<()> {
     }
     let path = args.dir.join("first-login");
     let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let _ = std::fs::remove_file(&path);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         writeln!(file, "{login}")
     };
     write().with_context(|| format!("cannot write {}", path.display()))?;
