@@ -6,9 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pipeline::{Limits, Pipeline, PointRules, Sink, Treatment};
-use select::{
-    Cleared, DropReason, Encapsulation, Filter, Guard, Identity, OnWire, Ownership,
-};
+use select::{Cleared, DropReason, Encapsulation, Filter, Guard, Identity, OnWire, Ownership};
 use wire::{Layers, LinkType, Mac, Packet, Timestamp, TunnelPorts, Vni};
 
 /// Counts what it is given, and asks the guard of each frame by itself.

@@ -25,8 +25,7 @@ fuzz_target!(|input: (u8, u16, &[u8])| {
     let in_socket = beside_its_bytes(frame);
     for kept in [frame.len(), MIN_KEPT_BYTES as usize] {
         let data = frame.get(..kept).unwrap_or(frame);
-        let mut packet =
-            Packet::new(Timestamp::ZERO, LinkType::ETHERNET, data, frame.len() as u32);
+        let mut packet = Packet::new(Timestamp::ZERO, LinkType::ETHERNET, data, frame.len() as u32);
         let layers = Layers::decode(packet.link, data, &ports);
         let is_taken = Guard::new(&ownership)
             .clear(&mut packet, &layers)

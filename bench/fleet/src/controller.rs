@@ -39,7 +39,8 @@ impl Controller {
         let (mut address, mut token) = (None, None);
         while address.is_none() || token.is_none() {
             let line = said.recv_timeout(Duration::from_secs(10))?;
-            address = line.strip_prefix("overtap: listening on ").map(str::to_owned).or(address);
+            let place = line.rsplit_once("listening on ").map(|(_, place)| place.trim().to_owned());
+            address = place.or(address);
             token = line.split_once("--token ").map(|(_, token)| token.to_owned()).or(token);
         }
         let ca = control::ca::Ca::open(&folder)?;

@@ -3,6 +3,7 @@
 //! It knows no inventory and opens nothing but its output. All timers run on `poll`'s own time-out,
 //! so a quiet interface delays nothing.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use capture::{Condition, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use select::{Filter, Guard, Ownership};
-use wire::{PointId, Timestamp};
+use wire::{KeptPacket, PointId, Timestamp};
 
 use crate::channel::Channel;
 use crate::kernel::KernelRules;
@@ -83,6 +84,9 @@ struct Engine {
     live_from: Timestamp,
     /// For each ring, packets that were.
     doubles: Vec<u64>,
+    /// Live packets that wait for the end of what was recorded, and their bytes.
+    early: VecDeque<KeptPacket>,
+    early_bytes: usize,
     /// Points whose sockets have not come yet.
     awaited: std::vec::IntoIter<PointOrder>,
     is_terminated: Arc<AtomicBool>,
@@ -135,6 +139,8 @@ impl Engine {
             written_past: None,
             live_from: Timestamp::ZERO,
             doubles: Vec::new(),
+            early: VecDeque::new(),
+            early_bytes: 0,
             awaited: job.points.clone().into_iter(),
             is_terminated,
             written_until: Timestamp::ZERO,
@@ -197,7 +203,12 @@ impl Engine {
         let mut say = |text| {
             let _ = channel.send(&News::Said(text), None);
         };
-        match past.step(now(), &mut self.pipeline, &mut self.sink, &mut say) {
+        let has_sockets = past.has_seam();
+        let step = past.step(now(), &mut self.pipeline, &mut self.sink, &mut say);
+        if has_sockets {
+            self.keep_early();
+        }
+        match step {
             Step::Played => {}
             Step::CaughtUp => {
                 let _ = channel.send(&News::CaughtUp, None);
@@ -205,15 +216,52 @@ impl Engine {
             Step::Wait(duration) => return Ok(duration),
             Step::Over(live_from) => {
                 self.live_from = live_from;
-                self.written_until = self.written_until.max(past.newest());
-                let is_live = past.is_live();
                 self.written_past = self.past.take();
-                if !is_live {
-                    return Err(End::Recorded);
+                if let Some(past) = &self.written_past {
+                    self.written_until = self.written_until.max(past.newest());
+                    if !past.is_live() {
+                        return Err(End::Recorded);
+                    }
                 }
             }
         }
         Ok(Duration::ZERO)
+    }
+
+    /// Takes live packets out of the rings, which may be small, while what was recorded before them
+    /// is not complete yet.
+    fn keep_early(&mut self) {
+        let now = now();
+        for _ in 0..BATCH {
+            let Readiness::Source(number) = self.merge.choose(&mut self.rings, now, false) else {
+                return;
+            };
+            if self.early_bytes > MOST_EARLY_BYTES {
+                return;
+            }
+            let Some(packet) = self.rings.get_mut(number).and_then(Source::next) else { return };
+            self.early_bytes += packet.data.len() + size_of::<KeptPacket>();
+            self.early.push_back(KeptPacket::new(&packet));
+        }
+    }
+
+    /// Passes on the live packets that have waited, at most a batch.
+    fn take_early(&mut self) {
+        for _ in 0..EARLY_BATCH {
+            let Some(kept) = self.early.pop_front() else { break };
+            let packet = kept.packet();
+            if packet.time < self.live_from {
+                if let Some(doubles) = self.doubles.get_mut(packet.point.0 as usize) {
+                    *doubles += 1;
+                }
+                continue;
+            }
+            self.written_until = self.written_until.max(packet.time);
+            self.pipeline.offer(packet, &mut self.sink);
+            if self.pipeline.ended().is_some() {
+                break;
+            }
+        }
     }
 
     /// Takes the packets that are ready, at most a batch. Says how long nothing can be ready for.
@@ -224,6 +272,13 @@ impl Engine {
         let now = now();
         if self.sink.is_store() {
             return self.take_from_each(now);
+        }
+        if !self.early.is_empty() {
+            if self.sink.is_crowded() {
+                return READER_REST;
+            }
+            self.take_early();
+            return Duration::ZERO;
         }
         let may_wait = self.rings.len() > 1 || !self.merge.hold.is_zero();
         let is_pressed = may_wait && self.rings.iter_mut().any(Ring::is_half_full);
@@ -326,7 +381,7 @@ impl Engine {
             OutputSink::Store(_) => self.rings.iter_mut().map(oldest).min().unwrap_or(settled),
             OutputSink::File(_) => settled,
         };
-        self.sink.tick(now(), settled);
+        self.sink.tick(now(), self.pipeline.settled(settled));
     }
 
     fn wait(&self, channel: &Channel, longest: Duration) -> io::Result<Awaited> {
@@ -374,8 +429,8 @@ impl Engine {
             }
             Order::Own { point, ownership, at } => self.own(point as usize, &ownership, at),
             Order::Comment(text) => self.sink.comment(&text),
-            Order::AddPoint(point, machine) => {
-                if let Err(error) = self.add_point(*point, machine, descriptor) {
+            Order::AddPoint(point, machine, since) => {
+                if let Err(error) = self.add_point(*point, machine, since, descriptor) {
                     let message = format!("the engine cannot read a socket: {error}");
                     let _ = channel.send(&News::Failed { message }, None);
                 }
@@ -418,12 +473,13 @@ impl Engine {
         &mut self,
         point: PointOrder,
         machine: recorder::MachineRef,
+        since: Timestamp,
         descriptor: Option<OwnedFd>,
     ) -> io::Result<()> {
         let Some(store) = self.sink.store() else {
             return Err(io::Error::other("only a recorder gets more points"));
         };
-        store.add_point(&point, machine, now());
+        store.add_point(&point, machine, since);
         let guard = Guard::new(&point.ownership);
         self.pipeline.add_point(PointRules { guard, later: None });
         let (number, ownership) = (self.rings.len(), point.ownership.clone());
@@ -502,6 +558,9 @@ impl Engine {
         } else if matches!(end, End::Asked | End::InterfacesGone) {
             self.pipeline.end_at(now());
         }
+        while !self.early.is_empty() {
+            self.take_early();
+        }
         // The last packets lie in blocks that are handed over when their timer fires.
         let deadline = Instant::now() + DRAIN_AT_MOST;
         loop {
@@ -553,6 +612,7 @@ impl Engine {
         for ledger in self.pipeline.ledgers() {
             progress.kernel_dropped += ledger.kernel_dropped;
             progress.failed += ledger.queue_full + ledger.sink_failed;
+            progress.ledger = progress.ledger.plus(ledger);
         }
         progress
     }
@@ -585,6 +645,10 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 const READER_REST: Duration = Duration::from_millis(5);
 /// How long a round may sleep when nothing is at hand.
 const IDLE: Duration = Duration::from_secs(1);
+/// Early packets between two looks at the reader of a pipe.
+const EARLY_BATCH: usize = 64;
+/// Memory for live packets that wait.
+const MOST_EARLY_BYTES: usize = 128 << 20;
 const DRAIN_AT_MOST: Duration = Duration::from_secs(2);
 /// Packets between two looks at clock and orders: about a millisecond of work.
 const BATCH: usize = 4096;

@@ -26,8 +26,9 @@ pub(crate) enum Order {
     },
     /// Something a reader of the file must know.
     Comment(String),
-    /// Record another point of this machine; its packet socket comes with this message.
-    AddPoint(Box<PointOrder>, recorder::MachineRef),
+    /// Record another point of this machine; its packet socket, which has been open since this time,
+    /// comes with this message.
+    AddPoint(Box<PointOrder>, recorder::MachineRef, wire::Timestamp),
     /// Something a reader of a recorded point's machine must know.
     Note(u32, String),
     /// Nothing of a recorded point is seen any more.
@@ -188,6 +189,9 @@ pub struct Progress {
     pub failed: u64,
     /// Every packet older than this, in nanoseconds since 1970, is in the file; none will be added.
     pub settled_ns: u64,
+    /// What became of every packet so far, at all points together.
+    #[serde(default)]
+    pub ledger: Ledger,
 }
 
 /// How a capture went.

@@ -109,6 +109,11 @@ impl Past {
         self.seam = Some(seam);
     }
 
+    /// Whether the sockets have come.
+    pub(crate) const fn has_seam(&self) -> bool {
+        self.seam.is_some()
+    }
+
     /// The youngest packet written.
     pub(crate) const fn newest(&self) -> Timestamp {
         self.newest

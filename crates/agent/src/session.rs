@@ -163,10 +163,11 @@ impl Session {
         for socket in &sockets {
             self.order(&Order::AddSocket, Some(socket.as_fd()))?;
         }
-        // The kernel stamps packets with this clock, and all sockets have been open before it.
-        let seam = jiff::Timestamp::now().as_nanosecond();
-        let seam = Timestamp::from_nanos(u64::try_from(seam).unwrap_or(u64::MAX));
-        self.order(&Order::Live(seam), None)
+        self.order(&Order::Live(now()), None)?;
+        if let Some(past) = &request.past {
+            recorder::ask_to_flush(&past.directory);
+        }
+        Ok(())
     }
 
     /// Has a flight recorder record another point of a machine; its number is the next one.
@@ -182,8 +183,9 @@ impl Session {
         let mut rules = KernelRules::at(request.point, request.filter.map(|(_, filter)| filter));
         rules.add(&interface.ownership);
         let (socket, in_kernel) = open(interface, request, &rules, self.ring)?;
+        let since = now();
         let point = Box::new(point_order(interface, kernel_snaplen(request), self.ring));
-        self.order(&Order::AddPoint(point, machine), Some(socket.as_fd()))?;
+        self.order(&Order::AddPoint(point, machine, since), Some(socket.as_fd()))?;
         self.in_kernel.push(in_kernel);
         Ok(())
     }
@@ -306,6 +308,12 @@ impl Session {
             Err(error) => Err(broken(error)),
         }
     }
+}
+
+/// The clock that the kernel stamps packets with.
+fn now() -> Timestamp {
+    let now = jiff::Timestamp::now().as_nanosecond();
+    Timestamp::from_nanos(u64::try_from(now).unwrap_or(u64::MAX))
 }
 
 /// The word after `overtap` that starts an engine; its standard input is the line.

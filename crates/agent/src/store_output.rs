@@ -41,8 +41,8 @@ impl StoreOutput {
         self.recorder.directory()
     }
 
-    /// Adds a point of a machine; nothing of it was seen before `now`.
-    pub(crate) fn add_point(&mut self, point: &PointOrder, machine: MachineRef, now: Timestamp) {
+    /// Adds a point of a machine; everything of it was seen from `since` on.
+    pub(crate) fn add_point(&mut self, point: &PointOrder, machine: MachineRef, since: Timestamp) {
         let info = PointInfo {
             machine,
             label: point.label.clone(),
@@ -51,9 +51,9 @@ impl StoreOutput {
             filter: self.expression.clone(),
             snaplen: self.snaplen,
             ownership: point.ownership.clone(),
-            since: now,
+            since,
         };
-        self.recorder.add_point(info, now);
+        self.recorder.add_point(info, since);
     }
 
     pub(crate) fn own(&mut self, number: usize, ownership: &Ownership) {
@@ -82,8 +82,7 @@ impl StoreOutput {
     }
 
     pub(crate) fn tick(&mut self, now: Timestamp, settled: Timestamp) {
-        // A fragment may have waited for the first of its packet, and is written with its own time.
-        self.recorder.tick(now, settled.saturating_sub(FRAGMENTS_WAIT));
+        self.recorder.tick(now, settled);
     }
 
     pub(crate) fn count(&mut self, point: PointId, counters: RingCounters) {
@@ -107,6 +106,3 @@ impl Sink for StoreOutput {
         self.recorder.take(packet)
     }
 }
-
-/// How long the pipeline lets a fragment wait, with some slack (`pipeline::Bounds::CAPTURE`).
-const FRAGMENTS_WAIT: Duration = Duration::from_millis(550);

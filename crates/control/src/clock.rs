@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_is_known_anew() {
         let mut watch = ClockWatch::default();
-        watch.take(exchange(SECOND, 1000, 1000, 0));
+        watch.take(exchange(8 * SECOND, 1000, 1000, 0));
         watch.take(exchange(9 * SECOND, 90_000, 90_000, -5_000_000_000));
         assert_eq!(watch.clock(9 * SECOND).unwrap().ahead_ns, -5_000_000_000);
     }

@@ -10,6 +10,7 @@ mod audit;
 mod desk;
 mod enrolment;
 mod gate;
+mod metrics;
 mod people;
 mod relay;
 
@@ -23,6 +24,8 @@ use api::proto::enrolment_server::EnrolmentServer;
 use api::proto::people_server::PeopleServer;
 use api::tls::CONTROLLER_NAME;
 use jiff::Timestamp;
+use telemetry::Log;
+use telemetry::scrape::Scrape;
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
@@ -46,8 +49,10 @@ pub struct Settings {
     pub store: Box<dyn Store>,
     /// Version of the program.
     pub version: String,
-    /// Is told what a log should have.
-    pub say: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Where it says what happens.
+    pub log: Log,
+    /// Where Prometheus may ask how it is; nowhere if `None`.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why a controller cannot run.
@@ -96,8 +101,13 @@ pub async fn serve(
         // People come with a token, and new agents with an invitation.
         .client_auth_optional(true)
         .timeout(HANDSHAKE);
-    let say = Arc::clone(&settings.say);
-    let desk = Arc::new(Desk::open(settings.ca, settings.store, settings.version, settings.say)?);
+    let log = settings.log.clone();
+    let desk = Arc::new(Desk::open(settings.ca, settings.store, settings.version, settings.log)?);
+    if let Some(address) = settings.metrics {
+        let listen = |source| ServeError::Listen { address, source };
+        let scrape = Scrape::bind(address).await.map_err(listen)?;
+        desk.serve_metrics(scrape, &certificate).map_err(listen)?;
+    }
     let watch = tokio::spawn(Arc::clone(&desk).watch());
     ready(local);
     let (agents, people) = (AgentsService(Arc::clone(&desk)), PeopleService(Arc::clone(&desk)));
@@ -131,7 +141,7 @@ pub async fn serve(
         // Lines that are open would keep the server from ending.
         stopping.close();
     };
-    server.serve_with_incoming_shutdown(connections(listener, say), stopped).await?;
+    server.serve_with_incoming_shutdown(connections(listener, log), stopped).await?;
     watch.abort();
     desk.keep_changed();
     Ok(())

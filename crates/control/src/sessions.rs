@@ -466,11 +466,16 @@ fn about(session: &str, text: String, now: Moment) -> Note {
     }
 }
 
-/// Cuts the words of a part to what a person reads.
+/// Cuts the words of a part to what a person reads, and its numbers to what there can be.
 fn bound(part: &mut Part) {
     let words = [&mut part.host, &mut part.machine_id, &mut part.machine, &mut part.point];
     for word in words.into_iter().chain(&mut part.ended) {
         *word = sentence(word);
+    }
+    // The sum of all parts there can be must fit.
+    let numbers = [&mut part.bytes, &mut part.packets, &mut part.kernel_dropped, &mut part.failed];
+    for number in numbers {
+        *number = (*number).min(MOST_COUNTED);
     }
 }
 
@@ -528,6 +533,9 @@ const MOST_RECEIPT_BYTES: usize = 64 << 20;
 const WHOLE_PARTS_KEPT: usize = 50;
 const PARTS_KEPT: usize = 1000;
 const NOTES_KEPT: usize = 500;
+
+/// What a part can have at most of anything that is counted.
+const MOST_COUNTED: u64 = 1 << 44;
 
 /// Notes of one session, and those of them that one agent may make.
 const MOST_NOTES: usize = 10_000;

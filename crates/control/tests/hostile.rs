@@ -22,6 +22,7 @@ use control::admin::{Command, Made, NewGrant, NewInvitation, Reply, first_admin}
 use control::ca::{Ca, Request as Key};
 use control::server::{Settings, serve};
 use control::store::SqliteStore;
+use telemetry::Log;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -57,7 +58,8 @@ impl Site {
             ca,
             store: Box::new(store),
             version: "test".into(),
-            say: Arc::new(move |line: &str| lines.lock().unwrap().push(line.to_owned())),
+            log: Log::new(move |event| lines.lock().unwrap().push(format!("{event:?}"))),
+            metrics: None,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, address) = oneshot::channel();

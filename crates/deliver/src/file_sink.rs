@@ -12,8 +12,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use wire::file::{
-    InterfaceHeader, NamedAddress, PacketOptions, packet_block_len, write_interface, write_names,
-    write_packet, write_section, write_statistics,
+    InterfaceHeader, NamedAddress, PacketOptions, comment_len, packet_block_len, write_interface,
+    write_names, write_packet, write_section, write_statistics,
 };
 use wire::{LinkType, Packet, PointId, Timestamp};
 
@@ -23,7 +23,9 @@ use crate::free_space::FreeSpace;
 use crate::headroom::Headroom;
 use crate::outlet::{Flushed, LostPacket, Outlet, Patience};
 use crate::place::Place;
-use crate::{FileAccount, FileSettings, PointCounters, SinkError, Summary, Totals, WhenSlow};
+use crate::{
+    Destination, FileAccount, FileSettings, PointCounters, SinkError, Summary, Totals, WhenSlow,
+};
 
 /// Writes packets to capture files and accounts for each.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub struct FileSink {
     /// What may be taken before anything below has to be asked again.
     headroom: Headroom,
     comments: Comments,
+    last_words: Vec<String>,
     /// Of the files closed before.
     before: Totals,
     packets_unwritten: u64,
@@ -71,6 +74,7 @@ impl FileSink {
             place,
             headroom: Headroom::NONE,
             comments: Comments::default(),
+            last_words: Vec::new(),
             before: Totals::default(),
             packets_unwritten: 0,
             packets_refused: 0,
@@ -183,6 +187,12 @@ impl FileSink {
     /// the end if none comes. Very long and very many comments are cut, with a word about it.
     pub fn add_comment(&mut self, text: impl Into<String>) {
         self.comments.add(text.into());
+    }
+
+    /// Comments for the very end, each of at most 65 535 bytes: a receipt that is to be found again.
+    /// In a ring they are left out if the last file would get too large by them.
+    pub fn set_last_words(&mut self, texts: Vec<String>) {
+        self.last_words = texts;
     }
 
     /// Tells the counters of an observation point, for the end of each file.
@@ -454,13 +464,35 @@ impl FileSink {
         self.send(Waiting::No)
     }
 
+    /// The most bytes of a file.
+    const fn max_bytes(&self) -> Option<u64> {
+        match &self.settings.destination {
+            Destination::Ring { ring, .. } => ring.max_bytes,
+            Destination::File { .. } | Destination::Stdout => None,
+        }
+    }
+
     fn end_file(&mut self, now: Timestamp, closing: Closing) -> Result<(), SinkError> {
-        let Some(outlet) = &mut self.outlet else { return Ok(()) };
-        let before = outlet.waiting();
+        if self.outlet.is_none() {
+            return Ok(());
+        }
         let mut comments = match closing {
             Closing::Between => Vec::new(),
-            Closing::Last => std::mem::take(&mut self.comments).all(),
+            Closing::Last => {
+                let mut comments = std::mem::take(&mut self.comments).all();
+                let words = std::mem::take(&mut self.last_words);
+                let bytes: usize = words.iter().map(|text| comment_len(text)).sum();
+                let kept =
+                    MAX_COMMENT_BYTES as u64 + STATISTICS_MAX_BYTES * self.points.len() as u64;
+                let end = self.file.totals.file_bytes + kept + bytes as u64;
+                if self.max_bytes().is_none_or(|most| end <= most) {
+                    comments.extend(words);
+                }
+                comments
+            }
         };
+        let Some(outlet) = &mut self.outlet else { return Ok(()) };
+        let before = outlet.waiting();
         for (number, point) in (0..).zip(&self.points) {
             let mut block = point.statistics(self.file.start, now);
             block.comments.append(&mut comments);

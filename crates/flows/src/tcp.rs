@@ -1,68 +1,102 @@
 //! One direction of a TCP connection: what came again, what came late, when the window was shut.
+//!
+//! In two parts: what every segment changes, and what only odd ones do.
 
 use wire::header::Tcp;
 
-/// What is followed of one direction.
+/// What every segment changes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TcpWay {
     /// The number behind the last byte seen.
     next: u32,
+    /// Every flag that was seen.
+    pub(crate) flags: u8,
+    is_begun: bool,
+}
+
+/// What odd segments change.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TcpOddities {
     /// A hole that later bytes left: from here up to `hole_end`.
     hole: u32,
     hole_end: u32,
-    is_begun: bool,
-    pub(crate) flags: u8,
     pub(crate) retransmitted: u32,
     pub(crate) out_of_order: u32,
     pub(crate) zero_windows: u32,
 }
 
+/// What is odd about a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Odd {
+    /// Bytes before it were not seen: from `from` up to its own.
+    Ahead { from: u32 },
+    /// A part of its bytes had come, or all of them up to `end`; `is_new` says whether some had not.
+    Behind { end: u32, is_new: bool },
+}
+
 impl TcpWay {
-    /// Takes a segment with so many bytes of payload.
+    /// Nothing seen yet.
+    pub(crate) const NEW: Self = Self { next: 0, flags: 0, is_begun: false };
+
+    /// Takes a segment with so many bytes of payload, and says what is odd about its numbers.
     #[inline]
-    pub(crate) fn take(&mut self, tcp: &Tcp, payload_len: u32) {
+    pub(crate) fn take(&mut self, tcp: &Tcp, payload_len: u32) -> Option<Odd> {
         self.flags |= tcp.flags;
-        if tcp.window == 0 && tcp.flags & (RST | SYN) == 0 {
-            self.zero_windows += 1;
-        }
         let has_mark = tcp.flags & (SYN | FIN) != 0;
         let len = payload_len.wrapping_add(u32::from(has_mark));
         let end = tcp.sequence.wrapping_add(len);
         if !self.is_begun {
             self.is_begun = true;
             self.next = end;
-            return;
-        }
-        if len == 0 {
-            return;
+            return None;
         }
         let ahead = tcp.sequence.wrapping_sub(self.next).cast_signed();
-        if ahead >= 0 {
-            // What lies between was not seen, or comes later.
-            if ahead > 0 {
-                (self.hole, self.hole_end) = (self.next, tcp.sequence);
-            }
-            self.next = end;
-        } else if end.wrapping_sub(self.next).cast_signed() > 0 {
-            // A part of it is new.
-            self.retransmitted += 1;
-            self.next = end;
-        } else if is_within(tcp.sequence, end, self.hole, self.hole_end) {
-            self.out_of_order += 1;
-            self.hole = end;
-        } else if len > 1 || ahead != -1 {
-            // One byte before the next is a keep-alive (RFC 9293, section 3.8.4).
-            self.retransmitted += 1;
+        if len == 0 || ahead == 0 {
+            self.next = if ahead == 0 { end } else { self.next };
+            return None;
         }
+        if ahead > 0 {
+            let from = self.next;
+            self.next = end;
+            return Some(Odd::Ahead { from });
+        }
+        let is_new = end.wrapping_sub(self.next).cast_signed() > 0;
+        if is_new {
+            self.next = end;
+        } else if len == 1 && ahead == -1 {
+            // One byte before the next is a keep-alive (RFC 9293, section 3.8.4).
+            return None;
+        }
+        Some(Odd::Behind { end, is_new })
     }
 }
 
-/// Whether the bytes from `start` to `end` are all in the hole.
+impl TcpOddities {
+    /// Takes what is odd about the numbers of a segment.
+    pub(crate) fn take(&mut self, tcp: &Tcp, odd: Odd) {
+        match odd {
+            // What lies between was not seen, or comes later.
+            Odd::Ahead { from } => (self.hole, self.hole_end) = (from, tcp.sequence),
+            Odd::Behind { end, is_new: false } if self.is_in_hole(tcp.sequence, end) => {
+                self.out_of_order += 1;
+                self.hole = end;
+            }
+            Odd::Behind { .. } => self.retransmitted += 1,
+        }
+    }
+
+    /// Whether the bytes from `start` to `end` are all in the hole.
+    const fn is_in_hole(&self, start: u32, end: u32) -> bool {
+        self.hole != self.hole_end
+            && start.wrapping_sub(self.hole).cast_signed() >= 0
+            && end.wrapping_sub(self.hole_end).cast_signed() <= 0
+    }
+}
+
+/// Whether the segment says that its sender has no room.
 #[inline]
-const fn is_within(start: u32, end: u32, hole: u32, hole_end: u32) -> bool {
-    hole != hole_end
-        && start.wrapping_sub(hole).cast_signed() >= 0
-        && end.wrapping_sub(hole_end).cast_signed() <= 0
+pub(crate) const fn shuts_window(tcp: &Tcp) -> bool {
+    tcp.window == 0 && tcp.flags & (RST | SYN) == 0
 }
 
 pub(crate) const FIN: u8 = 0x01;
@@ -127,11 +161,14 @@ mod tests {
     }
 
     fn after(segments: &[(u32, u32)]) -> (u32, u32) {
-        let mut way = TcpWay::default();
+        let (mut way, mut oddities) = (TcpWay::default(), TcpOddities::default());
         for (sequence, len) in segments {
-            way.take(&segment(*sequence, ACK, 100), *len);
+            let tcp = segment(*sequence, ACK, 100);
+            if let Some(odd) = way.take(&tcp, *len) {
+                oddities.take(&tcp, odd);
+            }
         }
-        (way.retransmitted, way.out_of_order)
+        (oddities.retransmitted, oddities.out_of_order)
     }
 
     #[test]
@@ -146,10 +183,9 @@ mod tests {
 
     #[test]
     fn a_shut_window_is_counted_but_not_that_of_a_reset() {
-        let mut way = TcpWay::default();
-        way.take(&segment(0, ACK, 0), 0);
-        way.take(&segment(0, RST, 0), 0);
-        assert_eq!(way.zero_windows, 1);
+        assert!(shuts_window(&segment(0, ACK, 0)));
+        assert!(!shuts_window(&segment(0, RST, 0)));
+        assert!(!shuts_window(&segment(0, ACK, 1)));
     }
 
     #[test]

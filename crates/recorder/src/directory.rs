@@ -92,6 +92,19 @@ impl Directory {
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// When a segment was last written to; the end of time if that is not known.
+    pub(crate) fn last_written(&self, stem: &str) -> Timestamp {
+        let modified = self.read(stem, SEGMENT).and_then(|file| file.metadata()?.modified());
+        modified.ok().and_then(since_1970).unwrap_or(Timestamp::from_nanos(u64::MAX))
+    }
+
+    /// When somebody asked last for what is not written yet.
+    pub(crate) fn flush_asked(&self) -> Option<Timestamp> {
+        let modified = rustix::fs::statat(&self.fd, FLUSH, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let seconds = u64::try_from(modified.st_mtime).ok()?;
+        Some(Timestamp::from_parts(seconds, u32::try_from(modified.st_mtime_nsec).ok()?))
+    }
+
     fn at(&self, stem: &str, ending: &str, access: OFlags) -> io::Result<File> {
         let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         Ok(openat(&self.fd, format!("{stem}{ending}"), flags, Mode::empty())?.into())
@@ -107,14 +120,18 @@ impl Directory {
         let index_bytes = index.map_or(0, |metadata| metadata.len());
         let is_live = flock(&file, FlockOperation::NonBlockingLockShared).is_err();
         let used = metadata.len().saturating_add(index_bytes);
-        let since = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
         Some(Held {
             stem,
             bytes: if is_live { used.max(header.max_bytes) } else { used },
-            last: Timestamp::ZERO.saturating_add(since),
+            last: since_1970(metadata.modified().ok()?)?,
             is_live,
         })
     }
+}
+
+fn since_1970(time: std::time::SystemTime) -> Option<Timestamp> {
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::ZERO.saturating_add(since))
 }
 
 /// Marks a segment as being written, for as long as the file is open.
@@ -145,6 +162,8 @@ fn is_stem(stem: &str) -> bool {
 /// Endings of the files.
 pub(crate) const SEGMENT: &str = ".seg";
 pub(crate) const INDEX: &str = ".idx";
+/// An empty file that is touched to ask for what is not written yet.
+pub(crate) const FLUSH: &str = "flush";
 pub(crate) const NEW_INDEX: &str = ".idx-new";
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub use error::{Damage, DamageReason, KeyError, StoreError};
 pub use key::{HostKey, KeyId, KeyRing};
 pub use point::{MachineRef, PointInfo};
 pub use reading::{Item, Reading};
-pub use recorder::{Recorder, Settings, Summary};
+pub use recorder::{Recorder, Settings, Summary, ask_to_flush};
 pub use store::{Found, Lost, Recorded, Rewrapped, Store};
 
 /// For the fuzz target: any bytes as a segment and its index.

@@ -6,6 +6,7 @@
 //! to go, packets are dropped and counted, and the recorder goes on.
 
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use wire::{LinkType, PointId, Timestamp};
 use crate::body::{Alive, Losses};
 use crate::budget::{Budget, LEAST_BYTES};
 use crate::chunk::{CHUNK_BYTES, CHUNK_HEAD, ChunkHeader, Kind};
-use crate::directory::Directory;
+use crate::directory::{Directory, FLUSH};
 use crate::error::StoreError;
 use crate::key::{HostKey, KeyRing};
 use crate::packets::{packet_len, write_packet};
@@ -124,9 +125,9 @@ impl Recorder {
         }
     }
 
-    /// Adds a point; its number is the next one. Nothing of it was seen before `now`.
-    pub fn add_point(&mut self, mut info: PointInfo, now: Timestamp) -> PointId {
-        info.since = now;
+    /// Adds a point; its number is the next one. Everything of it is offered from `since` on.
+    pub fn add_point(&mut self, mut info: PointInfo, since: Timestamp) -> PointId {
+        info.since = since;
         let number = u32::try_from(self.points.len()).unwrap_or(u32::MAX);
         self.points.push(Point::new(info));
         self.describe(number as usize);
@@ -171,7 +172,9 @@ impl Recorder {
     pub fn tick(&mut self, now: Timestamp, settled: Timestamp) {
         self.now = now;
         let is_set_back = self.next_flush.since(now) > FLUSH_EVERY;
-        if now < self.next_flush && !is_set_back {
+        let asked = self.directory.flush_asked();
+        let is_asked = asked.is_some_and(|asked| asked > self.settled && asked <= now);
+        if now < self.next_flush && !is_set_back && !is_asked {
             return;
         }
         self.next_flush = now.saturating_add(FLUSH_EVERY);
@@ -443,6 +446,18 @@ impl Sink for Recorder {
     fn take(&mut self, packet: &Cleared<'_, '_>) -> Result<(), DropReason> {
         self.add(packet.packet())
     }
+}
+
+/// Asks the recorder that writes into a directory to write what it has, as soon as it can. Who may
+/// not ask waits a second.
+pub fn ask_to_flush(directory: &std::path::Path) {
+    let _ = std::fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(directory.join(FLUSH))
+        .and_then(|file| file.set_modified(std::time::SystemTime::now()));
 }
 
 /// Removes the oldest segment that nobody writes to. Says whether there was one.

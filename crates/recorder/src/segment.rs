@@ -33,6 +33,8 @@ pub(crate) struct Segment {
     pub(crate) settled: Timestamp,
     /// Whether the recording ended by itself in it.
     pub(crate) has_ended: bool,
+    /// Whether it was read when nothing could come any more.
+    pub(crate) is_complete: bool,
     pub(crate) damages: Vec<Damage>,
     /// What may be a chunk that is being written, or was never written to its end.
     tail: Option<Damage>,
@@ -92,6 +94,7 @@ impl Segment {
             losses: Vec::new(),
             notes: Vec::new(),
             has_ended: false,
+            is_complete: false,
             damages: Vec::new(),
             tail: None,
             unindexed: Vec::new(),
@@ -107,7 +110,7 @@ impl Segment {
 
     /// Reads what was added since.
     pub(crate) fn update(&mut self, directory: &Directory, infos: &mut Infos) -> io::Result<()> {
-        if self.has_ended {
+        if self.has_ended || self.is_complete {
             return Ok(());
         }
         let file = directory.read(&self.stem, SEGMENT)?;

@@ -28,6 +28,8 @@ pub struct Store {
     /// Segments that cannot be read at all.
     unreadable: Vec<Damage>,
     infos: Infos,
+    /// Segments last written to before are left out.
+    since: Timestamp,
 }
 
 /// What is recorded of one machine.
@@ -82,6 +84,14 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read. What of it cannot is in [`Store::damages`].
     pub fn open(path: &Path, keys: KeyRing) -> Result<Self, StoreError> {
+        Self::open_since(path, keys, Timestamp::ZERO)
+    }
+
+    /// As [`Store::open`], without what was written before a time, which takes no time then.
+    ///
+    /// # Errors
+    /// When the directory cannot be read. What of it cannot is in [`Store::damages`].
+    pub fn open_since(path: &Path, keys: KeyRing, since: Timestamp) -> Result<Self, StoreError> {
         let directory = Arc::new(Directory::open(path)?);
         let mut store = Self {
             directory,
@@ -89,6 +99,7 @@ impl Store {
             segments: Vec::new(),
             unreadable: Vec::new(),
             infos: Infos::new(),
+            since,
         };
         store.refresh()?;
         Ok(store)
@@ -101,21 +112,32 @@ impl Store {
     pub fn refresh(&mut self) -> Result<(), StoreError> {
         let failed = |source| StoreError::Directory { path: self.directory.path.clone(), source };
         let stems = self.directory.stems().map_err(failed)?;
-        self.segments.retain(|segment| stems.contains(&segment.stem));
+        self.segments.retain(|segment| stems.binary_search(&segment.stem).is_ok());
+        let mut newest: BTreeMap<&str, &str> = BTreeMap::new();
+        for (recording, number) in stems.iter().filter_map(|stem| parts(stem)) {
+            let known = newest.entry(recording).or_default();
+            *known = number.max(known);
+        }
         self.unreadable.clear();
-        for stem in stems {
+        for stem in &stems {
+            // A recorder that has begun another segment adds nothing to this one.
+            let is_over = parts(stem).is_some_and(|(recording, number)| {
+                newest.get(recording).is_some_and(|newest| *newest > number)
+            });
             // Both are in the order of time.
-            match self.segments.binary_search_by(|segment| segment.stem.cmp(&stem)) {
+            match self.segments.binary_search_by(|segment| segment.stem.cmp(stem)) {
                 Ok(number) => {
-                    if let Some(segment) = self.segments.get_mut(number)
-                        && segment.update(&self.directory, &mut self.infos).is_err()
-                    {
+                    let Some(segment) = self.segments.get_mut(number) else { continue };
+                    let is_read = segment.update(&self.directory, &mut self.infos);
+                    segment.is_complete |= is_over;
+                    if is_read.is_err() {
                         // Removed in this moment.
                         self.segments.remove(number);
                     }
                 }
+                Err(_) if self.directory.last_written(stem) < self.since => {}
                 Err(number) => {
-                    match Segment::read(&self.directory, &self.keys, &stem, &mut self.infos) {
+                    match Segment::read(&self.directory, &self.keys, stem, &mut self.infos) {
                         Ok(segment) => self.segments.insert(number, segment),
                         Err(Damage { reason: DamageReason::Removed, .. }) => {}
                         Err(damage) => self.unreadable.push(damage),
@@ -324,6 +346,12 @@ impl Store {
             lost,
         }
     }
+}
+
+/// The recording and the number in a segment's name; numbers have as many digits.
+fn parts(stem: &str) -> Option<(&str, &str)> {
+    let (_, rest) = stem.split_once('-')?;
+    rest.split_once('-')
 }
 
 fn infos_of(segment: &Segment) -> impl Iterator<Item = &Arc<PointInfo>> {

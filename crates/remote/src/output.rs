@@ -98,15 +98,13 @@ impl WovenFile {
     }
 
     /// Closes it. A session in which nothing could be seen has a file all the same, which says so.
-    pub(crate) fn finish(mut self, receipt: &[String]) -> Result<Summary, SinkError> {
+    pub(crate) fn finish(mut self, receipt: Vec<String>) -> Result<Summary, SinkError> {
         let now = now();
         let mut sink = match self.sink.take() {
             Some(sink) => sink,
             None => self.open(InterfaceHeader::ethernet("nothing was seen"), now)?,
         };
-        for text in receipt {
-            sink.add_comment(text.as_str());
-        }
+        sink.set_last_words(receipt);
         Ok(sink.finish(now))
     }
 

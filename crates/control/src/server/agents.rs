@@ -10,6 +10,7 @@ use api::proto::from_agent::Said;
 use api::proto::{Certificate, FromAgent, Piece, Ping, RenewRequest, ToAgent, UploadEnd, to_agent};
 use inventory::Look;
 use jiff::Timestamp;
+use telemetry::Event;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -138,7 +139,7 @@ impl Line {
             // cut and did not notice needs not be told.
             let _ = before.try_send(Err(Status::aborted("the agent speaks by another line now")));
         }
-        (self.desk.say)(&format!("agent {} is there, from {}", self.agent, self.from));
+        self.say(Event::info(format!("agent {} is there, from {}", self.agent, self.from)));
         self.talk(&mut incoming).await;
         let was_own = {
             let mut state = self.desk.state();
@@ -146,10 +147,10 @@ impl Line {
             state.fleet.left(self.agent.as_str(), self.number)
         };
         if self.odd > 1 {
-            (self.desk.say)(&format!("agent {} said {} such things", self.agent, self.odd));
+            self.say(Event::warn(format!("agent {} said {} such things", self.agent, self.odd)));
         }
         if was_own {
-            (self.desk.say)(&format!("agent {} is away", self.agent));
+            self.say(Event::warn(format!("agent {} is away", self.agent)));
             self.desk.ring();
         }
     }
@@ -164,7 +165,7 @@ impl Line {
                     Ok(Some(message)) => match self.hear(message) {
                         Ok(()) => continue,
                         Err(why) => {
-                            (self.desk.say)(&format!("agent {} is not heard: {why}", self.agent));
+                            self.say(Event::warn(format!("agent {} is not heard: {why}", self.agent)));
                             let end = Err(Status::resource_exhausted(why.to_string()));
                             let _ = self.to.try_send(end);
                             return;
@@ -251,7 +252,7 @@ impl Line {
         if let Some(entry) = refused
             && let Err(error) = self.desk.note(&entry)
         {
-            (self.desk.say)(&format!("an audit entry cannot be written: {error}"));
+            self.say(Event::error(format!("an audit entry cannot be written: {error}")));
         }
     }
 
@@ -259,8 +260,13 @@ impl Line {
     fn odd(&mut self, error: &serde_json::Error) {
         self.odd += 1;
         if self.odd == 1 {
-            (self.desk.say)(&format!("agent {} says what makes no sense: {error}", self.agent));
+            let agent = &self.agent;
+            self.say(Event::warn(format!("agent {agent} says what makes no sense: {error}")));
         }
+    }
+
+    fn say(&self, event: Event) {
+        self.desk.log.say(event.agent(self.agent.as_str()));
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use telemetry::{Event, Log};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -112,10 +113,7 @@ where
 }
 
 /// The connections of a listener: so many at once, the others wait.
-pub(super) fn connections(
-    listener: TcpListener,
-    say: Arc<dyn Fn(&str) + Send + Sync>,
-) -> ReceiverStream<io::Result<Counted>> {
+pub(super) fn connections(listener: TcpListener, log: Log) -> ReceiverStream<io::Result<Counted>> {
     let (to, connections) = mpsc::channel(1);
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     tokio::spawn(async move {
@@ -138,7 +136,7 @@ pub(super) fn connections(
                 // No file left, mostly: that passes, or somebody must see it.
                 Err(error) => {
                     if !std::mem::replace(&mut is_told, true) {
-                        say(&format!("a connection cannot be accepted: {error}"));
+                        log.say(Event::error(format!("a connection cannot be accepted: {error}")));
                     }
                     tokio::time::sleep(BREATH).await;
                 }

@@ -1,32 +1,50 @@
-//! A flow in the cache.
+//! A flow in the cache, in two parts: what every packet of it changes, within two cache lines, and
+//! all the rest.
 
 use std::time::Duration;
 
-use wire::{Mac, Packet, PointId, Timestamp};
+use wire::{Mac, PointId, Timestamp};
 
 use crate::application::{Application, server_port};
 use crate::flow::{ClientBasis, EndReason, Flow, Way};
 use crate::key::{Ends, FlowKey};
 use crate::network::Network;
 use crate::packet::Facts;
-use crate::tcp::{ACK, FIN, RST, SYN, TcpState, TcpWay};
+use crate::tcp::{ACK, FIN, RST, SYN, TcpOddities, TcpState, TcpWay, shuts_window};
 
-/// A flow in the cache. Directions are those of its key: 0 from the lower end.
-#[derive(Debug)]
-pub(super) struct Entry {
+/// What every packet changes. Directions are those of the key: 0 from the lower end.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Hot {
     key: FlowKey,
-    hash: u64,
     counts: [Counts; 2],
+    tcp: [TcpWay; 2],
+    /// Packets with payload whose first bytes may still say what the flow is.
+    looks_left: u8,
+    /// Whether the answer to the answer of a handshake is still to come.
+    awaits_ack: bool,
+    is_ended: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    packets: u64,
+    octets: u64,
+    last: u64,
+}
+
+/// What few packets change.
+#[derive(Debug)]
+pub(super) struct Cold {
+    hash: u64,
+    /// The time of the first packet of each direction; 0 is none yet.
+    first: [u64; 2],
     /// Times of the first packet with SYN, of the answer, and of the answer to that; 0 is none.
     handshake: [u64; 3],
-    tcp: [TcpWay; 2],
+    oddities: [TcpOddities; 2],
     /// Which direction the opening SYN had, or the first packet.
     opener: u8,
     is_opened: bool,
-    is_tcp: bool,
-    is_ended: bool,
-    /// Packets with payload whose first bytes may still say what the flow is.
-    looks_left: u8,
     /// Ends as the lower one's packets have them.
     ends: Ends,
     network: Network,
@@ -36,22 +54,92 @@ pub(super) struct Entry {
     asked_for: Option<Box<str>>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    packets: u64,
-    octets: u64,
-    first: u64,
-    last: u64,
+/// Two cache lines, which the processor fetches together.
+const _: () = assert!(size_of::<Hot>() <= 128);
+
+impl Hot {
+    pub(super) const fn new(key: FlowKey) -> Self {
+        const NONE: Counts = Counts { packets: 0, octets: 0, last: 0 };
+        Self {
+            key,
+            counts: [NONE; 2],
+            tcp: [TcpWay::NEW; 2],
+            looks_left: LOOKS,
+            awaits_ack: false,
+            is_ended: false,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn key(&self) -> &FlowKey {
+        &self.key
+    }
+
+    /// Whether TCP has ended it.
+    #[inline]
+    pub(super) const fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// The time of its last packet.
+    #[inline]
+    pub(super) fn last(&self) -> u64 {
+        let [there, back] = &self.counts;
+        there.last.max(back.last)
+    }
+
+    /// Takes a packet; what it changes elsewhere is in the `cold` part of the same flow, which is
+    /// asked for only if something there changes.
+    #[inline]
+    pub(super) fn take<'c>(
+        &mut self,
+        cold: impl FnOnce() -> Option<&'c mut Cold>,
+        time: u64,
+        facts: &mut Facts,
+        is_swapped: bool,
+    ) {
+        let way = usize::from(is_swapped);
+        let Some(counts) = self.counts.get_mut(way) else { return };
+        let is_first = counts.packets == 0;
+        let is_late = time < counts.last;
+        counts.last = counts.last.max(time);
+        counts.packets += 1;
+        counts.octets += u64::from(facts.octets);
+        let mut odd = None;
+        let (mut is_followed, mut is_shut) = (false, false);
+        if let (Some(tcp), Some(own)) = (&facts.tcp, self.tcp.get_mut(way)) {
+            odd = own.take(tcp, facts.tcp_payload_len);
+            is_followed = self.awaits_ack || tcp.flags & (SYN | FIN | RST) != 0;
+            is_shut = shuts_window(tcp);
+        }
+        let is_looked_at = self.looks_left > 0 && facts.has_payload;
+        if !(is_first || is_late || is_followed || is_shut || is_looked_at || odd.is_some()) {
+            return;
+        }
+        let Some(cold) = cold() else { return };
+        if let Some(first) = cold.first.get_mut(way) {
+            *first = if is_first { time } else { time.min(*first) };
+        }
+        if let (Some(tcp), Some(oddities)) = (&facts.tcp, cold.oddities.get_mut(way)) {
+            oddities.zero_windows += u32::from(is_shut);
+            if let Some(odd) = odd {
+                oddities.take(tcp, odd);
+            }
+            if is_followed {
+                self.awaits_ack = cold.follow(time, tcp.flags, u8::from(is_swapped));
+                let [there, back] = &self.tcp;
+                self.is_ended =
+                    (there.flags | back.flags) & RST != 0 || there.flags & back.flags & FIN != 0;
+            }
+        }
+        if is_looked_at {
+            self.looks_left = if cold.look(facts) { 0 } else { self.looks_left - 1 };
+        }
+    }
 }
 
-impl Entry {
-    pub(super) fn new(
-        key: FlowKey,
-        hash: u64,
-        packet: &Packet<'_>,
-        facts: &Facts<'_>,
-        is_swapped: bool,
-    ) -> Self {
+impl Cold {
+    pub(super) fn new(hash: u64, point: PointId, facts: &Facts, is_swapped: bool) -> Self {
         let [source, destination] = facts.macs;
         let (ends, macs) = if is_swapped {
             (facts.ends.reversed(), [destination, source])
@@ -59,79 +147,42 @@ impl Entry {
             (facts.ends, [source, destination])
         };
         Self {
-            key,
             hash,
-            counts: [Counts::default(); 2],
+            first: [0; 2],
             handshake: [0; 3],
-            tcp: [TcpWay::default(); 2],
+            oddities: [TcpOddities::default(); 2],
             opener: u8::from(is_swapped),
             is_opened: false,
-            is_tcp: facts.ends.protocol == 6,
-            is_ended: false,
-            looks_left: LOOKS,
             ends,
             network: facts.network,
-            point: packet.point,
+            point,
             macs,
             application: Application::Unknown,
             asked_for: None,
         }
     }
 
-    /// Takes a packet of it.
-    #[inline]
-    pub(super) fn take(&mut self, time: u64, facts: &Facts<'_>, is_swapped: bool) {
-        let way = usize::from(is_swapped);
-        let Some(counts) = self.counts.get_mut(way) else { return };
-        if counts.packets == 0 || time < counts.first {
-            counts.first = time;
-        }
-        counts.last = counts.last.max(time);
-        counts.packets += 1;
-        counts.octets += u64::from(facts.octets);
-        if let Some(tcp) = &facts.tcp {
-            if let Some(way) = self.tcp.get_mut(way) {
-                way.take(tcp, facts.tcp_payload_len);
-            }
-            if self.handshake[2] == 0 || tcp.flags & (FIN | RST) != 0 {
-                self.follow(time, tcp.flags, u8::from(is_swapped));
-            }
-        }
-        if self.looks_left > 0 && !facts.payload.is_empty() {
-            self.look(facts);
-        }
-    }
-
-    pub(super) const fn key(&self) -> &FlowKey {
-        &self.key
-    }
-
     pub(super) const fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// Whether TCP has ended it.
-    pub(super) const fn is_ended(&self) -> bool {
-        self.is_ended
-    }
-
-    /// The time of its last packet.
-    pub(super) fn last(&self) -> u64 {
-        let [there, back] = &self.counts;
-        there.last.max(back.last)
-    }
-
     /// The time of its first packet.
-    pub(super) fn first(&self) -> u64 {
-        match &self.counts {
-            [there, back] if there.packets == 0 => back.first,
-            [there, back] if back.packets == 0 => there.first,
-            [there, back] => there.first.min(back.first),
+    pub(super) const fn first(&self) -> u64 {
+        match self.first {
+            [first, 0] | [0, first] => first,
+            [there, back] => {
+                if there < back {
+                    there
+                } else {
+                    back
+                }
+            }
         }
     }
 
-    /// Takes the flags of TCP: who opens, how long answers take, who ends.
-    fn follow(&mut self, time: u64, flags: u8, way: u8) {
+    /// Takes the flags of TCP: who opens, how long answers take. Says whether the answer to the
+    /// answer is still to come.
+    fn follow(&mut self, time: u64, flags: u8, way: u8) -> bool {
         let [opened, answered, agreed] = &mut self.handshake;
         match flags & (SYN | ACK) {
             SYN => {
@@ -152,26 +203,18 @@ impl Entry {
             ACK if *answered != 0 && *agreed == 0 && way == self.opener => *agreed = time,
             _ => {}
         }
-        let [there, back] = &self.tcp;
-        self.is_ended =
-            (there.flags | back.flags) & RST != 0 || there.flags & back.flags & FIN != 0;
+        *answered != 0 && *agreed == 0
     }
 
-    /// Looks at the first bytes of a payload.
-    fn look(&mut self, facts: &Facts<'_>) {
-        self.looks_left -= 1;
-        let Some(seen) = Application::seen(facts.ends.protocol, facts.ends.ports, facts.payload)
-        else {
-            return;
-        };
+    /// Takes what the first bytes of a payload say; says whether nothing more can be learnt.
+    fn look(&mut self, facts: &mut Facts) -> bool {
+        let Some(seen) = facts.seen.take() else { return false };
         self.application = Application::Seen(seen.application);
-        if let Some(name) = seen.name {
-            self.asked_for = Some(name.into());
-            self.looks_left = 0;
-        }
+        self.asked_for = seen.name;
+        self.asked_for.is_some()
     }
 
-    pub(super) fn into_flow(self, reason: EndReason) -> Flow {
+    pub(super) fn into_flow(self, hot: &Hot, reason: EndReason) -> Flow {
         let (basis, is_swapped) = self.client();
         let (ends, macs) = if is_swapped {
             let [a, b] = self.macs;
@@ -179,7 +222,7 @@ impl Entry {
         } else {
             (self.ends, self.macs)
         };
-        let mut ways = [0, 1].map(|way| self.way(way));
+        let mut ways = [0, 1].map(|way| self.way(hot, way));
         if is_swapped {
             ways.reverse();
         }
@@ -194,6 +237,7 @@ impl Entry {
             Application::Unknown => Application::of_port(ends.protocol, port),
             seen => seen,
         };
+        let is_tcp = ends.protocol == 6;
         Flow {
             point: self.point,
             network: self.network,
@@ -202,7 +246,7 @@ impl Entry {
             there,
             back,
             client_basis: basis,
-            tcp: self.is_tcp.then(|| TcpState::of(there.tcp_flags, back.tcp_flags)),
+            tcp: is_tcp.then(|| TcpState::of(there.tcp_flags, back.tcp_flags)),
             server_rtt: between(opened, answered),
             client_rtt: between(answered, agreed),
             application,
@@ -228,18 +272,19 @@ impl Entry {
         (ClientBasis::First, self.opener == 1)
     }
 
-    fn way(&self, way: usize) -> Way {
-        let counts = self.counts.get(way).copied().unwrap_or_default();
-        let tcp = self.tcp.get(way).copied().unwrap_or_default();
+    fn way(&self, hot: &Hot, way: usize) -> Way {
+        let counts = hot.counts.get(way).copied().unwrap_or_default();
+        let oddities = self.oddities.get(way).copied().unwrap_or_default();
+        let first = self.first.get(way).copied().unwrap_or_default();
         Way {
             packets: counts.packets,
             octets: counts.octets,
-            first: Timestamp::from_nanos(counts.first),
+            first: Timestamp::from_nanos(first),
             last: Timestamp::from_nanos(counts.last),
-            tcp_flags: tcp.flags,
-            retransmitted: tcp.retransmitted,
-            out_of_order: tcp.out_of_order,
-            zero_windows: tcp.zero_windows,
+            tcp_flags: hot.tcp.get(way).map_or(0, |tcp| tcp.flags),
+            retransmitted: oddities.retransmitted,
+            out_of_order: oddities.out_of_order,
+            zero_windows: oddities.zero_windows,
         }
     }
 }

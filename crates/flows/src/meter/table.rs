@@ -3,7 +3,7 @@
 //! Open addressing over small words, so that most of a search stays within one cache line and the
 //! flows themselves are touched only if the upper bits of their hash agree.
 
-use super::entry::Entry;
+use super::entry::{Cold, Hot};
 use crate::key::FlowKey;
 
 #[derive(Debug)]
@@ -11,7 +11,9 @@ pub(super) struct Table {
     /// Upper half of the hash, and one more than the slot; 0 is free. A power of two, at most half
     /// full.
     index: Vec<Place>,
-    slots: Vec<Option<Entry>>,
+    hot: Vec<Hot>,
+    /// `None` where no flow is.
+    cold: Vec<Option<Cold>>,
     free: Vec<u32>,
     len: usize,
     most: usize,
@@ -29,7 +31,8 @@ impl Table {
     pub(super) fn new(most: u32) -> Self {
         Self {
             index: vec![Place::default(); 1024],
-            slots: Vec::new(),
+            hot: Vec::new(),
+            cold: Vec::new(),
             free: Vec::new(),
             len: 0,
             most: (most as usize).max(1),
@@ -46,18 +49,23 @@ impl Table {
     }
 
     #[inline]
-    pub(super) fn entry(&self, slot: u32) -> Option<&Entry> {
-        self.slots.get(slot as usize)?.as_ref()
+    pub(super) fn hot(&self, slot: u32) -> Option<&Hot> {
+        self.hot.get(slot as usize)
     }
 
+    pub(super) fn cold(&self, slot: u32) -> Option<&Cold> {
+        self.cold.get(slot as usize)?.as_ref()
+    }
+
+    /// What every packet changes, and where the rest is.
     #[inline]
-    pub(super) fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+    pub(super) fn parts_mut(&mut self, slot: u32) -> Option<(&mut Hot, &mut Option<Cold>)> {
+        Some((self.hot.get_mut(slot as usize)?, self.cold.get_mut(slot as usize)?))
     }
 
     /// The slots that are taken.
     pub(super) fn slots(&self) -> Vec<u32> {
-        let taken = (0..).zip(&self.slots).filter(|(_, entry)| entry.is_some());
+        let taken = (0..).zip(&self.cold).filter(|(_, entry)| entry.is_some());
         taken.map(|(slot, _)| slot).collect()
     }
 
@@ -71,8 +79,8 @@ impl Table {
                 return None;
             }
             if place.tag == tag(hash)
-                && let Some(entry) = self.entry(place.slot - 1)
-                && entry.key() == key
+                && let Some(hot) = self.hot(place.slot - 1)
+                && hot.key() == key
             {
                 return Some(place.slot - 1);
             }
@@ -80,14 +88,29 @@ impl Table {
         }
     }
 
+    /// Reads where the search for a flow begins, so that it is at hand when it is needed.
+    #[inline]
+    pub(super) fn touch_index(&self, hash: u64) -> u32 {
+        self.index.get(home(hash, self.index.len() - 1)).map_or(0, |place| place.tag)
+    }
+
+    /// Reads the flow with which the search will most likely end.
+    #[inline]
+    pub(super) fn touch_flow(&self, hash: u64) -> u32 {
+        let place = self.index.get(home(hash, self.index.len() - 1)).copied().unwrap_or_default();
+        self.hot(place.slot.wrapping_sub(1)).map_or(0, |hot| u32::from(hot.is_ended()))
+    }
+
     /// Puts in a flow that is not there, and says where.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> u32 {
+    pub(super) fn insert(&mut self, hash: u64, hot: Hot, cold: Cold) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            self.hot.push(hot);
+            self.cold.push(None);
+            u32::try_from(self.hot.len() - 1).unwrap_or(u32::MAX)
         });
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(entry);
+        if let Some((own, rest)) = self.parts_mut(slot) {
+            *own = hot;
+            *rest = Some(cold);
         }
         self.len += 1;
         if self.len * 2 > self.index.len() {
@@ -99,12 +122,13 @@ impl Table {
     }
 
     /// Takes out a flow.
-    pub(super) fn remove(&mut self, slot: u32) -> Option<Entry> {
-        let entry = self.slots.get_mut(slot as usize)?.take()?;
+    pub(super) fn remove(&mut self, slot: u32) -> Option<(Hot, Cold)> {
+        let cold = self.cold.get_mut(slot as usize)?.take()?;
+        let hot = *self.hot.get(slot as usize)?;
         self.free.push(slot);
         self.len -= 1;
         let mask = self.index.len() - 1;
-        let mut hole = home(entry.hash(), mask);
+        let mut hole = home(cold.hash(), mask);
         while self.index.get(hole).is_some_and(|place| place.slot != slot + 1) {
             hole = (hole + 1) & mask;
         }
@@ -116,7 +140,7 @@ impl Table {
             if place.slot == 0 {
                 break;
             }
-            let Some(moved) = self.entry(place.slot - 1) else { break };
+            let Some(moved) = self.cold(place.slot - 1) else { break };
             let from_home = at.wrapping_sub(home(moved.hash(), mask)) & mask;
             if from_home >= (at.wrapping_sub(hole) & mask) {
                 self.put(hole, place);
@@ -124,18 +148,19 @@ impl Table {
             }
         }
         self.put(hole, Place::default());
-        Some(entry)
+        Some((hot, cold))
     }
 
     /// Of some flows, the one that was silent longest. Which are asked goes round.
     pub(super) fn oldest_of_some(&mut self) -> Option<u32> {
         let mut oldest: Option<(u64, u32)> = None;
         let mut asked = 0;
-        for _ in 0..self.slots.len() {
-            self.hand = (self.hand + 1) % self.slots.len();
-            if let Some(Some(entry)) = self.slots.get(self.hand) {
+        for _ in 0..self.hot.len() {
+            self.hand = (self.hand + 1) % self.hot.len();
+            if let (Some(hot), Some(Some(_))) = (self.hot.get(self.hand), self.cold.get(self.hand))
+            {
                 let slot = u32::try_from(self.hand).unwrap_or(u32::MAX);
-                let candidate = (entry.last(), slot);
+                let candidate = (hot.last(), slot);
                 oldest = Some(oldest.map_or(candidate, |oldest| oldest.min(candidate)));
                 asked += 1;
                 if asked == CANDIDATES {
@@ -149,8 +174,8 @@ impl Table {
     fn grow(&mut self) {
         self.index = vec![Place::default(); self.index.len() * 2];
         let places: Vec<(u64, u32)> = (1..)
-            .zip(&self.slots)
-            .filter_map(|(slot, entry)| Some((entry.as_ref()?.hash(), slot)))
+            .zip(&self.cold)
+            .filter_map(|(slot, cold)| Some((cold.as_ref()?.hash(), slot)))
             .collect();
         for (hash, slot) in places {
             self.place(Place { tag: tag(hash), slot }, hash);

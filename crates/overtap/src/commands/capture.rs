@@ -146,6 +146,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     parse_filter(&expression, &AnyName)?;
     check_ring(args)?;
     if let Some(login) = controller::login(args.local)? {
+        args.last.refuse_far()?;
         return far::run(args, login);
     }
     if args.detach {

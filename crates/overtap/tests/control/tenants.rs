@@ -78,10 +78,13 @@ fn every_way_to_ask_for_the_packets_of_others_is_refused_and_logged() {
     for words in &tries {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let said = controller.refused("ann", &[&["capture", "--detach"], &words[..]].concat());
-        let told = words.iter().fold(said.clone(), |told, word| told.replace(word, ""));
+        let typed = words.iter().flat_map(|word| word.split([',', '/', ':', ' ']));
+        let told = typed.fold(said.clone(), |told, word| told.replace(word, ""));
         assert!(!told.contains("vault") && !told.contains("web-2"), "{words:?}: {said}");
     }
     let entries: Vec<_> = controller.log().split_off(before);
+    let (read, entries) = entries.split_last().unwrap();
+    assert_eq!(read.0, "read", "the look at the log that came before is an entry, too");
     assert_eq!(entries.len(), tries.len(), "{entries:?}");
     assert!(entries.iter().all(|(_, is_granted)| !is_granted), "{entries:?}");
     assert_eq!(controller.json("ann", &["sessions", "list"]), serde_json::json!([]));
@@ -184,6 +187,13 @@ fn nobody_fetches_or_stops_the_sessions_of_others() {
         assert!(said.contains("there is no session"), "{words:?}: {said}");
     }
     assert!(host.permit(&session).is_some());
+    let log = controller.log();
+    let tries = log.iter().filter(|(subject, is)| *subject == session && !is).count();
+    assert!(tries >= 2, "those that reach the controller are logged: {log:?}");
+    let said = controller.refused("ann", &["sessions", "filter", &session, "vm vault"]);
+    assert!(!said.replace("vm vault", "").contains("other"), "{said}");
+    let log = controller.log();
+    assert!(log.contains(&(format!("{session} 'vm vault'"), false)), "{log:?}");
     controller.done("admin", &["sessions", "stop", &session]);
     host.wait_for(|host| host.permit(&session).is_none());
 }

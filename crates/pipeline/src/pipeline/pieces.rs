@@ -65,6 +65,12 @@ impl Pipeline {
         }
     }
 
+    /// Before which time nothing will be written any more, if nothing seen before `time` comes: a
+    /// piece that waits is written with its own time.
+    pub fn settled(&self, time: Timestamp) -> Timestamp {
+        time.min(self.pieces.deadline().saturating_sub(Bounds::CAPTURE.held))
+    }
+
     /// Packets written behind younger ones, because they waited for the first of their pieces.
     pub const fn written_late(&self) -> u64 {
         self.pieces.written_late

@@ -10,6 +10,7 @@ use plan::{Point, PointKind};
 use recorder::{Found, MachineRef, Store};
 
 use crate::commands::recorder::{DEFAULT_DIRECTORY, default_key_file, read_keys};
+use crate::exit::WrongUsage;
 use crate::quantity::parse_duration;
 
 /// The words of `overtap capture` about what was recorded.
@@ -40,7 +41,10 @@ impl Words {
         point: &Point,
     ) -> anyhow::Result<Option<PastOrder>> {
         let Some(last) = self.last else { return Ok(None) };
-        let store = self.store()?;
+        let now = jiff::Timestamp::now().as_nanosecond();
+        let now = wire::Timestamp::from_nanos(u64::try_from(now).unwrap_or(u64::MAX));
+        let from = now.saturating_sub(last);
+        let store = self.store(from)?;
         let own = MachineRef {
             id: machine.id.to_string(),
             name: machine.name.clone(),
@@ -51,21 +55,31 @@ impl Words {
             known.filter(|known| is_same(known, &own)).map(|known| known.id).collect();
         if machines.is_empty() {
             bail!(
-                "nothing of {} is recorded in {}; see what is: overtap recorder status --dir {}",
+                "nothing of {} was recorded in that time in {}; see what was: overtap recorder status --dir {}",
                 machine.name,
                 self.recorder.display(),
                 self.recorder.display()
             );
         }
-        let now = jiff::Timestamp::now().as_nanosecond();
-        let now = wire::Timestamp::from_nanos(u64::try_from(now).unwrap_or(u64::MAX));
         Ok(Some(PastOrder {
             directory: self.recorder.clone(),
             keys: self.keys()?,
             machines,
-            from: now.saturating_sub(last),
+            from,
             is_live: !self.no_live && !point.interfaces.is_empty(),
         }))
+    }
+
+    /// A controller does not know what its hosts have recorded.
+    pub(super) fn refuse_far(&self) -> Result<(), WrongUsage> {
+        match self.last {
+            None => Ok(()),
+            Some(_) => Err(WrongUsage(
+                "--last reads the flight recorder of this host: add --local, on the host that \
+                 recorded the machine"
+                    .into(),
+            )),
+        }
     }
 
     /// A machine that is not here any more, as it was recorded; `error` if it was not.
@@ -77,7 +91,7 @@ impl Words {
         if self.last.is_none() {
             return Err(error);
         }
-        let machine = match self.store()?.find(vm) {
+        let machine = match self.store(wire::Timestamp::ZERO)?.find(vm) {
             Found::One(machine) => machine,
             Found::Nothing => return Err(error),
             Found::Several(machines) => {
@@ -113,8 +127,8 @@ impl Words {
         ))
     }
 
-    fn store(&self) -> anyhow::Result<Store> {
-        let store = Store::open(&self.recorder, self.keys()?)?;
+    fn store(&self, since: wire::Timestamp) -> anyhow::Result<Store> {
+        let store = Store::open_since(&self.recorder, self.keys()?, since)?;
         // Nothing at all can be read, perhaps for want of the key: that is the news then.
         if store.segments() == 0
             && let Some(damage) = store.damages().next()
