@@ -9,6 +9,23 @@ use std::time::Duration;
 
 use api::document::Clock;
 
+/// A moment, by our two clocks: the one that people read and that may be set, and one that only
+/// counts on. Spans are measured by the second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// Nanoseconds since some beginning.
+    pub steady_ns: u64,
+}
+
+impl Moment {
+    /// How long ago another moment was; nothing if it is yet to come.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.steady_ns.saturating_sub(earlier.steady_ns))
+    }
+}
+
 /// The last answers of one agent.
 #[derive(Debug, Clone, Default)]
 pub struct ClockWatch {
@@ -47,7 +64,11 @@ impl ClockWatch {
         let clock = Clock { ahead_ns, uncertainty_ns: on_the_way / 2 };
         if let Some(last) = self.samples.back()
             && last.clock.ahead_ns.abs_diff(ahead_ns)
-                > last.clock.uncertainty_ns + clock.uncertainty_ns + drift_ns(heard_ns, last)
+                > last
+                    .clock
+                    .uncertainty_ns
+                    .saturating_add(clock.uncertainty_ns)
+                    .saturating_add(drift_ns(heard_ns, last))
         {
             // It was set: what was known before is worth nothing.
             self.samples.clear();
@@ -61,7 +82,7 @@ impl ClockWatch {
     /// The difference as of now, by our clock; `None` before the first answer.
     pub fn clock(&self, now_ns: u64) -> Option<Clock> {
         let at_now = |sample: &Sample| Clock {
-            uncertainty_ns: sample.clock.uncertainty_ns + drift_ns(now_ns, sample),
+            uncertainty_ns: sample.clock.uncertainty_ns.saturating_add(drift_ns(now_ns, sample)),
             ..sample.clock
         };
         self.samples.iter().map(at_now).min_by_key(|clock| clock.uncertainty_ns)

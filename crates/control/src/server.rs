@@ -1,13 +1,15 @@
 //! The controller as a server: one port, TLS, three services.
 //!
-//! [`desk`] is what they share: the store, the fleet, the sessions. Each service checks who speaks
-//! before anything else: [`enrolment`] a token, [`agents`] a certificate, [`people`] a user token.
+//! [`desk`] is what they share: the store, the fleet, the sessions. Who speaks is settled at the
+//! [`gate`] before anything else is read: for [`agents`] by a certificate, for [`people`] by a user
+//! token; [`enrolment`] is told it in the first words.
 //! Packets pass through [`relay`] as bytes that nobody here looks into.
 
 mod agents;
 mod audit;
 mod desk;
 mod enrolment;
+mod gate;
 mod metrics;
 mod people;
 mod relay;
@@ -25,7 +27,7 @@ use jiff::Timestamp;
 use telemetry::Log;
 use telemetry::scrape::Scrape;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::ca::{Ca, CaError};
@@ -34,6 +36,7 @@ use crate::store::{Store, StoreError};
 use self::agents::AgentsService;
 use self::desk::Desk;
 use self::enrolment::EnrolmentService;
+use self::gate::{AgentsDoor, Brief, PeopleDoor, connections};
 use self::people::PeopleService;
 
 /// How a controller is run.
@@ -96,7 +99,9 @@ pub async fn serve(
         .identity(Identity::from_pem(settings.ca.chain_pem(&certificate), key))
         .client_ca_root(Certificate::from_pem(settings.ca.certificate().pem()))
         // People come with a token, and new agents with an invitation.
-        .client_auth_optional(true);
+        .client_auth_optional(true)
+        .timeout(HANDSHAKE);
+    let log = settings.log.clone();
     let desk = Arc::new(Desk::open(settings.ca, settings.store, settings.version, settings.log)?);
     if let Some(address) = settings.metrics {
         let listen = |source| ServeError::Listen { address, source };
@@ -108,27 +113,48 @@ pub async fn serve(
     let (agents, people) = (AgentsService(Arc::clone(&desk)), PeopleService(Arc::clone(&desk)));
     let server = Server::builder()
         .tls_config(tls)?
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(8 << 20)
-        .max_concurrent_streams(1024)
-        .add_service(EnrolmentServer::new(EnrolmentService(Arc::clone(&desk))))
-        .add_service(
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .max_concurrent_streams(MOST_STREAMS)
+        .http2_max_header_list_size(16 << 10)
+        .add_service(Brief::new(
+            EnrolmentServer::new(EnrolmentService(Arc::clone(&desk)))
+                .max_decoding_message_size(MOST_OF_STRANGERS),
+        ))
+        .add_service(InterceptedService::new(
             AgentsServer::new(agents)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
-        )
-        .add_service(PeopleServer::new(people).max_encoding_message_size(usize::MAX));
+            AgentsDoor(Arc::clone(&desk)),
+        ))
+        .add_service(InterceptedService::new(
+            PeopleServer::new(people)
+                .max_decoding_message_size(MOST_OF_PEOPLE)
+                .max_encoding_message_size(usize::MAX),
+            PeopleDoor(Arc::clone(&desk)),
+        ));
     let stopping = Arc::clone(&desk);
     let stopped = async move {
         until.await;
         // Lines that are open would keep the server from ending.
         stopping.close();
     };
-    let incoming = TcpListenerStream::new(listener);
-    server.serve_with_incoming_shutdown(incoming, stopped).await?;
+    server.serve_with_incoming_shutdown(connections(listener, log), stopped).await?;
     watch.abort();
+    desk.keep_changed();
     Ok(())
 }
+
+/// How long a peer may take to say who it is.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Calls at the same time on one connection.
+const MOST_STREAMS: u32 = 256;
+
+/// Bytes of a message from somebody who is not known yet: a token and a request for a certificate.
+const MOST_OF_STRANGERS: usize = 64 << 10;
+
+/// Bytes of a message from a user: what somebody typed.
+const MOST_OF_PEOPLE: usize = 256 << 10;

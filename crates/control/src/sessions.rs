@@ -4,20 +4,29 @@
 //! A session is orders for all agents; which of them has something to capture shows by itself.
 //! Pure: time comes in as an argument, storing and sending is for the server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::document::{Note, Order, Orders, Part, Session};
-use inventory::{MachineId, MachineState};
+use inventory::{Machine, MachineId, MachineState};
 use select::Resolved;
+use serde::Deserialize;
 
-use crate::fleet::Fleet;
+use crate::clock::Moment;
+use crate::fleet::{Fleet, Seat, sentence};
+use crate::grants::Permit;
 
 /// All sessions that are not forgotten.
 #[derive(Debug, Default)]
 pub struct Sessions {
     all: BTreeMap<String, Known>,
     revision: u64,
+    /// Parts of all sessions.
+    parts: usize,
+    /// Bytes of the receipts of all sessions.
+    receipt_bytes: usize,
+    /// Sessions that became different since they were kept.
+    unkept: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -26,32 +35,86 @@ struct Known {
     /// How many follow it now.
     followers: usize,
     /// Since when nobody does.
-    left_ns: u64,
-    whereabouts: BTreeMap<String, Whereabouts>,
+    left: Moment,
+    /// The machines it is about, as far as they are known by name.
+    whereabouts: BTreeMap<MachineId, Whereabouts>,
+    /// Notes that each agent has made.
+    notes_of: BTreeMap<String, usize>,
+    /// Where the parts of each agent are in the list, by number.
+    places: BTreeMap<String, BTreeMap<u32, usize>>,
+    /// The bytes of each part's receipt.
+    receipt_bytes: Vec<usize>,
 }
 
 /// What was said last of where a machine is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Whereabouts {
-    hosts: Vec<String>,
+    name: String,
+    place: Place,
     /// Since when it is where it is.
-    since_ns: u64,
+    since: Moment,
+    /// How long it must be so before it is worth a word.
+    grace: Duration,
     is_told: bool,
     /// The last host it ran on.
     last: Option<(String, MachineState)>,
 }
 
+/// Where a machine is, as far as agents say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Place {
+    /// At no host.
+    #[default]
+    Nowhere,
+    /// At this host, where it does not run.
+    ShutOff(String),
+    /// At these hosts.
+    Hosts(Vec<String>),
+    /// At this host when its agent spoke last.
+    Away(String),
+}
+
 impl Sessions {
     /// Takes a session, new or from the store.
-    pub fn add(&mut self, session: Session, now_ns: u64) {
-        let known = Known { session, followers: 0, left_ns: now_ns, whereabouts: BTreeMap::new() };
+    pub fn add(&mut self, session: Session, now: Moment) {
+        self.remove(&session.id);
+        let mut known = Known {
+            followers: 0,
+            left: now,
+            whereabouts: BTreeMap::new(),
+            notes_of: BTreeMap::new(),
+            places: BTreeMap::new(),
+            receipt_bytes: session.parts.iter().map(receipt_bytes).collect(),
+            session,
+        };
+        if let Ok(permit) = Permit::deserialize(&known.session.permit) {
+            let wish = &known.session.wish;
+            for machine in permit.scope().machines() {
+                let name = match wish.vms.as_slice() {
+                    [name] => name.clone(),
+                    _ => machine.to_string(),
+                };
+                known.whereabouts.insert(machine.clone(), Whereabouts::new(name, now));
+            }
+        }
+        for (place, part) in known.session.parts.iter().enumerate() {
+            known.places.entry(part.agent.clone()).or_default().insert(part.number, place);
+            if let Ok(machine) = part.machine_id.parse() {
+                known.whereabouts.insert(machine, Whereabouts::new(part.machine.clone(), now));
+            }
+        }
+        self.parts += known.session.parts.len();
+        self.receipt_bytes += known.receipt_bytes.iter().sum::<usize>();
         self.all.insert(known.session.id.clone(), known);
         self.revision += 1;
     }
 
     /// Forgets a session; agents remove its packets.
     pub fn remove(&mut self, id: &str) {
-        self.all.remove(id);
+        self.unkept.remove(id);
+        let Some(known) = self.all.remove(id) else { return };
+        self.parts -= known.session.parts.len();
+        self.receipt_bytes -= known.receipt_bytes.iter().sum::<usize>();
         self.revision += 1;
     }
 
@@ -60,18 +123,74 @@ impl Sessions {
         self.all.get(id).map(|known| &known.session)
     }
 
+    /// A session as it is kept: of many parts without their receipts, and of very many none at
+    /// all. Agents have them and say them again when they come back.
+    pub fn to_keep(&self, id: &str) -> Option<Session> {
+        let known = self.all.get(id)?;
+        let session = &known.session;
+        if session.parts.len() <= WHOLE_PARTS_KEPT {
+            return Some(session.clone());
+        }
+        let parts = if session.parts.len() <= PARTS_KEPT { session.parts.as_slice() } else { &[] };
+        let parts = parts.iter().map(|part| Part {
+            session: part.session.clone(),
+            agent: part.agent.clone(),
+            host: part.host.clone(),
+            machine_id: part.machine_id.clone(),
+            machine: part.machine.clone(),
+            point: part.point.clone(),
+            ended: part.ended.clone(),
+            receipt: None,
+            ..*part
+        });
+        let notes = session.notes.iter().take(NOTES_KEPT).cloned();
+        Some(Session {
+            id: session.id.clone(),
+            owner: session.owner.clone(),
+            wish: session.wish.clone(),
+            ended: session.ended.clone(),
+            parts: parts.collect(),
+            notes: notes.collect(),
+            permit: session.permit.clone(),
+            explained: session.explained.clone(),
+            ..*session
+        })
+    }
+
     /// All of them, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
         self.all.values().map(|known| &known.session)
     }
 
-    /// Somebody follows it now, or does not any more.
-    pub fn follow(&mut self, id: &str, comes: bool, now_ns: u64) {
-        if let Some(known) = self.all.get_mut(id) {
-            known.followers =
-                if comes { known.followers + 1 } else { known.followers.saturating_sub(1) };
-            known.left_ns = now_ns;
+    /// Somebody follows it now. Says whether they may: each is told everything.
+    pub fn follow(&mut self, id: &str) -> bool {
+        match self.all.get_mut(id) {
+            Some(known) if known.followers >= MOST_FOLLOWERS => false,
+            Some(known) => {
+                known.followers += 1;
+                true
+            }
+            None => true,
         }
+    }
+
+    /// Somebody does not follow it any more.
+    pub fn unfollow(&mut self, id: &str, now: Moment) {
+        if let Some(known) = self.all.get_mut(id) {
+            known.followers = known.followers.saturating_sub(1);
+            known.left = now;
+        }
+    }
+
+    /// Whether somebody who has so many sessions may have another one.
+    pub fn has_room_for(&self, owner: &str) -> bool {
+        let own = self.iter().filter(|session| session.owner == owner);
+        self.all.len() < MOST_SESSIONS && own.count() < MOST_OF_ONE_OWNER
+    }
+
+    /// The sessions that became different since this was asked last, and are to be kept.
+    pub fn take_unkept(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.unkept)
     }
 
     /// Ends a session. Says whether it was running.
@@ -83,6 +202,7 @@ impl Sessions {
         known.session.ended_ns = Some(now_ns);
         known.session.revision += 1;
         self.revision += 1;
+        self.unkept.insert(id.to_owned());
         true
     }
 
@@ -98,52 +218,112 @@ impl Sessions {
         true
     }
 
-    /// Takes what an agent says of a part. Says whether that is worth keeping: a part that is new,
-    /// or one that has ended.
-    pub fn take_part(&mut self, agent: &str, mut part: Part) -> bool {
+    /// Takes what an agent says of a part. Words are cut to what a person reads, receipts beyond
+    /// all measure are left out, and so are parts beyond all measure, which is noted. Says whether
+    /// anybody must be told.
+    pub fn take_part(&mut self, agent: &str, mut part: Part, now: Moment) -> bool {
         let Some(known) = self.all.get_mut(&part.session) else { return false };
+        bound(&mut part);
         agent.clone_into(&mut part.agent);
-        known.session.revision += 1;
         let parts = &mut known.session.parts;
-        let has_room = parts.len() < MOST_PARTS;
-        match parts.iter_mut().find(|p| p.agent == agent && p.number == part.number) {
-            Some(before) => {
-                let is_news = before.ended != part.ended;
-                *before = part;
-                is_news
-            }
-            None if has_room => {
-                parts.push(part);
-                true
-            }
-            None => false,
+        let own = known.places.entry(agent.to_owned()).or_default();
+        let place = own.get(&part.number).copied();
+        if place.is_none()
+            && (parts.len() >= MOST_PARTS
+                || self.parts >= MOST_PARTS_OF_ALL
+                || own.len() >= MOST_PARTS_OF_AGENT)
+        {
+            let text = format!("there are more parts from {agent} than can be listed");
+            let is_said = known.session.notes.iter().any(|note| note.text == text);
+            return !is_said && self.take_note(about(&part.session, text, now));
         }
+        let before = place.and_then(|place| known.receipt_bytes.get(place)).copied();
+        let others = self.receipt_bytes - before.unwrap_or_default();
+        let mut bytes = receipt_bytes(&part);
+        if bytes > LARGEST_RECEIPT || others + bytes > MOST_RECEIPT_BYTES {
+            (part.receipt, bytes) = (None, 0);
+        }
+        self.receipt_bytes = others + bytes;
+        if let Ok(machine) = part.machine_id.parse() {
+            let whereabouts = known.whereabouts.entry(machine);
+            let name = part.machine.clone();
+            let whereabouts = whereabouts.or_insert_with(|| Whereabouts::new(name, now));
+            if part.ended.is_none() {
+                part.machine.clone_into(&mut whereabouts.name);
+            }
+        }
+        let before = place.and_then(|place| parts.get_mut(place));
+        if before.as_ref().is_none_or(|before| before.ended != part.ended) {
+            self.unkept.insert(part.session.clone());
+        }
+        known.session.revision += 1;
+        match before {
+            Some(before) => {
+                *before = part;
+                let place = place.and_then(|place| known.receipt_bytes.get_mut(place));
+                place.into_iter().for_each(|before| *before = bytes);
+            }
+            None => {
+                own.insert(part.number, parts.len());
+                parts.push(part);
+                known.receipt_bytes.push(bytes);
+                self.parts += 1;
+            }
+        }
+        true
     }
 
-    /// Takes what somebody says about a session. Says whether it is new.
-    pub fn take_note(&mut self, note: Note) -> bool {
-        let Some(known) = self.all.get_mut(&note.session) else { return false };
-        let notes = &mut known.session.notes;
-        // A line that was cut is told everything again.
-        if notes.contains(&note) || notes.len() >= MOST_NOTES {
+    /// Takes what an agent says about a session; it cannot speak for another host, nor so much
+    /// that nobody else is heard. Says whether it is new.
+    pub fn take_note_of(&mut self, agent: &str, note: Note) -> bool {
+        let session = note.session.clone();
+        let Some(known) = self.all.get(&session) else { return false };
+        if known.notes_of.get(agent).is_some_and(|count| *count >= MOST_NOTES_OF_AGENT) {
             return false;
         }
+        let is_new = self.take_note(note);
+        if is_new && let Some(known) = self.all.get_mut(&session) {
+            let count = known.notes_of.entry(agent.to_owned()).or_default();
+            *count += 1;
+            if *count == MOST_NOTES_OF_AGENT {
+                let at_ns = known.session.notes.last().map_or(0, |note| note.at_ns);
+                let text = format!("{agent} has more to say than can be noted");
+                let now = Moment { wall_ns: at_ns, steady_ns: 0 };
+                self.take_note(about(&session, text, now));
+            }
+        }
+        is_new
+    }
+
+    /// Takes what is to be said about a session. Says whether it is new.
+    pub fn take_note(&mut self, mut note: Note) -> bool {
+        let Some(known) = self.all.get_mut(&note.session) else { return false };
+        note.text = sentence(&note.text);
+        note.host = sentence(&note.host);
+        let notes = &mut known.session.notes;
+        // A line that was cut is told everything again.
+        if notes.len() >= MOST_NOTES || notes.contains(&note) {
+            return false;
+        }
+        if notes.len() + 1 == MOST_NOTES {
+            note = Note { text: "more has happened than can be noted".into(), ..note };
+        }
+        self.unkept.insert(note.session.clone());
         notes.push(note);
         known.session.revision += 1;
         true
     }
 
     /// Sessions whose time is over or whose follower is gone, and why.
-    pub fn overdue(&self, now_ns: u64) -> Vec<(String, String)> {
-        let lease_ns = u64::try_from(LEASE.as_nanos()).unwrap_or(u64::MAX);
+    pub fn overdue(&self, now: Moment) -> Vec<(String, String)> {
         let running = self.all.values().filter(|known| known.session.ended.is_none());
         running
             .filter_map(|known| {
                 let is_left = known.session.wish.is_attached
                     && known.followers == 0
-                    && now_ns.saturating_sub(known.left_ns) > lease_ns;
+                    && now.since(known.left) > LEASE;
                 let why = match () {
-                    () if now_ns >= known.session.until_ns => "its time was over",
+                    () if now.wall_ns >= known.session.until_ns => "its time was over",
                     () if is_left => "whoever asked for it is gone",
                     () => return None,
                 };
@@ -176,26 +356,12 @@ impl Sessions {
 
     /// Compares where the machines of running sessions are with what was said last, and says what
     /// nobody else can: that one is nowhere, or at two places.
-    pub fn look_around(&mut self, fleet: &Fleet, now_ns: u64) -> Vec<Note> {
+    pub fn look_around(&mut self, fleet: &Fleet, now: Moment) -> Vec<Note> {
         let mut notes = Vec::new();
         for known in self.all.values_mut().filter(|known| known.session.ended.is_none()) {
-            let machines: Vec<(String, String)> = {
-                let parts = known.session.parts.iter();
-                parts.map(|part| (part.machine_id.clone(), part.machine.clone())).collect()
-            };
-            for (id, name) in machines {
-                let Ok(machine) = id.parse::<MachineId>() else { continue };
-                let now = fleet.hosts_of(&machine);
-                let whereabouts = known.whereabouts.entry(id).or_default();
-                if let Some(text) = whereabouts.update(&name, &now, now_ns) {
-                    notes.push(Note {
-                        session: known.session.id.clone(),
-                        host: String::new(),
-                        at_ns: now_ns,
-                        text,
-                        is_refusal: false,
-                        is_in_part: false,
-                    });
+            for (machine, whereabouts) in &mut known.whereabouts {
+                if let Some(text) = whereabouts.update(&fleet.hosts_of(machine), now) {
+                    notes.push(about(&known.session.id, text, now));
                 }
             }
         }
@@ -204,52 +370,117 @@ impl Sessions {
 }
 
 impl Whereabouts {
-    fn update(
-        &mut self,
-        name: &str,
-        now: &[(&crate::fleet::Seat, &inventory::Machine)],
-        now_ns: u64,
-    ) -> Option<String> {
-        let present = now.iter().filter(|(_, machine)| machine.state != MachineState::Shutoff);
-        let mut hosts: Vec<String> = present.map(|(seat, _)| seat.host.clone()).collect();
-        hosts.sort();
-        if hosts != self.hosts {
-            let was_nowhere = self.hosts.is_empty() && self.is_told;
-            (self.hosts, self.since_ns, self.is_told) = (hosts, now_ns, false);
-            if was_nowhere && !self.hosts.is_empty() {
-                return Some(format!("{name} is back, on {}", self.hosts.join(" and ")));
+    fn new(name: String, now: Moment) -> Self {
+        let (place, last) = (Place::default(), None);
+        // After a start of the controller agents come back one after the other.
+        Self { name, place, since: now, grace: ARRIVAL, is_told: false, last }
+    }
+
+    fn update(&mut self, claims: &[(&Seat, &Machine)], now: Moment) -> Option<String> {
+        let place = Place::of(claims);
+        if place != self.place {
+            let was_missed = self.is_told && matches!(self.place, Place::Nowhere);
+            (self.place, self.since, self.is_told) = (place, now, false);
+            self.grace = match &self.place {
+                // A migration is two hosts for some seconds, and not worth a word.
+                Place::Hosts(hosts) if hosts.len() > 1 => 10 * GRACE,
+                // A line that was cut is back in some seconds, too.
+                Place::Away(_) => ARRIVAL,
+                _ => GRACE,
+            };
+            if let (true, Place::Hosts(hosts)) = (was_missed, &self.place) {
+                return Some(format!("{} is back, on {}", self.name, hosts.join(" and ")));
             }
         }
-        if let [(seat, machine)] = now {
+        if let [(seat, machine)] = claims {
             self.last = Some((seat.host.clone(), machine.state));
+            machine.name.clone_into(&mut self.name);
         }
-        let grace_ns = u64::try_from(GRACE.as_nanos()).unwrap_or(u64::MAX);
-        if self.is_told || now_ns.saturating_sub(self.since_ns) < grace_ns {
+        if self.is_told || now.since(self.since) < self.grace {
             return None;
         }
-        let text = match (self.hosts.len(), &self.last) {
-            (0, Some((host, MachineState::Outgoing))) => format!(
-                "{name} has left {host} by migration for a host without an agent: its packets are \
-                 not captured until it comes back to one that has"
-            ),
-            (0, Some((host, _))) => format!(
-                "{name} is gone from {host} and no host with an agent has it: its packets are not \
-                 captured until one has"
-            ),
-            (0, None) => format!("{name} is on no host with an agent"),
-            (1, _) => return None,
-            _ => format!(
-                "{} claim {name} at once; it is captured at each of them",
-                self.hosts.join(" and ")
-            ),
-        };
-        // A migration is two hosts for some seconds, and not worth a word.
-        if self.hosts.len() > 1 && now_ns.saturating_sub(self.since_ns) < 10 * grace_ns {
-            return None;
-        }
+        let text = self.text()?;
         self.is_told = true;
         Some(text)
     }
+
+    /// What people must know of where it is, if anything.
+    fn text(&self) -> Option<String> {
+        let name = &self.name;
+        Some(match (&self.place, &self.last) {
+            (Place::Nowhere, Some((host, MachineState::Outgoing))) => format!(
+                "{name} has left {host} by migration for a host without an agent: its packets are \
+                 not captured until it comes back to one that has"
+            ),
+            (Place::Nowhere, Some((host, _))) => format!(
+                "{name} is gone from {host} and no host with an agent has it: its packets are not \
+                 captured until one has"
+            ),
+            (Place::Nowhere, None) => format!("{name} is on no host with an agent"),
+            (Place::ShutOff(host), _) => {
+                format!("{name} is shut off on {host}: there is nothing to capture until it runs")
+            }
+            (Place::Away(host), _) => format!(
+                "the agent of {host}, where {name} was last, is away: what it captures is there \
+                 when it is back"
+            ),
+            (Place::Hosts(hosts), _) if hosts.len() > 1 => {
+                format!(
+                    "{} claim {name} at once; it is captured at each of them",
+                    hosts.join(" and ")
+                )
+            }
+            (Place::Hosts(_), _) => return None,
+        })
+    }
+}
+
+impl Place {
+    /// Of an agent that is away only what it said last is known, so others are believed first.
+    fn of(claims: &[(&Seat, &Machine)]) -> Self {
+        let runs = |claim: &&(&Seat, &Machine)| claim.1.state != MachineState::Shutoff;
+        let running: Vec<_> = claims.iter().filter(runs).collect();
+        let there = running.iter().filter(|(seat, _)| seat.line.is_some());
+        let mut hosts: Vec<String> = there.map(|(seat, _)| seat.host.clone()).collect();
+        hosts.sort();
+        if !hosts.is_empty() {
+            return Self::Hosts(hosts);
+        }
+        match (running.first(), claims.first()) {
+            (Some((seat, _)), _) => Self::Away(seat.host.clone()),
+            (None, Some((seat, _))) => Self::ShutOff(seat.host.clone()),
+            (None, None) => Self::Nowhere,
+        }
+    }
+}
+
+/// A note of the controller's own.
+fn about(session: &str, text: String, now: Moment) -> Note {
+    Note {
+        session: session.to_owned(),
+        host: String::new(),
+        at_ns: now.wall_ns,
+        text,
+        is_refusal: false,
+        is_in_part: false,
+    }
+}
+
+/// Cuts the words of a part to what a person reads, and its numbers to what there can be.
+fn bound(part: &mut Part) {
+    let words = [&mut part.host, &mut part.machine_id, &mut part.machine, &mut part.point];
+    for word in words.into_iter().chain(&mut part.ended) {
+        *word = sentence(word);
+    }
+    // The sum of all parts there can be must fit.
+    let numbers = [&mut part.bytes, &mut part.packets, &mut part.kernel_dropped, &mut part.failed];
+    for number in numbers {
+        *number = (*number).min(MOST_COUNTED);
+    }
+}
+
+fn receipt_bytes(part: &Part) -> usize {
+    part.receipt.as_ref().map_or(0, |receipt| receipt.to_string().len())
 }
 
 fn order(session: &Session) -> Order {
@@ -281,5 +512,34 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How long a machine may be nowhere before that is said.
 const GRACE: Duration = Duration::from_secs(2);
 
-const MOST_PARTS: usize = 10_000;
+/// How long agents may take to come back, and then to say what they have.
+const ARRIVAL: Duration = Duration::from_secs(8);
+
+/// Sessions that are not forgotten, of all owners and of one.
+const MOST_SESSIONS: usize = 10_000;
+const MOST_OF_ONE_OWNER: usize = 1000;
+
+/// Parts of one session, of all sessions, and of one session at one agent.
+const MOST_PARTS: usize = 20_000;
+const MOST_PARTS_OF_ALL: usize = 200_000;
+const MOST_PARTS_OF_AGENT: usize = 5000;
+
+/// Bytes of a receipt, as JSON, and of all of them.
+const LARGEST_RECEIPT: usize = 64 << 10;
+const MOST_RECEIPT_BYTES: usize = 64 << 20;
+
+/// Parts of a session that are kept with their receipts, parts that are kept at all, and notes
+/// that are kept beside many parts.
+const WHOLE_PARTS_KEPT: usize = 50;
+const PARTS_KEPT: usize = 1000;
+const NOTES_KEPT: usize = 500;
+
+/// What a part can have at most of anything that is counted.
+const MOST_COUNTED: u64 = 1 << 44;
+
+/// Notes of one session, and those of them that one agent may make.
 const MOST_NOTES: usize = 10_000;
+const MOST_NOTES_OF_AGENT: usize = 2000;
+
+/// Who follow one session.
+const MOST_FOLLOWERS: usize = 32;

@@ -132,6 +132,11 @@ impl Timeline {
         self.now.values()
     }
 
+    /// A machine as the last look saw it.
+    pub fn machine(&self, id: &MachineId) -> Option<&Machine> {
+        self.now.get(id)
+    }
+
     /// The time of the first look kept.
     pub fn first(&self) -> Option<Timestamp> {
         self.looks.front().map(|l| l.at)

@@ -127,6 +127,11 @@ impl Scope {
         }
     }
 
+    /// The machines that were asked for one by one.
+    pub fn machines(&self) -> impl Iterator<Item = &MachineId> {
+        self.machines.iter().map(|pinned| &pinned.id)
+    }
+
     /// Whether the permit could need `grant`: nobody learns of grants that have no part in it.
     fn needs(&self, grant: &Grant, ask: &Ask) -> bool {
         match &ask.asked {

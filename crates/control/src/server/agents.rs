@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::document::{Note, Part};
 use api::proto::agents_server::Agents as Service;
@@ -18,10 +19,12 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::audit::{Action, Answer, Draft, Who};
 use crate::clock::{ASK_EVERY, Exchange};
 use crate::enrolled::Enrolled;
+use crate::fleet::Untaken;
 use crate::names::AgentId;
 use crate::store::{Change, Expected};
 
-use super::desk::{Desk, broken, draft, now_ns, peer_of};
+use super::desk::{Desk, broken, draft, now, now_ns, peer_of};
+use super::gate;
 
 pub(super) struct AgentsService(pub(super) Arc<Desk>);
 
@@ -34,7 +37,7 @@ impl Service for AgentsService {
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
         let desk = Arc::clone(&self.0);
-        let agent = desk.agent(&request)?;
+        let agent = gate::agent(&request)?;
         let known = desk.blocking(|store| store.one::<Enrolled>(agent.as_str()));
         if known.map_err(|error| broken(&error))?.is_none() {
             return Err(Status::permission_denied(format!(
@@ -42,8 +45,9 @@ impl Service for AgentsService {
             )));
         }
         let from = peer_of(request.remote_addr());
-        let (to, outgoing) = mpsc::channel(64);
-        let line = Line { desk, agent, from, to, number: 0 };
+        // Orders replace each other while they wait, so few are enough.
+        let (to, outgoing) = mpsc::channel(4);
+        let line = Line { desk, agent, from, to, number: 0, odd: 0 };
         tokio::spawn(line.attend(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
@@ -52,9 +56,11 @@ impl Service for AgentsService {
         &self,
         request: Request<Streaming<Piece>>,
     ) -> Result<Response<UploadEnd>, Status> {
-        let agent = self.0.agent(&request)?;
+        let agent = gate::agent(&request)?;
         let mut pieces = request.into_inner();
-        let hello = pieces.message().await?.ok_or_else(|| Status::cancelled("nothing came"))?;
+        let hello = tokio::time::timeout(ASK_EVERY * 5, pieces.message()).await;
+        let hello = hello.map_err(|_| Status::deadline_exceeded("nothing came"))??;
+        let hello = hello.ok_or_else(|| Status::cancelled("nothing came"))?;
         let to = self.0.relay.begin(agent.as_str(), &hello.transfer);
         let to = to.ok_or_else(|| Status::not_found("nobody asked for this"))?;
         loop {
@@ -76,7 +82,7 @@ impl Service for AgentsService {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<Certificate>, Status> {
         let desk = &self.0;
-        let agent = desk.agent(&request)?;
+        let agent = gate::agent(&request)?;
         let from = peer_of(request.remote_addr());
         let known = desk.blocking(|store| store.one::<Enrolled>(agent.as_str()));
         let known = known.map_err(|error| broken(&error))?;
@@ -108,21 +114,31 @@ struct Line {
     from: String,
     to: mpsc::Sender<Result<ToAgent, Status>>,
     number: u64,
+    /// Messages that made no sense.
+    odd: u64,
 }
 
 impl Line {
     async fn attend(mut self, mut incoming: Streaming<FromAgent>) {
         let hello = tokio::time::timeout(ASK_EVERY * 5, incoming.message()).await;
         let Ok(Ok(Some(FromAgent { said: Some(Said::Hello(hello)) }))) = hello else { return };
-        self.number = {
+        let before;
+        (self.number, before) = {
             let mut state = self.desk.state();
             let number = state.next_line;
             state.next_line += 1;
             let agent = self.agent.as_str();
-            state.fleet.arrived(agent, &hello.host, &hello.version, number, now_ns());
+            let (host, version) = (&hello.host, &hello.version);
+            let before = state.fleet.arrived(agent, host, version, number, now_ns());
+            let before = before.and_then(|line| state.lines.remove(&line));
             state.lines.insert(number, self.to.clone());
-            number
+            (number, before)
         };
+        if let Some(before) = before {
+            // Two that speak with one name would each undo what the other said. A line that was
+            // cut and did not notice needs not be told.
+            let _ = before.try_send(Err(Status::aborted("the agent speaks by another line now")));
+        }
         self.say(Event::info(format!("agent {} is there, from {}", self.agent, self.from)));
         self.talk(&mut incoming).await;
         let was_own = {
@@ -130,53 +146,58 @@ impl Line {
             state.lines.remove(&self.number);
             state.fleet.left(self.agent.as_str(), self.number)
         };
+        if self.odd > 1 {
+            self.say(Event::warn(format!("agent {} said {} such things", self.agent, self.odd)));
+        }
         if was_own {
             self.say(Event::warn(format!("agent {} is away", self.agent)));
             self.desk.ring();
         }
     }
 
-    async fn talk(&self, incoming: &mut Streaming<FromAgent>) {
+    async fn talk(&mut self, incoming: &mut Streaming<FromAgent>) {
         let mut orders = self.desk.orders();
         orders.mark_changed();
         let mut clock = tokio::time::interval(ASK_EVERY);
         loop {
             let said = tokio::select! {
                 message = incoming.message() => match message {
-                    Ok(Some(message)) => {
-                        self.hear(message);
-                        continue;
-                    }
+                    Ok(Some(message)) => match self.hear(message) {
+                        Ok(()) => continue,
+                        Err(why) => {
+                            self.say(Event::warn(format!("agent {} is not heard: {why}", self.agent)));
+                            let end = Err(Status::resource_exhausted(why.to_string()));
+                            let _ = self.to.try_send(end);
+                            return;
+                        }
+                    },
                     Ok(None) | Err(_) => return,
                 },
                 _ = clock.tick() => to_agent::Said::Ping(Ping { asked_ns: now_ns() }),
                 _ = orders.changed() => {
-                    let orders = Arc::clone(&orders.borrow_and_update());
-                    match serde_json::to_string(&*orders) {
-                        Ok(orders) => to_agent::Said::OrdersJson(orders),
-                        Err(_) => continue,
-                    }
+                    let orders = Arc::clone(&orders.borrow_and_update().json);
+                    to_agent::Said::OrdersJson(orders.as_ref().to_owned())
                 }
                 () = self.desk.closing() => return,
             };
-            if self.to.send(Ok(ToAgent { said: Some(said) })).await.is_err() {
+            // One that never reads is not there, whatever else it does.
+            let send = self.to.send(Ok(ToAgent { said: Some(said) }));
+            if !matches!(tokio::time::timeout(READ_WITHIN, send).await, Ok(Ok(()))) {
                 return;
             }
         }
     }
 
-    fn hear(&self, message: FromAgent) {
-        let (agent, now) = (self.agent.as_str(), now_ns());
-        if let Some(seat) = self.desk.state().fleet.seat_mut(agent) {
-            seat.heard_ns = now;
+    /// Takes what the agent says, unless it is a line that is not its own any more or too much.
+    fn hear(&mut self, message: FromAgent) -> Result<(), Untaken> {
+        let (agent, now) = (self.agent.as_str(), now());
+        match self.desk.state().fleet.seat_mut(agent) {
+            Some(seat) if seat.line == Some(self.number) => seat.heard_ns = now.wall_ns,
+            _ => return Err(Untaken::Stranger),
         }
         match message.said {
             Some(Said::LookJson(look)) => match Look::decode(&look) {
-                Ok(look) => {
-                    if let Some(seat) = self.desk.state().fleet.seat_mut(agent) {
-                        seat.look(look);
-                    }
-                }
+                Ok(look) => return self.desk.state().fleet.look(agent, self.number, look),
                 Err(error) => self.odd(&error),
             },
             Some(Said::Pong(pong)) => {
@@ -184,7 +205,7 @@ impl Line {
                     asked_ns: pong.asked_ns,
                     received_ns: pong.received_ns,
                     answered_ns: pong.answered_ns,
-                    heard_ns: now,
+                    heard_ns: now.wall_ns,
                 };
                 if let Some(seat) = self.desk.state().fleet.seat_mut(agent) {
                     seat.exchange(exchange);
@@ -192,12 +213,9 @@ impl Line {
             }
             Some(Said::PartJson(part)) => match serde_json::from_str::<Part>(&part) {
                 Ok(part) => {
-                    let session = part.session.clone();
-                    let is_news = self.desk.state().sessions.take_part(agent, part);
-                    if is_news {
-                        self.desk.keep_session(&session);
+                    if self.desk.state().sessions.take_part(agent, part, now) {
+                        self.desk.ring();
                     }
-                    self.desk.ring();
                 }
                 Err(error) => self.odd(&error),
             },
@@ -206,14 +224,18 @@ impl Line {
                 Err(error) => self.odd(&error),
             },
             Some(Said::SourcesJson(problems)) => {
-                if let (Ok(problems), Some(seat)) =
-                    (serde_json::from_str(&problems), self.desk.state().fleet.seat_mut(agent))
-                {
-                    seat.problems = problems;
+                match serde_json::from_str::<Vec<String>>(&problems) {
+                    Ok(problems) => {
+                        if let Some(seat) = self.desk.state().fleet.seat_mut(agent) {
+                            seat.complain(&problems);
+                        }
+                    }
+                    Err(error) => self.odd(&error),
                 }
             }
             Some(Said::Hello(_)) | None => {}
         }
+        Ok(())
     }
 
     fn take_note(&self, note: Note) {
@@ -223,7 +245,7 @@ impl Line {
             subject: note.session.clone(),
             ..draft(Action::Withhold, Answer::Refused { because: note.text.clone() })
         });
-        if !self.desk.state().sessions.take_note(note) {
+        if !self.desk.state().sessions.take_note_of(self.agent.as_str(), note) {
             return;
         }
         self.desk.ring();
@@ -234,12 +256,19 @@ impl Line {
         }
     }
 
-    fn odd(&self, error: &serde_json::Error) {
-        let agent = &self.agent;
-        self.say(Event::warn(format!("agent {agent} says what makes no sense: {error}")));
+    /// Counts what makes no sense; the log has the first of it.
+    fn odd(&mut self, error: &serde_json::Error) {
+        self.odd += 1;
+        if self.odd == 1 {
+            let agent = &self.agent;
+            self.say(Event::warn(format!("agent {agent} says what makes no sense: {error}")));
+        }
     }
 
     fn say(&self, event: Event) {
         self.desk.log.say(event.agent(self.agent.as_str()));
     }
 }
+
+/// How long an agent may leave unread what it is told.
+const READ_WITHIN: Duration = Duration::from_secs(30);

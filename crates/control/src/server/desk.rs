@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use api::document::{Orders, Session};
+use api::document::Session;
 use jiff::Timestamp;
 use telemetry::{Event, Log};
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use tonic::{Request, Status};
 
 use crate::audit::{Action, Answer, Draft, Strangers, Who};
 use crate::ca::{Ca, Peer, Revocation};
+use crate::clock::Moment;
 use crate::fleet::Fleet;
 use crate::grants::{Grant, Grants, MachineFacts, User};
 use crate::names::AgentId;
@@ -34,7 +35,10 @@ pub(super) struct Desk {
     /// Rings when a session has changed.
     bell: watch::Sender<u64>,
     /// What every agent has to do.
-    orders: watch::Sender<Arc<Orders>>,
+    orders: watch::Sender<Written>,
+    /// Held while a session is read and written into the store: no later state is ever replaced
+    /// by an earlier one.
+    keeping: Mutex<()>,
     /// Set when the controller ends.
     is_closing: watch::Sender<bool>,
     /// Grants as of a version of the store.
@@ -50,6 +54,23 @@ pub(super) struct State {
     /// The line to each agent that is there, by its number.
     pub(super) lines: BTreeMap<u64, tokio::sync::mpsc::Sender<Result<api::proto::ToAgent, Status>>>,
     pub(super) next_line: u64,
+}
+
+/// The orders as they are sent, written once for all agents.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Written {
+    revision: u64,
+    /// `api::document::Orders` as JSON.
+    pub(super) json: Arc<str>,
+}
+
+impl Written {
+    fn of(sessions: &Sessions) -> Self {
+        let orders = sessions.orders();
+        // Nothing in them can fail to be written: keys are strings, numbers are finite.
+        let json = serde_json::to_string(&orders).unwrap_or_default();
+        Self { revision: orders.revision, json: json.into() }
+    }
 }
 
 /// Who asks, and from where.
@@ -78,9 +99,9 @@ impl Desk {
         let now_ns = now_ns();
         let mut state = State::default();
         for session in store.all::<Session>()? {
-            state.sessions.add(session.value, now_ns);
+            state.sessions.add(session.value, now());
         }
-        let orders = watch::Sender::new(Arc::new(state.sessions.orders()));
+        let orders = watch::Sender::new(Written::of(&state.sessions));
         let desk = Self {
             ca,
             store,
@@ -91,6 +112,7 @@ impl Desk {
             state: Mutex::new(state),
             bell: watch::Sender::new(0),
             orders,
+            keeping: Mutex::new(()),
             is_closing: watch::Sender::new(false),
             grants: Mutex::new(None),
             strangers: Mutex::new(Strangers::new(Timestamp::now())),
@@ -113,12 +135,12 @@ impl Desk {
     }
 
     fn look(&self) {
-        let now_ns = now_ns();
+        let now = now();
         let (overdue, forgotten, notes) = {
             let mut state = self.state();
             let State { fleet, sessions, .. } = &mut *state;
-            let notes = sessions.look_around(fleet, now_ns);
-            (sessions.overdue(now_ns), sessions.forgotten(now_ns), notes)
+            let notes = sessions.look_around(fleet, now);
+            (sessions.overdue(now), sessions.forgotten(now.wall_ns), notes)
         };
         for (session, why) in overdue {
             self.end_session(&session, &why);
@@ -133,6 +155,16 @@ impl Desk {
         }
         if is_new {
             self.ring();
+        }
+        self.keep_changed();
+    }
+
+    /// Writes what agents said of sessions into the store: all of the last half second at once,
+    /// however many they are. What a crash loses of it they say again when they come back.
+    pub(super) fn keep_changed(&self) {
+        let unkept = self.state().sessions.take_unkept();
+        for session in unkept {
+            self.keep_session(&session);
         }
     }
 
@@ -152,7 +184,7 @@ impl Desk {
     }
 
     /// What every agent has to do.
-    pub(super) fn orders(&self) -> watch::Receiver<Arc<Orders>> {
+    pub(super) fn orders(&self) -> watch::Receiver<Written> {
         self.orders.subscribe()
     }
 
@@ -184,8 +216,15 @@ impl Desk {
 
     /// Sends the orders as they are now to all agents.
     pub(super) fn publish(&self) {
-        let orders = Arc::new(self.state().sessions.orders());
-        self.orders.send_replace(orders);
+        let orders = Written::of(&self.state().sessions);
+        // Of two that publish at the same time the later orders stay, whoever comes first.
+        self.orders.send_if_modified(|known| {
+            let is_later = known.revision < orders.revision;
+            if is_later {
+                *known = orders;
+            }
+            is_later
+        });
         self.ring();
     }
 
@@ -203,6 +242,7 @@ impl Desk {
     /// Forgets a session and everything of it.
     pub(super) fn forget_session(&self, id: &str) {
         self.state().sessions.remove(id);
+        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         let change = Change::remove(Kind::Session, id.to_owned(), Expected::Anything);
         self.trouble(
             "a session cannot be removed from the store",
@@ -211,10 +251,21 @@ impl Desk {
         self.publish();
     }
 
-    /// Writes a session into the store.
+    /// Writes a session into the store. What is too much for it is left out there: agents have
+    /// the receipts of their parts, and the parts, and say them again.
     pub(super) fn keep_session(&self, id: &str) {
-        let Some(session) = self.state().sessions.session(id).cloned() else { return };
-        let change = Change::put(&session, Expected::Anything);
+        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut session) = self.state().sessions.to_keep(id) else { return };
+        let mut change = Change::put(&session, Expected::Anything);
+        if matches!(change, Err(StoreError::TooLarge { .. })) {
+            session.parts.iter_mut().for_each(|part| part.receipt = None);
+            change = Change::put(&session, Expected::Anything);
+        }
+        if matches!(change, Err(StoreError::TooLarge { .. })) {
+            session.parts.clear();
+            session.notes.truncate(NOTES_KEPT);
+            change = Change::put(&session, Expected::Anything);
+        }
         self.trouble(
             "a session cannot be kept in the store",
             change.and_then(|change| self.blocking(|store| store.commit(&[change], &[])).map(drop)),
@@ -269,7 +320,7 @@ impl Desk {
     }
 
     /// Who asks, by the token they show. Whoever shows none that is good is in the audit log.
-    pub(super) fn asker<T>(&self, request: &Request<T>) -> Result<Asker, Status> {
+    pub(super) fn let_in_user(&self, request: &Request<()>) -> Result<Asker, Status> {
         let from = peer_of(request.remote_addr());
         self.user(request).map(|user| Asker { user, from: from.clone() }).map_err(|refusal| {
             let (who, because) = refusal;
@@ -279,7 +330,7 @@ impl Desk {
         })
     }
 
-    fn user<T>(&self, request: &Request<T>) -> Result<User, (Who, String)> {
+    fn user(&self, request: &Request<()>) -> Result<User, (Who, String)> {
         let nobody = |why: String| (Who::Unknown(String::new()), why);
         let shown = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let shown = shown.and_then(|value| value.strip_prefix("Bearer "));
@@ -302,7 +353,7 @@ impl Desk {
     }
 
     /// Which agent is at the other end, by its certificate.
-    pub(super) fn agent<T>(&self, request: &Request<T>) -> Result<AgentId, Status> {
+    pub(super) fn let_in_agent(&self, request: &Request<()>) -> Result<AgentId, Status> {
         let refused = |because: String| {
             let from = peer_of(request.remote_addr());
             let answer = Answer::Refused { because: because.clone() };
@@ -357,5 +408,15 @@ pub(super) fn peer_of(address: Option<SocketAddr>) -> String {
 pub(super) fn now_ns() -> u64 {
     u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0)
 }
+
+/// Now, by both clocks.
+pub(super) fn now() -> Moment {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let steady_ns = u64::try_from(BEGAN.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    Moment { wall_ns: now_ns(), steady_ns }
+}
+
+/// Notes that are kept of a session that is too much for the store.
+const NOTES_KEPT: usize = 500;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);

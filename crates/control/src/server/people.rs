@@ -16,7 +16,7 @@ use api::proto::{
 use inventory::{History, Machine};
 use jiff::Timestamp;
 use plan::Names;
-use select::{Filter, Resolved};
+use select::{Filter, NoNames, Resolved};
 use telemetry::Event;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -29,7 +29,8 @@ use crate::grants::{Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Se
 use crate::tokens::random;
 
 use super::audit;
-use super::desk::{Asker, Desk, broken, draft, facts, now_ns};
+use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
+use super::gate;
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
 
@@ -43,7 +44,7 @@ impl Service for PeopleService {
     type FetchStream = Pieces;
 
     async fn find(&self, request: Request<FindRequest>) -> Result<Response<FindReply>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         let FindRequest { what, at_ns } = request.into_inner();
         let grants = self.0.grants()?;
         let is_shown = shown(&grants, &asker);
@@ -63,7 +64,7 @@ impl Service for PeopleService {
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusReply>, Status> {
-        self.0.asker(&request)?;
+        gate::asker(&request)?;
         let now_ns = now_ns();
         let state = self.0.state();
         let mut agents = state.fleet.status(now_ns);
@@ -71,7 +72,8 @@ impl Service for PeopleService {
         for part in running().flat_map(|session| &session.parts).filter(|p| p.ended.is_none()) {
             if let Some(agent) = agents.iter_mut().find(|agent| agent.id == part.agent) {
                 agent.parts += 1;
-                agent.lost += part.kernel_dropped + part.failed;
+                let lost = part.kernel_dropped.saturating_add(part.failed);
+                agent.lost = agent.lost.saturating_add(lost);
             }
         }
         let status = Health {
@@ -91,24 +93,24 @@ impl Service for PeopleService {
         &self,
         request: Request<StartSessionRequest>,
     ) -> Result<Response<SessionReply>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         let wish: Wish = serde_json::from_str(&request.into_inner().wish_json)
             .map_err(|error| Status::invalid_argument(format!("the wish: {error}")))?;
-        self.start(&asker, wish).and_then(|session| self.reply(&session)).map(Response::new)
+        self.start(&asker, wish).and_then(|session| self.reply(session)).map(Response::new)
     }
 
     async fn list_sessions(
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsReply>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         let sessions: Vec<Session> = {
             let state = self.0.state();
             let all = state.sessions.iter().filter(|session| may_see(&asker, session));
             all.cloned().collect()
         };
         let session_json = sessions
-            .iter()
+            .into_iter()
             .map(|session| self.reply(session).map(|reply| reply.session_json))
             .collect::<Result<_, _>>()?;
         Ok(Response::new(ListSessionsReply { session_json }))
@@ -118,21 +120,21 @@ impl Service for PeopleService {
         &self,
         request: Request<StopSessionRequest>,
     ) -> Result<Response<SessionReply>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         let session = self.seen(&asker, &request.into_inner().session)?;
         let name = &asker.user.name;
         if self.0.end_session(&session.id, &format!("{name} stopped it")) {
             self.audit(&asker, Action::Session, &session.id, "stopped")?;
         }
         let session = self.seen(&asker, &session.id)?;
-        self.reply(&session).map(Response::new)
+        self.reply(session).map(Response::new)
     }
 
     async fn refilter_session(
         &self,
         request: Request<RefilterSessionRequest>,
     ) -> Result<Response<SessionReply>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         let RefilterSessionRequest { session, expression } = request.into_inner();
         let session = self.seen(&asker, &session)?;
         if session.owner != asker.user.name.as_str() {
@@ -178,14 +180,14 @@ impl Service for PeopleService {
         self.0.keep_session(&session.id);
         self.0.publish();
         let session = self.seen(&asker, &session.id)?;
-        self.reply(&session).map(Response::new)
+        self.reply(session).map(Response::new)
     }
 
     async fn remove_session(
         &self,
         request: Request<RemoveSessionRequest>,
     ) -> Result<Response<RemoveSessionReply>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         let session = self.seen(&asker, &request.into_inner().session)?;
         self.0.end_session(&session.id, "it was removed");
         self.0.forget_session(&session.id);
@@ -194,16 +196,21 @@ impl Service for PeopleService {
     }
 
     async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Replies>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         let session = self.seen(&asker, &request.into_inner().session)?;
-        let (to, replies) = mpsc::channel(4);
+        if !self.0.state().sessions.follow(&session.id) {
+            let full = format!("too many follow session {} already", session.id);
+            return Err(Status::resource_exhausted(full));
+        }
+        // What a slow reader has not read yet is old: one that waits is enough.
+        let (to, replies) = mpsc::channel(1);
         let service = Self(Arc::clone(&self.0));
         tokio::spawn(async move { service.tell(&session.id, &to).await });
         Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
     }
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<Pieces>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         let FetchRequest { session, agent, part, offset } = request.into_inner();
         let found = self.seen(&asker, &session)?;
         // An administrator may end a session; the packets are its owner's alone.
@@ -224,7 +231,8 @@ impl Service for PeopleService {
         let (transfer, pieces) = self.0.relay.await_from(&agent)?;
         let send = SendPart { transfer: transfer.clone(), session, part, offset };
         let send = ToAgent { said: Some(to_agent::Said::Send(send)) };
-        if line.send(Ok(send)).await.is_err() {
+        let sent = tokio::time::timeout(BEGIN_WITHIN, line.send(Ok(send))).await;
+        if !matches!(sent, Ok(Ok(()))) {
             self.0.relay.give_up(&transfer);
             return Err(Status::unavailable(format!("agent {agent} is away")));
         }
@@ -241,7 +249,7 @@ impl Service for PeopleService {
         &self,
         request: Request<AdministerRequest>,
     ) -> Result<Response<AdministerReply>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         let command: Command = serde_json::from_str(&request.into_inner().command_json)
             .map_err(|error| Status::invalid_argument(format!("the command: {error}")))?;
         let done = self.0.blocking(|store| {
@@ -274,7 +282,7 @@ impl Service for PeopleService {
         &self,
         request: Request<ReadAuditRequest>,
     ) -> Result<Response<audit::Pages>, Status> {
-        let asker = self.0.asker(&request)?;
+        let asker = gate::asker(&request)?;
         audit::read(Arc::clone(&self.0), &asker, &request.into_inner()).map(Response::new)
     }
 }
@@ -321,6 +329,10 @@ impl PeopleService {
                 Err(error) => broken(&error),
             }
         };
+        if !self.0.state().sessions.has_room_for(asker.user.name.as_str()) {
+            let full = "there are too many sessions; remove some: overtap sessions remove";
+            return Err(refused(Status::resource_exhausted(full), &[]));
+        }
         let asked = self.asked(asker, &grants, &wish).map_err(|status| {
             // What they named may be there without their being allowed to know.
             refused(status, &self.meant(&wish))
@@ -346,7 +358,7 @@ impl PeopleService {
             .map_err(|status| refused(status, &machines))?;
         let session = session(asker, wish, &permit, explained)?;
         self.0.note(&entry(Answer::Granted, &machines)).map_err(|error| broken(&error))?;
-        self.0.state().sessions.add(session.clone(), now_ns());
+        self.0.state().sessions.add(session.clone(), now());
         self.0.keep_session(&session.id);
         self.0.publish();
         let event = Event::info(format!("begun by {}: {subject}", session.owner));
@@ -460,6 +472,11 @@ impl PeopleService {
         let misunderstood = |error: &select::ParseError| {
             Status::invalid_argument(format!("cannot understand the filter\n{error}"))
         };
+        // Most expressions name nothing, and all that is known of every host is a lot to go through.
+        if let Ok(explained) = Resolved::of(text, &NoNames) {
+            Filter::parse_with(text, &explained).map_err(|error| misunderstood(&error))?;
+            return Ok(explained);
+        }
         let history: History = self.0.state().fleet.history(shown(grants, asker));
         let names = Names::new(&history);
         let at_point = match machines {
@@ -491,8 +508,7 @@ impl PeopleService {
     }
 
     /// A session as it is told: with the clocks and presence of its agents.
-    fn reply(&self, session: &Session) -> Result<SessionReply, Status> {
-        let mut session = session.clone();
+    fn reply(&self, mut session: Session) -> Result<SessionReply, Status> {
         {
             let (state, now_ns) = (self.0.state(), now_ns());
             for part in &mut session.parts {
@@ -511,31 +527,43 @@ impl PeopleService {
     /// Tells a session again whenever it has changed, until nobody listens.
     async fn tell(&self, id: &str, to: &mpsc::Sender<Result<SessionReply, Status>>) {
         let mut bell = self.0.bell();
-        self.0.state().sessions.follow(id, true, now_ns());
         let mut told = String::new();
+        let mut revision = None;
         loop {
-            let found = self.0.state().sessions.session(id).cloned();
-            let Some(session) = found else {
-                let _ = to.send(Err(Status::not_found("the session was removed"))).await;
-                break;
+            let found = {
+                let state = self.0.state();
+                let known = state.sessions.session(id);
+                known.map(|known| (Some(known.revision) != revision).then(|| known.clone()))
             };
-            let reply = self.reply(&session);
-            let is_news = reply.as_ref().map_or(true, |reply| reply.session_json != told);
-            if let Ok(reply) = &reply {
-                told.clone_from(&reply.session_json);
-            }
-            if is_news && to.send(reply).await.is_err() {
-                break;
+            match found {
+                None => {
+                    let _ = to.send(Err(Status::not_found("the session was removed"))).await;
+                    break;
+                }
+                // Another session has changed.
+                Some(None) => {}
+                Some(Some(session)) => {
+                    revision = Some(session.revision);
+                    let reply = self.reply(session);
+                    let is_news = reply.as_ref().map_or(true, |reply| reply.session_json != told);
+                    if let (true, Ok(reply)) = (is_news, &reply) {
+                        told.clone_from(&reply.session_json);
+                    }
+                    if is_news && to.send(reply).await.is_err() {
+                        break;
+                    }
+                }
             }
             tokio::select! {
-                _ = bell.changed() => tokio::time::sleep(TELL_EVERY).await,
-                // Clocks become better known without a word.
-                () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                // The more there is to tell, the less often it is told.
+                _ = bell.changed() => tokio::time::sleep(tell_every(told.len())).await,
+                // Clocks become better known, and agents come and go, without a word.
+                () = tokio::time::sleep(Duration::from_secs(2)) => revision = None,
                 () = to.closed() => break,
                 () = self.0.closing() => break,
             }
         }
-        self.0.state().sessions.follow(id, false, now_ns());
+        self.0.state().sessions.unfollow(id, now());
     }
 
     fn audit(
@@ -640,5 +668,7 @@ const WHOLE_SNAPLEN: u32 = 262_144;
 /// How long an agent may take to begin a transfer.
 const BEGIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// How often a session is told again at most.
-const TELL_EVERY: Duration = Duration::from_millis(50);
+/// How often a session of so many bytes is told again at most: every 50 ms, and 20 MB/s.
+const fn tell_every(bytes: usize) -> Duration {
+    Duration::from_millis(50 + bytes as u64 / 20_000)
+}
