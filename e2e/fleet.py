@@ -258,6 +258,50 @@ def cancelled():
     equal("cancelled: no move is claimed", receipt["moves"], [])
 
 
+def post_copy():
+    """Post-copy: the VM runs on the destination long before the migration is over."""
+    capture = Far("web", "--point", "tap")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(1)
+    migrate("web", "--p2p", "--postcopy", "--postcopy-after-precopy")
+    time.sleep(1)
+    sent = sending.stop()
+    time.sleep(0.5)
+    status, receipt, file = capture.finish()
+    whole("post-copy", status, receipt, file)
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    check("post-copy: every datagram once", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}")
+    equal("post-copy: one move", len(receipt["moves"]), 1)
+
+
+def hot_plugged():
+    """The VM gets another vNIC in mid-session: it is captured there too, and what goes on is not cut."""
+    here = where("web")
+    capture = Far("web", "--point", "tap")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(1)
+    nic = f"{WORK}/nic.xml"
+    with open(nic, "w") as file:
+        file.write("<interface type='bridge'><mac address='52:54:00:00:aa:01'/><source bridge='br-int'/>"
+                   "<virtualport type='openvswitch'/><model type='virtio'/></interface>")
+    started(here, "virsh", "-q", "attach-device", "web", nic, "--live")
+    try:
+        session = re.search(r"session (s-\w+)", capture.err())[1]
+        two = until(lambda: must("sessions", "show", session).count(" on hv-") >= 2, 8)
+        check("hot-plugged: another part begins", two, must("sessions", "show", session))
+        time.sleep(1)
+        sent = sending.stop()
+        time.sleep(0.5)
+        status, receipt, file = capture.finish()
+        whole("hot-plugged", status, receipt, file)
+        missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+        check("hot-plugged: every datagram once", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}")
+        interfaces = {i["label"] for part in receipt["parts"] for i in part["receipt"]["interfaces"]}
+        equal("hot-plugged: two interfaces of it were listened at", len({label.split(" @ ")[1] for label in interfaces}), 2)
+    finally:
+        run(here, "virsh", "-q", "detach-device", "web", nic, "--live")
+
+
 def back_and_forth():
     """Ten migrations under load, there and back."""
     capture = Far("web", "--point", "tap")
@@ -374,7 +418,7 @@ def detached():
     must("sessions", "stop", session)
     file = f"{WORK}/fetched.pcapng"
     done = far("sessions", "fetch", session, "-w", file, "--output", "json")
-    equal("detached: fetched, exit status", done.returncode, 0)
+    check("detached: fetched, exit status 0", done.returncode == 0, done.stderr + done.stdout[-500:])
     packets = Capture(file).packets
     check("detached: the packets are there", len(packets) >= 300, len(packets))
     must("sessions", "remove", session)
@@ -492,6 +536,38 @@ def grants():
     check("grants: the audit log is whole", "whole" in whole_log or "entries" in whole_log, whole_log)
 
 
+def changes_hands():
+    """A VM passes to another tenant in mid-session: from then on not one byte, and it is said and logged."""
+    must("users", "add", "ann")
+    log_in("ann", must("tokens", "add", "ann"))
+    must("grants", "add", "ann", "--machine", "tenant:acme")
+    here = where("web")
+    capture = Far("web", "--point", "tap", user="ann")
+    acme = Traffic("web", "db", "--udp", "50pps", name="acme")
+    time.sleep(1)
+    try:
+        own(here, "web", "bravo")
+        changed = time.time()
+        said = until(lambda: "changed hands" in capture.err(), 8)
+        check("changes hands: it is said", said, capture.err())
+        status, receipt, file = capture.finish()
+        acme.stop()
+        last = max(packet.time for packet in file.packets) / 1e9
+        check("changes hands: packets until then, and none after", len(file.packets) > 20 and last < changed + 0.5, f"{last - changed:.3f} s after, {len(file.packets)}")
+        check("changes hands: the receipt adds up", far_adds_up(receipt), receipt)
+        done = far("capture", "web", "-w", f"{WORK}/never.pcapng", "--duration", "1s", user="ann")
+        check("changes hands: she cannot ask for it again", done.returncode == 1, done.stderr)
+        check("changes hands: the log has a line", "changed hands" in must("audit", "list", "--refused"))
+    finally:
+        own(here, "web", "acme")
+
+
+def own(host, name, tenant):
+    """Says in libvirt whose VM it is, as Nova does."""
+    owner = f"<instance><owner><project uuid='00000000-0000-0000-0000-000000000000'>{tenant}</project></owner></instance>"
+    started(host, "virsh", "-q", "metadata", name, "--uri", "http://openstack.org/xmlns/libvirt/nova/1.1", "--key", "nova", "--set", owner, "--live")
+
+
 def refusals():
     return must("audit", "list", "--refused").splitlines()
 
@@ -524,21 +600,28 @@ for length in (0, 1, 100, 100000):
 """
 
 
-def source_dies():
-    """The VM's own QEMU is killed: said, and what it sent until then is there."""
+def restarted_elsewhere():
+    """The VM's QEMU is killed and it is started again on another host: said, and captured there."""
+    here = where("db")
+    as_it_was = f"{WORK}/db.xml"
+    with open(as_it_was, "w") as file:
+        file.write(started(here, "virsh", "dumpxml", "--inactive", "db"))
     capture = Far("db", "--point", "tap")
     sent = traffic("web", "db", "--udp", "100pps", "--count", 100)
-    here = where("db")
     started(here, "pkill", "-9", "-f", "guest=db,")
-    check("source dies: it is said", until(lambda: "db" in capture.err() and "gone" in capture.err(), 8), capture.err())
+    check("restarted: its end is said", until(lambda: "gone" in capture.err(), 8), capture.err())
+    started(other(here), "virsh", "-q", "create", as_it_was)
+    check("restarted: its return is said", until(lambda: "db is back" in capture.err(), 10), capture.err())
+    time.sleep(4)
     status, receipt, file = capture.finish()
-    equal("source dies: exit status", status, 0)
-    check("source dies: the receipt adds up", far_adds_up(receipt), receipt)
-    check("source dies: its packets are there", len(file.packets) >= sent["received"], len(file.packets))
+    equal("restarted: exit status", status, 0)
+    check("restarted: the receipt adds up", far_adds_up(receipt), receipt)
+    check("restarted: its packets are there", len(file.packets) >= sent["received"], len(file.packets))
+    equal("restarted: a part on each host", [part["host"] for part in receipt["parts"]], [here, other(here)])
 
 
 if __name__ == "__main__":
     chapters(
-        set_up, story, uplink, cancelled, back_and_forth, without_agent, controller_restarts, cut_off, killed, detached,
-        filtered, growing, live, grants, strangers, source_dies,
+        set_up, story, uplink, cancelled, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, cut_off, killed, detached,
+        filtered, growing, live, grants, changes_hands, strangers, restarted_elsewhere,
     )

@@ -612,6 +612,7 @@ impl Engine {
         for ledger in self.pipeline.ledgers() {
             progress.kernel_dropped += ledger.kernel_dropped;
             progress.failed += ledger.queue_full + ledger.sink_failed;
+            progress.ledger = progress.ledger.plus(ledger);
         }
         progress
     }

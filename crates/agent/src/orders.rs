@@ -189,6 +189,9 @@ pub struct Progress {
     pub failed: u64,
     /// Every packet older than this, in nanoseconds since 1970, is in the file; none will be added.
     pub settled_ns: u64,
+    /// What became of every packet so far, at all points together.
+    #[serde(default)]
+    pub ledger: Ledger,
 }
 
 /// How a capture went.

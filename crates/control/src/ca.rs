@@ -252,7 +252,9 @@ fn key_block(text: &str) -> Option<&str> {
 const CA_LIFE: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 /// How long an agent's certificate is good; it is renewed at two thirds of that.
 const AGENT_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
-const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// The controller makes itself a new one at each start and keeps the key in memory only, so it must
+/// not end before the controller does.
+const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(3 * 365 * 24);
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_hours(1);
 const MOST_REQUEST_BYTES: usize = 16 * 1024;
 

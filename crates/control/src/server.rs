@@ -8,6 +8,7 @@ mod agents;
 mod audit;
 mod desk;
 mod enrolment;
+mod metrics;
 mod people;
 mod relay;
 
@@ -21,6 +22,8 @@ use api::proto::enrolment_server::EnrolmentServer;
 use api::proto::people_server::PeopleServer;
 use api::tls::CONTROLLER_NAME;
 use jiff::Timestamp;
+use telemetry::Log;
+use telemetry::scrape::Scrape;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
@@ -43,8 +46,10 @@ pub struct Settings {
     pub store: Box<dyn Store>,
     /// Version of the program.
     pub version: String,
-    /// Is told what a log should have.
-    pub say: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Where it says what happens.
+    pub log: Log,
+    /// Where Prometheus may ask how it is; nowhere if `None`.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why a controller cannot run.
@@ -92,7 +97,12 @@ pub async fn serve(
         .client_ca_root(Certificate::from_pem(settings.ca.certificate().pem()))
         // People come with a token, and new agents with an invitation.
         .client_auth_optional(true);
-    let desk = Arc::new(Desk::open(settings.ca, settings.store, settings.version, settings.say)?);
+    let desk = Arc::new(Desk::open(settings.ca, settings.store, settings.version, settings.log)?);
+    if let Some(address) = settings.metrics {
+        let listen = |source| ServeError::Listen { address, source };
+        let scrape = Scrape::bind(address).await.map_err(listen)?;
+        desk.serve_metrics(scrape, &certificate).map_err(listen)?;
+    }
     let watch = tokio::spawn(Arc::clone(&desk).watch());
     ready(local);
     let (agents, people) = (AgentsService(Arc::clone(&desk)), PeopleService(Arc::clone(&desk)));

@@ -44,8 +44,10 @@ impl Application {
     }
 
     /// By the first bytes that one side sent, and what they ask for.
-    pub(crate) fn seen(protocol: u8, ports: [u16; 2], payload: &[u8]) -> Option<Seen<'_>> {
-        let seen = |application, name| Some(Seen { application, name });
+    pub(crate) fn seen(protocol: u8, ports: [u16; 2], payload: &[u8]) -> Option<Seen> {
+        let seen = |application, name: Option<Cow<'_, str>>| {
+            Some(Seen { application, name: name.map(Into::into) })
+        };
         match (protocol, payload) {
             // Handshake of TLS 1.0 and later, in a record (RFC 8446, section 5.1).
             (6, [22, 3, 0..=4, _, _, kind, ..]) => {
@@ -75,10 +77,10 @@ impl Application {
 
 /// What the first bytes say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct Seen {
     pub(crate) application: &'static str,
     /// The name that is asked for.
-    pub(crate) name: Option<Cow<'a, str>>,
+    pub(crate) name: Option<Box<str>>,
 }
 
 /// Of two ports the one that is the server's: one that has a name, else the lower one.

@@ -8,7 +8,7 @@ mod wheel;
 
 use std::time::Duration;
 
-use wire::{Layers, Packet};
+use wire::{Layers, Packet, PointId};
 
 use self::entry::{Cold, Hot};
 use self::pieces::Pieces;
@@ -33,6 +33,19 @@ pub struct Meter {
     now: u64,
     /// Flows that are due, for a moment.
     due: Vec<u32>,
+    /// Packets that wait for each other; at most [`TOGETHER`].
+    waiting: Vec<Waiting>,
+}
+
+/// A packet that is to be metered.
+#[derive(Debug)]
+struct Waiting {
+    key: FlowKey,
+    hash: u64,
+    is_swapped: bool,
+    time: u64,
+    point: PointId,
+    facts: Facts,
 }
 
 /// When flows end, and how many there may be.
@@ -90,23 +103,18 @@ impl Meter {
             counters: MeterCounters::default(),
             now: 0,
             due: Vec::new(),
+            waiting: Vec::with_capacity(TOGETHER),
         }
     }
 
     /// Takes a packet; `layers` must be those of its bytes. Flows that have ended by its time are
-    /// given to `each` before.
+    /// given to `each`.
+    ///
+    /// Some packets wait for each other, so that what they need of memory is fetched together:
+    /// [`settle`](Self::settle) meters those that do.
     #[inline]
     pub fn take(&mut self, packet: &Packet<'_>, layers: &Layers, each: &mut impl FnMut(Flow)) {
         self.counters.packets += 1;
-        let time = packet.time.as_nanos();
-        if time < self.now {
-            self.counters.out_of_order += 1;
-        } else {
-            self.now = time;
-            if self.wheel.is_due(time) {
-                self.expire(each);
-            }
-        }
         let mut facts = match Facts::of(packet, layers, &self.nvgre) {
             Ok(facts) => facts,
             Err(NoFlow::NotIp) => return self.counters.not_ip += 1,
@@ -121,21 +129,55 @@ impl Meter {
         }
         self.counters.metered += 1;
         let (key, is_swapped) = FlowKey::new(packet.point.0, facts.network, &facts.ends);
-        let hash = key.hash();
+        let (hash, time) = (key.hash(), packet.time.as_nanos());
+        let point = packet.point;
+        self.waiting.push(Waiting { key, hash, is_swapped, time, point, facts });
+        if self.waiting.len() >= TOGETHER {
+            self.settle(each);
+        }
+    }
+
+    /// Meters the packets that wait.
+    pub fn settle(&mut self, each: &mut impl FnMut(Flow)) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        // Nothing in a program can ask for memory before it is needed but a read whose result is
+        // not needed yet: first of all places in the index, then of all flows.
+        let places = waiting.iter().map(|packet| self.table.touch_index(packet.hash));
+        let mut touched = places.fold(0, u32::wrapping_add);
+        let flows = waiting.iter().map(|packet| self.table.touch_flow(packet.hash));
+        touched = flows.fold(touched, u32::wrapping_add);
+        std::hint::black_box(touched);
+        for packet in &mut waiting {
+            self.meter(packet, each);
+        }
+        waiting.clear();
+        self.waiting = waiting;
+    }
+
+    fn meter(&mut self, packet: &mut Waiting, each: &mut impl FnMut(Flow)) {
+        let Waiting { key, hash, is_swapped, time, .. } = *packet;
+        if time < self.now {
+            self.counters.out_of_order += 1;
+        } else {
+            self.now = time;
+            if self.wheel.is_due(time) {
+                self.expire(each);
+            }
+        }
         let slot = match self.table.find(&key, hash) {
             Some(slot) => {
-                if self.begins_anew(slot, &facts) {
+                if self.begins_anew(slot, &packet.facts) {
                     self.end(slot, EndReason::Ended, each);
-                    self.insert(key, hash, is_swapped, packet, &facts, each)
+                    self.insert(packet, each)
                 } else {
                     slot
                 }
             }
-            None => self.insert(key, hash, is_swapped, packet, &facts, each),
+            None => self.insert(packet, each),
         };
         if let Some((hot, cold)) = self.table.parts_mut(slot) {
             let was_ended = hot.is_ended();
-            hot.take(|| cold.as_mut(), time, &facts, is_swapped);
+            hot.take(|| cold.as_mut(), time, &mut packet.facts, is_swapped);
             if hot.is_ended() && !was_ended {
                 // The wheel would look again only at the idle time-out.
                 let deadline = self.deadline(slot);
@@ -146,6 +188,7 @@ impl Meter {
 
     /// Tells all flows, and forgets them.
     pub fn finish(&mut self, reason: EndReason, each: &mut impl FnMut(Flow)) {
+        self.settle(each);
         for slot in self.table.slots() {
             self.end(slot, reason, each);
         }
@@ -168,29 +211,21 @@ impl Meter {
 
     /// Whether the packet opens a connection where another one with the same ports has ended.
     #[inline]
-    fn begins_anew(&self, slot: u32, facts: &Facts<'_>) -> bool {
+    fn begins_anew(&self, slot: u32, facts: &Facts) -> bool {
         let is_opening = facts.tcp.is_some_and(|tcp| tcp.flags & (SYN | ACK) == SYN);
         is_opening && self.table.hot(slot).is_some_and(Hot::is_ended)
     }
 
     #[cold]
-    fn insert(
-        &mut self,
-        key: FlowKey,
-        hash: u64,
-        is_swapped: bool,
-        packet: &Packet<'_>,
-        facts: &Facts<'_>,
-        each: &mut impl FnMut(Flow),
-    ) -> u32 {
+    fn insert(&mut self, packet: &Waiting, each: &mut impl FnMut(Flow)) -> u32 {
         if self.table.is_full()
             && let Some(oldest) = self.table.oldest_of_some()
         {
             self.end(oldest, EndReason::CacheFull, each);
         }
-        let cold = Cold::new(hash, packet, facts, is_swapped);
-        let slot = self.table.insert(hash, Hot::new(key), cold);
-        let idle = packet.time.as_nanos().saturating_add(nanos(self.timeouts.idle));
+        let cold = Cold::new(packet.hash, packet.point, &packet.facts, packet.is_swapped);
+        let slot = self.table.insert(packet.hash, Hot::new(packet.key), cold);
+        let idle = packet.time.saturating_add(nanos(self.timeouts.idle));
         self.wheel.add(slot, self.now, idle);
         slot
     }
@@ -252,6 +287,9 @@ impl MeterCounters {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// How many packets are metered together: as many reads as a processor has under way at one time.
+const TOGETHER: usize = 16;
 
 #[cfg(test)]
 mod tests;

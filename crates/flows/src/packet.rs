@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use wire::header::{Ipv4, Ipv6, Ports, Tcp};
 use wire::{Cursor, Header, Layer, Layers, Level, Mac, Packet, VlanId};
 
+use crate::application::{Application, Seen};
 use crate::key::Ends;
 use crate::network::{Network, NvgreSubnets, Overlay, OverlayKind};
 
 /// A packet of a flow.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts<'a> {
+#[derive(Debug)]
+pub(crate) struct Facts {
     pub(crate) network: Network,
     pub(crate) ends: Ends,
     pub(crate) macs: [Mac; 2],
@@ -20,8 +21,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) tcp: Option<Tcp>,
     /// Bytes of TCP payload as the IP header says, which may not all be here.
     pub(crate) tcp_payload_len: u32,
-    /// What stands behind the transport header.
-    pub(crate) payload: &'a [u8],
+    /// Whether something stands behind the transport header.
+    pub(crate) has_payload: bool,
+    /// What the first bytes of that say of the flow, if they are such as begin one.
+    pub(crate) seen: Option<Seen>,
     /// Which piece of a packet it is, if it is one: (first piece, identification).
     pub(crate) piece: Option<(bool, u32)>,
 }
@@ -35,10 +38,10 @@ pub(crate) enum NoFlow {
     Hidden,
 }
 
-impl<'a> Facts<'a> {
+impl Facts {
     #[inline]
     pub(crate) fn of(
-        packet: &Packet<'a>,
+        packet: &Packet<'_>,
         layers: &Layers,
         nvgre: &NvgreSubnets,
     ) -> Result<Self, NoFlow> {
@@ -80,7 +83,8 @@ impl<'a> Facts<'a> {
             octets: 0,
             tcp: None,
             tcp_payload_len: 0,
-            payload: &[],
+            has_payload: false,
+            seen: None,
             piece: None,
         };
         let whole = packet.wire_len.max(u32::try_from(data.len()).unwrap_or(u32::MAX));
@@ -139,7 +143,7 @@ impl<'a> Facts<'a> {
     }
 
     #[inline]
-    fn read_transport(&mut self, data: &'a [u8], ip: &Header, header: &Header, layers: &Layers) {
+    fn read_transport(&mut self, data: &[u8], ip: &Header, header: &Header, layers: &Layers) {
         let mut cursor = Cursor::at(data, header.offset as usize);
         let ends = &mut self.ends;
         match header.layer {
@@ -170,7 +174,9 @@ impl<'a> Facts<'a> {
             layer => ends.protocol = protocol(layer).unwrap_or(ends.protocol),
         }
         let (from, to) = (layers.payload_offset(), layers.payload_end());
-        self.payload = data.get(from..to).unwrap_or_default();
+        let payload = data.get(from..to).unwrap_or_default();
+        self.has_payload = !payload.is_empty();
+        self.seen = Application::seen(self.ends.protocol, self.ends.ports, payload);
     }
 }
 

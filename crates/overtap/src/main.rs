@@ -10,6 +10,7 @@ mod exit;
 mod names;
 mod orders;
 mod quantity;
+mod role;
 mod site;
 mod table;
 mod tenants;
@@ -104,7 +105,7 @@ fn main() -> Exit {
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
         Command::Receipt(args) => commands::receipt::run(&args),
-        Command::Serve(args) => commands::serve::run(args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Agent(args) => commands::agent::run(&args),
         Command::Login(args) => commands::login::run(&args),
         Command::Logout(args) => commands::login::logout(&args),

@@ -171,14 +171,12 @@ impl Capture {
     /// Takes the session as it is now: begins to fetch what is new, corrects clocks.
     fn update(&mut self, session: Session, login: &Arc<Login>, to: &mpsc::Sender<News>) {
         for part in &session.parts {
-            // A part without packets yet may still become something; its beginning is known.
-            let known = self.parts.iter();
-            let known =
-                known.zip(0..).find(|(p, _)| p.agent == part.agent && p.number == part.number);
             let clock = part.clock.map(clock_of);
-            if let Some((fetched, _)) = known {
+            let is_this =
+                |known: &&Fetched| known.agent == part.agent && known.number == part.number;
+            if let Some(known) = self.parts.iter().find(is_this) {
                 if let Some(clock) = clock {
-                    self.weave.set_clock(fetched.strand, clock);
+                    self.weave.set_clock(known.strand, clock);
                 }
                 continue;
             }

@@ -12,11 +12,12 @@ use api::proto::from_agent::Said;
 use api::proto::{FromAgent, Hello, Pong, SendPart, ToAgent, to_agent};
 use api::tls::ConnectError;
 use inventory::Timeline;
+use telemetry::{Event, Log};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::board::{Board, Reached};
+use crate::board::Board;
 use crate::identity::{EnrolError, Identity, client};
 use crate::part::now_ns;
 use crate::upload::Upload;
@@ -32,7 +33,7 @@ pub(crate) struct Line {
     /// What there is to tell.
     pub(crate) board: Arc<Board>,
     /// The log.
-    pub(crate) say: Arc<dyn Fn(&str) + Send + Sync>,
+    pub(crate) log: Log,
 }
 
 /// Why the line was cut.
@@ -72,9 +73,11 @@ impl Line {
     pub(crate) async fn attend(mut self) {
         let mut wait = FIRST_WAIT;
         let mut told = String::new();
+        self.post_certificate();
         loop {
             let began = std::time::Instant::now();
             let Err(error) = self.once().await;
+            self.board.state().is_attending = false;
             if began.elapsed() > LONGEST_WAIT {
                 wait = FIRST_WAIT;
                 told.clear();
@@ -82,7 +85,8 @@ impl Line {
             let text = error.to_string();
             if text != told {
                 let address = &self.identity.controller.address;
-                (self.say)(&format!("no line to the controller at {address}: {text}"));
+                let sentence = format!("no line to the controller at {address}: {text}");
+                self.log.say(Event::warn(sentence));
                 told = text;
             }
             tokio::time::sleep(wait).await;
@@ -93,7 +97,8 @@ impl Line {
     async fn once(&mut self) -> Result<std::convert::Infallible, LineError> {
         if jiff::Timestamp::now() >= self.identity.renew_at()? {
             self.identity = self.identity.renew(&self.folder).await?;
-            (self.say)("the certificate was renewed");
+            self.log.say(Event::info("the certificate was renewed"));
+            self.post_certificate();
         }
         let channel = self.identity.channel()?;
         let (sender, outgoing) = mpsc::channel(64);
@@ -101,7 +106,9 @@ impl Line {
         send(&sender, Said::Hello(hello)).await?;
         let mut incoming =
             client(channel).attend(ReceiverStream::new(outgoing)).await?.into_inner();
-        (self.say)(&format!("attending the controller at {}", self.identity.controller.address));
+        let address = &self.identity.controller.address;
+        self.log.say(Event::info(format!("attending the controller at {address}")));
+        self.board.state().is_attending = true;
         let mut bell = self.board.bell();
         let mut told = Told::default();
         self.tell(&sender, &mut told).await?;
@@ -117,6 +124,11 @@ impl Line {
                 () = &mut renewal => return Err(LineError::Closed),
             }
         }
+    }
+
+    /// Says on the board until when the certificate is good.
+    fn post_certificate(&self) {
+        self.board.state().certificate_until = self.identity.not_after().ok();
     }
 
     fn host(&self) -> String {
@@ -182,7 +194,10 @@ impl Line {
                     Ok(orders) => {
                         self.board.change(|state| state.orders = Some(Arc::new(orders)));
                     }
-                    Err(error) => (self.say)(&format!("orders that make no sense: {error}")),
+                    Err(error) => {
+                        let text = format!("orders that make no sense: {error}");
+                        self.log.say(Event::error(text));
+                    }
                 }
             }
             Some(to_agent::Said::Send(wanted)) => self.upload(wanted),
@@ -195,23 +210,20 @@ impl Line {
     fn upload(&self, wanted: SendPart) {
         let (path, reached) = {
             let state = self.board.state();
-            let Some(posted) = state.parts.get(&(wanted.session, wanted.part)) else { return };
+            let Some(posted) = state.parts.get(&(wanted.session.clone(), wanted.part)) else {
+                return;
+            };
             (posted.path.clone(), posted.reached.subscribe())
         };
-        let offset = wanted.offset.min(Reached::bytes(&reached));
+        let offset = wanted.offset.min(reached.borrow().bytes);
         let upload = Upload { transfer: wanted.transfer, path, reached, offset };
-        let (identity, say) = (self.identity.clone(), Arc::clone(&self.say));
+        let (identity, log) = (self.identity.clone(), self.log.clone());
         tokio::spawn(async move {
             if let Err(error) = upload.run(&identity).await {
-                say(&format!("packets could not be sent: {error}"));
+                let text = format!("packets could not be sent: {error}");
+                log.say(Event::warn(text).session(&wanted.session));
             }
         });
-    }
-}
-
-impl Reached {
-    fn bytes(reached: &tokio::sync::watch::Receiver<Self>) -> u64 {
-        reached.borrow().bytes
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::document::{Note, Orders, Part};
 use inventory::Site;
+use pipeline::Ledger;
 use tokio::sync::watch;
 use wire::Timestamp;
 
@@ -31,6 +32,19 @@ pub(crate) struct State {
     pub(crate) parts: BTreeMap<(String, u32), Posted>,
     /// What people must know, oldest first, bounded.
     pub(crate) notes: Vec<Note>,
+    /// What became of all packets.
+    pub(crate) account: Account,
+    /// Whether the controller is there.
+    pub(crate) is_attending: bool,
+    /// Until when the agent's certificate is good, where that can be read.
+    pub(crate) certificate_until: Option<jiff::Timestamp>,
+}
+
+/// What became of all packets since the agent began, also of parts that are gone.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    ended: Ledger,
+    running: BTreeMap<(String, u32), Ledger>,
 }
 
 /// A part.
@@ -44,6 +58,13 @@ pub(crate) struct Posted {
     pub(crate) reached: watch::Sender<Reached>,
     /// Which ring of the bell changed it.
     pub(crate) changed: u64,
+}
+
+impl Account {
+    /// All parts together.
+    pub(crate) fn total(&self) -> Ledger {
+        self.running.values().fold(self.ended, Ledger::plus)
+    }
 }
 
 /// How far the packets of a part can be read.
@@ -103,6 +124,20 @@ impl Board {
                 is_new
             });
         });
+    }
+
+    /// Counts what became of the packets of a part so far; `ledger` takes the place of what it had
+    /// before, and is `None` if nothing better is known.
+    pub(crate) fn count(&self, part: &Part, ledger: Option<Ledger>, has_ended: bool) {
+        let account = &mut self.state().account;
+        let key = (part.session.clone(), part.number);
+        let known = account.running.remove(&key).unwrap_or_default();
+        let ledger = ledger.unwrap_or(known);
+        if has_ended {
+            account.ended = account.ended.plus(&ledger);
+        } else {
+            account.running.insert(key, ledger);
+        }
     }
 
     /// Says something that people must know.

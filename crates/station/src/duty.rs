@@ -15,6 +15,7 @@ use control::grants::{MachineFacts, Permit, Uncovered};
 use inventory::{Machine, MachineState};
 use platform::LiveSite;
 use serde::Deserialize;
+use telemetry::{Event, Log};
 
 use crate::board::Board;
 use crate::part::{Ended, Running, Sought, now_ns, point};
@@ -25,7 +26,7 @@ pub(crate) struct Duty {
     live: LiveSite,
     spool: Spool,
     board: Arc<Board>,
-    say: Arc<dyn Fn(&str) + Send + Sync>,
+    log: Log,
     orders: Arc<Orders>,
     parts: Vec<Running>,
     /// Sessions and machines that reached a limit of theirs.
@@ -73,18 +74,14 @@ impl Trouble {
 
 impl Duty {
     /// Looks at the host once and then watches it.
-    pub(crate) fn begin(
-        spool: Spool,
-        board: Arc<Board>,
-        say: Arc<dyn Fn(&str) + Send + Sync>,
-    ) -> io::Result<Self> {
+    pub(crate) fn begin(spool: Spool, board: Arc<Board>, log: Log) -> io::Result<Self> {
         let mut live = LiveSite::read(READ_WITHIN);
         live.watch()?;
         let duty = Self {
             live,
             spool,
             board,
-            say,
+            log,
             orders: Arc::default(),
             parts: Vec::new(),
             finished: BTreeSet::new(),
@@ -154,7 +151,10 @@ impl Duty {
                 state.notes.retain(|note| !removed.contains(&note.session));
             }),
             Ok(_) => {}
-            Err(error) => (self.say)(&format!("cannot remove packets nobody wants: {error}")),
+            Err(error) => {
+                let text = format!("cannot remove packets nobody wants: {error}");
+                self.log.say(Event::warn(text));
+            }
         }
         true
     }
@@ -228,18 +228,18 @@ impl Duty {
     /// Sees to it that this machine is captured at the place that is right for it now.
     fn have_captured(&mut self, order: &Order, snaplen: u32, machine: &Machine, key: &Key) {
         let is_this = |part: &&mut Running| part.session() == key.0 && part.machine_id() == key.1;
-        let mut running: Vec<&mut Running> =
+        let running: Vec<&mut Running> =
             self.parts.iter_mut().filter(is_this).filter(|part| !part.is_ending()).collect();
         if !running.is_empty() {
             // A vNIC that was added, a tap that was made anew, or another filter: the next
             // part begins before this one ends, and what both saw is told apart by content.
             let Ok(now) = point(order, self.live.site(), machine) else { return };
             let sought = Sought::of(order, snaplen);
-            let is_same = |part: &&mut Running| {
+            let is_same = |part: &Running| {
                 *part.sought() == sought
                     && part.point().is_some_and(|then| is_same_place(then, &now))
             };
-            if running.iter_mut().any(|part| is_same(&part)) {
+            if running.iter().any(|part| is_same(part)) {
                 return;
             }
         }
@@ -256,7 +256,8 @@ impl Duty {
                 }
                 self.failed.remove(key);
                 self.parts.push(part);
-                (self.say)(&format!("session {}: capturing {}", order.session, machine.name));
+                let event = Event::info(format!("capturing {}", machine.name));
+                self.log.say(event.session(&order.session));
             }
             Err(error) => {
                 let text = format!("{} is not captured: {error}", machine.name);
@@ -272,7 +273,7 @@ impl Duty {
         let failure = failure.or_insert_with(|| Failure { trouble: Trouble::new(), again });
         failure.again = again;
         if failure.trouble.is_news(text) {
-            (self.say)(&format!("session {}: {text}", order.session));
+            self.log.say(Event::error(text).session(&order.session));
             self.board.note(self.about(&order.session, text.to_owned()));
         }
     }

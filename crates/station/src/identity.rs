@@ -142,6 +142,11 @@ impl Identity {
         self.controller.channel(Some((&self.certificate_pem, &self.key_pem)))
     }
 
+    /// Until when its certificate is good.
+    pub(crate) fn not_after(&self) -> Result<jiff::Timestamp, EnrolError> {
+        Ok(Certificate::from_pem(&self.certificate_pem)?.not_after())
+    }
+
     /// When to ask for the next certificate.
     pub(crate) fn renew_at(&self) -> Result<jiff::Timestamp, EnrolError> {
         Ok(Certificate::from_pem(&self.certificate_pem)?.renew_at())

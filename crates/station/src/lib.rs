@@ -10,21 +10,26 @@ mod attend;
 mod board;
 mod duty;
 mod identity;
+mod metrics;
 mod part;
 mod spool;
 mod upload;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+use telemetry::Log;
 
 pub use identity::{EnrolError, Identity};
 
 use self::attend::Line;
 use self::board::Board;
 use self::duty::Duty;
+use self::metrics::Metrics;
 use self::spool::Spool;
 
 /// How an agent is run.
@@ -34,6 +39,10 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Version of the program.
     pub version: String,
+    /// Where it says what happens.
+    pub log: Log,
+    /// Where Prometheus may ask how it is; nowhere if `None`.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why an agent cannot run.
@@ -53,15 +62,10 @@ pub enum StationError {
 }
 
 /// Runs an agent until `is_stopped`: then its captures are ended and their receipts written.
-/// `say` is told what a log should have.
 ///
 /// # Errors
 /// When it cannot begin. A controller that is away is none.
-pub fn run(
-    settings: &Settings,
-    is_stopped: &Arc<AtomicBool>,
-    say: impl Fn(&str) + Send + Sync + 'static,
-) -> Result<(), StationError> {
+pub fn run(settings: &Settings, is_stopped: &Arc<AtomicBool>) -> Result<(), StationError> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |source| StationError::Host { what, source }
@@ -71,11 +75,22 @@ pub fn run(
     let spool = Spool::open(&settings.folder.join("spool"))
         .map_err(failed("cannot keep packets in the agent's folder"))?;
     let board = Arc::new(Board::new(spool.recovered()));
-    let say: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(say);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let log = settings.log.of_agent(&identity.agent_id, &host);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(failed("cannot start threads"))?;
+    if let Some(address) = settings.metrics {
+        let metrics = Metrics::new(Arc::clone(&board), &spool, &settings.version);
+        runtime
+            .block_on(metrics.serve(address, &log))
+            .map_err(failed(&format!("cannot serve metrics at {address}")))?;
+    }
     let duty = {
-        let (board, is_stopped, say) =
-            (Arc::clone(&board), Arc::clone(is_stopped), Arc::clone(&say));
-        let duty = Duty::begin(spool, board, say).map_err(failed("cannot watch the host"))?;
+        let (board, is_stopped, log) = (Arc::clone(&board), Arc::clone(is_stopped), log.clone());
+        let duty = Duty::begin(spool, board, log).map_err(failed("cannot watch the host"))?;
         thread::Builder::new()
             .name("duty".into())
             .spawn(move || duty.run(&is_stopped))
@@ -86,13 +101,8 @@ pub fn run(
         folder: settings.folder.clone(),
         version: settings.version.clone(),
         board,
-        say,
+        log,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(failed("cannot start threads"))?;
     runtime.block_on(async {
         tokio::select! {
             () = line.attend() => {}

@@ -189,6 +189,7 @@ impl Running {
                     self.reached.settled_ns = progress.settled_ns;
                     self.reached.bytes = file_bytes(&self.path);
                     self.part.bytes = self.reached.bytes;
+                    board.count(&self.part, Some(progress.ledger), false);
                     board.post(self.part.clone(), self.path.clone(), self.reached);
                 }
                 Ok(Some(Event::InterfaceGone(_) | Event::CaughtUp | Event::Said(_))) => {}
@@ -213,11 +214,15 @@ impl Running {
                 let end = outcome.end.to_string();
                 self.part.ended = Some(self.asked.take().unwrap_or(end));
                 let receipt = capture.receipt(&outcome);
+                board.count(&self.part, Some(receipt.total), true);
                 self.part.packets = receipt.total.written;
                 self.part.kernel_dropped = receipt.total.kernel_dropped;
                 self.part.receipt = serde_json::to_value(receipt).ok();
             }
-            Err(error) => self.part.ended = Some(error.to_string()),
+            Err(error) => {
+                board.count(&self.part, None, true);
+                self.part.ended = Some(error.to_string());
+            }
         }
         self.reached =
             Reached { bytes: file_bytes(&self.path), settled_ns: u64::MAX, is_last: true };

@@ -26,6 +26,11 @@ impl Spool {
         Ok(spool)
     }
 
+    /// Where it is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The parts that were there when it was opened. None of them goes on.
     pub(crate) fn recovered(&self) -> Vec<(Part, PathBuf)> {
         self.recovered.clone()

@@ -224,6 +224,8 @@ impl Weave {
             self.account.received += 1;
             if self.is_copy(id, time) {
                 self.account.copies += 1;
+                // The other sighting may have been the flooded one; this may tell where it runs.
+                let _ = self.note_journey(id, time);
                 if let Some(strand) = self.strands.get_mut(id.0) {
                     strand.pass();
                 }
@@ -324,21 +326,23 @@ impl Weave {
         machine.copies.is_copy(&Packet { time, point: PointId(number(id.0)), ..record.packet })
     }
 
+    /// Takes a packet for the journey of its machine; says so if the machine has moved.
+    fn note_journey(&mut self, id: StrandId, time: Timestamp) -> Option<String> {
+        let strand = self.strands.get(id.0)?;
+        let direction = strand.record()?.packet.direction;
+        let machine = self.machines.get_mut(&strand.origin.machine)?;
+        let (host, clock) = (strand.origin.host.as_str(), strand.origin.clock);
+        machine.journey.note(&Sent { host, clock, time, direction }).map(ToString::to_string)
+    }
+
     fn show(&mut self, id: StrandId, time: Timestamp) -> Option<Woven<'_>> {
+        let moved = self.note_journey(id, time);
         let strand = self.strands.get(id.0)?;
         let record: Record<'_> = strand.record()?;
         let point = PointId(number(strand.point(record.packet.point)?));
         let mut comments: Vec<String> =
             record.options.comments().map(|text| text.to_str()).map(Cow::into_owned).collect();
-        if let Some(machine) = self.machines.get_mut(&strand.origin.machine) {
-            let sent = Sent {
-                host: &strand.origin.host,
-                clock: strand.origin.clock,
-                time,
-                direction: record.packet.direction,
-            };
-            comments.extend(machine.journey.note(&sent).map(ToString::to_string));
-        }
+        comments.extend(moved);
         Some(Woven {
             packet: Packet { time, point, ..record.packet },
             is_super_frame: record.is_super_frame(),

@@ -29,6 +29,8 @@ pub(crate) struct Strand {
     reader: Reader,
     fed: VecDeque<Vec<u8>>,
     fed_bytes: usize,
+    /// Bytes of the first piece that the reader has already.
+    passed: usize,
     is_ended: bool,
     is_done: bool,
     settled: Timestamp,
@@ -73,6 +75,7 @@ impl Strand {
             reader: Reader::new(),
             fed: VecDeque::new(),
             fed_bytes: 0,
+            passed: 0,
             is_ended: false,
             is_done: false,
             settled: Timestamp::ZERO,
@@ -113,10 +116,10 @@ impl Strand {
     pub(crate) fn find(&mut self) -> Found {
         while self.head.is_none() && !self.is_done {
             match self.reader.advance() {
-                Progress::NeedBytes => match self.fed.pop_front() {
-                    Some(bytes) => self.fill(bytes),
-                    None if self.is_ended => self.reader.filled(0),
-                    None => return Found::Nothing,
+                Progress::NeedBytes => match self.fill() {
+                    true => {}
+                    false if self.is_ended => self.reader.filled(0),
+                    false => return Found::Nothing,
                 },
                 Progress::End => self.is_done = true,
                 Progress::Item => {
@@ -192,17 +195,23 @@ impl Strand {
         self.fed_bytes
     }
 
-    fn fill(&mut self, bytes: Vec<u8>) {
+    /// Gives the reader the next bytes that were fed; `false` if there are none.
+    fn fill(&mut self) -> bool {
+        let Some(bytes) = self.fed.front() else { return false };
+        let bytes = bytes.get(self.passed..).unwrap_or_default();
         let space = self.reader.space();
         let len = bytes.len().min(space.len());
-        if let (Some(space), Some(now)) = (space.get_mut(..len), bytes.get(..len)) {
-            space.copy_from_slice(now);
+        if let (Some(to), Some(from)) = (space.get_mut(..len), bytes.get(..len)) {
+            to.copy_from_slice(from);
         }
+        let is_passed = len == bytes.len();
         self.reader.filled(len);
         self.fed_bytes = self.fed_bytes.saturating_sub(len);
-        if let Some(rest) = bytes.get(len..).filter(|rest| !rest.is_empty()) {
-            self.fed.push_front(rest.to_vec());
+        self.passed = if is_passed { 0 } else { self.passed + len };
+        if is_passed {
+            self.fed.pop_front();
         }
+        true
     }
 
     fn torn(&self, damage: Damage) -> String {

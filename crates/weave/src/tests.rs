@@ -90,6 +90,18 @@ fn a_migration_is_measured_on_what_the_vm_sent() {
 }
 
 #[test]
+fn the_last_packet_of_a_host_counts_though_its_flooded_copy_was_shown() {
+    let mut weave = Weave::new(Duration::ZERO);
+    // hv-2's clock is a little off: its copy seems to be earlier than the original.
+    let one = strand(&mut weave, "hv-1", 0, &[sent(10, 1), sent(20, 2)]);
+    let two = strand(&mut weave, "hv-2", 0, &[to_vm(18, 2), sent(100, 3)]);
+    end(&mut weave, &[one, two]);
+    assert_eq!(shown(&mut weave), [(10, 1), (18, 2), (100, 3)]);
+    let moves: Vec<_> = weave.moves().collect();
+    assert_eq!((moves.len(), moves[0].last, moves[0].gap()), (1, at(20), ms(80)));
+}
+
+#[test]
 fn a_flooded_frame_at_both_ports_is_one_packet_and_two_equal_ones_are_two() {
     let mut weave = Weave::new(Duration::ZERO);
     let one = strand(&mut weave, "hv-1", 0, &[to_vm(10, 7), to_vm(11, 7), to_vm(300, 7)]);

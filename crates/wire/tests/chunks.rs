@@ -128,7 +128,7 @@ fn read(bytes: &[u8], at_once: usize, in_chunks: bool) -> Seen {
             }),
             Progress::NeedBytes => {
                 // Every other time, so that bytes that are held move into larger and smaller rooms.
-                if in_chunks && rest.len() % 2 == 0 {
+                if in_chunks && rest.len().is_multiple_of(2) {
                     reader.read_into(&mut chunk);
                     assert_eq!(chunk.records().count(), 0);
                 }

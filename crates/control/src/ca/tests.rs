@@ -19,7 +19,7 @@ fn every_certificate_begins_and_ends_when_policy_says() {
     let cases = [
         (ca.certificate(), "2036-11-18T18:00:00Z"),
         (&issued, "2026-12-21T18:00:00Z"),
-        (&server, "2027-02-19T18:00:00Z"),
+        (&server, "2029-11-20T18:00:00Z"),
     ];
     for (certificate, end) in cases {
         assert_eq!(certificate.not_before(), begin);

@@ -9,6 +9,7 @@ use api::proto::from_agent::Said;
 use api::proto::{Certificate, FromAgent, Piece, Ping, RenewRequest, ToAgent, UploadEnd, to_agent};
 use inventory::Look;
 use jiff::Timestamp;
+use telemetry::Event;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -122,7 +123,7 @@ impl Line {
             state.lines.insert(number, self.to.clone());
             number
         };
-        (self.desk.say)(&format!("agent {} is there, from {}", self.agent, self.from));
+        self.say(Event::info(format!("agent {} is there, from {}", self.agent, self.from)));
         self.talk(&mut incoming).await;
         let was_own = {
             let mut state = self.desk.state();
@@ -130,7 +131,7 @@ impl Line {
             state.fleet.left(self.agent.as_str(), self.number)
         };
         if was_own {
-            (self.desk.say)(&format!("agent {} is away", self.agent));
+            self.say(Event::warn(format!("agent {} is away", self.agent)));
             self.desk.ring();
         }
     }
@@ -229,11 +230,16 @@ impl Line {
         if let Some(entry) = refused
             && let Err(error) = self.desk.note(&entry)
         {
-            (self.desk.say)(&format!("an audit entry cannot be written: {error}"));
+            self.say(Event::error(format!("an audit entry cannot be written: {error}")));
         }
     }
 
     fn odd(&self, error: &serde_json::Error) {
-        (self.desk.say)(&format!("agent {} says what makes no sense: {error}", self.agent));
+        let agent = &self.agent;
+        self.say(Event::warn(format!("agent {agent} says what makes no sense: {error}")));
+    }
+
+    fn say(&self, event: Event) {
+        self.desk.log.say(event.agent(self.agent.as_str()));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use api::document::{Orders, Session};
 use jiff::Timestamp;
+use telemetry::{Event, Log};
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
@@ -26,7 +27,7 @@ pub(super) struct Desk {
     pub(super) ca: Ca,
     pub(super) store: Box<dyn Store>,
     pub(super) version: String,
-    pub(super) say: Arc<dyn Fn(&str) + Send + Sync>,
+    pub(super) log: Log,
     pub(super) relay: Relay,
     pub(super) began_ns: u64,
     state: Mutex<State>,
@@ -72,7 +73,7 @@ impl Desk {
         ca: Ca,
         store: Box<dyn Store>,
         version: String,
-        say: Arc<dyn Fn(&str) + Send + Sync>,
+        log: Log,
     ) -> Result<Self, StoreError> {
         let now_ns = now_ns();
         let mut state = State::default();
@@ -84,7 +85,7 @@ impl Desk {
             ca,
             store,
             version,
-            say,
+            log,
             relay: Relay::default(),
             began_ns: now_ns,
             state: Mutex::new(state),
@@ -127,7 +128,7 @@ impl Desk {
         }
         let mut is_new = false;
         for note in notes {
-            (self.say)(&format!("session {}: {}", note.session, note.text));
+            self.log.say(Event::warn(note.text.clone()).session(&note.session));
             is_new |= self.state().sessions.take_note(note);
         }
         if is_new {
@@ -192,7 +193,7 @@ impl Desk {
     pub(super) fn end_session(&self, id: &str, why: &str) -> bool {
         let was_running = self.state().sessions.end(id, why, now_ns());
         if was_running {
-            (self.say)(&format!("session {id} ended: {why}"));
+            self.log.say(Event::info(format!("ended: {why}")).session(id));
             self.keep_session(id);
             self.publish();
         }
@@ -222,7 +223,7 @@ impl Desk {
 
     fn trouble(&self, what: &str, result: Result<(), StoreError>) {
         if let Err(error) = result {
-            (self.say)(&format!("{what}: {error}"));
+            self.log.say(Event::error(format!("{what}: {error}")));
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::proto::enrolment_server::Enrolment as Service;
 use api::proto::{Certificate, EnrolRequest};
 use jiff::Timestamp;
+use telemetry::Event;
 use tonic::{Request, Response, Status};
 
 use crate::audit::{Action, Answer, Draft, Who};
@@ -87,7 +88,8 @@ fn enrol(desk: &Desk, ask: &EnrolRequest, from: &str) -> Result<Certificate, Sta
         ..draft(Action::Enrol, Answer::Granted)
     };
     desk.blocking(|store| store.commit(&changes, &[entry])).map_err(|e| broken(&e))?;
-    (desk.say)(&format!("agent {agent} was enrolled from {from}"));
+    let event = Event::info(format!("agent {agent} was enrolled from {from}"));
+    desk.log.say(event.agent(agent.as_str()));
     Ok(Certificate {
         certificate_pem: desk.ca.chain_pem(&certificate),
         ca_pem: desk.ca.certificate().pem(),

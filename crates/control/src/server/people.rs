@@ -17,6 +17,7 @@ use inventory::{History, Machine};
 use jiff::Timestamp;
 use plan::Names;
 use select::{Filter, Resolved};
+use telemetry::Event;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -148,7 +149,13 @@ impl Service for PeopleService {
             known.map(|(_, machine)| facts(machine)).collect()
         };
         let machines: Vec<MachineFacts> = machines.into_iter().collect();
-        let explained = self.explained(&asker, &grants, &expression, &machines)?;
+        let explained =
+            self.explained(&asker, &grants, &expression, &machines).or_else(|status| {
+                // A name in it may be there without their being allowed to know.
+                let subject = format!("{} '{}'", session.id, expression.trim());
+                self.audit_refusal(&asker, Action::Session, &subject, status.message())?;
+                Err(status)
+            })?;
         let what = match expression.trim() {
             "" => "the filter was removed".to_owned(),
             text => format!("the filter is now: {text}"),
@@ -342,7 +349,8 @@ impl PeopleService {
         self.0.state().sessions.add(session.clone(), now_ns());
         self.0.keep_session(&session.id);
         self.0.publish();
-        (self.0.say)(&format!("session {} of {}: {subject}", session.id, session.owner));
+        let event = Event::info(format!("begun by {}: {subject}", session.owner));
+        self.0.log.say(event.session(&session.id));
         Ok(session)
     }
 
@@ -467,13 +475,19 @@ impl PeopleService {
         Ok(explained)
     }
 
-    /// A session that the asker may see. Of others nobody learns that they exist.
+    /// A session that the asker may see. Of others nobody learns that they exist; the audit log
+    /// knows who tried.
     fn seen(&self, asker: &Asker, id: &str) -> Result<Session, Status> {
-        let state = self.0.state();
-        let found = state.sessions.session(id).filter(|session| may_see(asker, session));
-        found.cloned().ok_or_else(|| {
-            Status::not_found(format!("there is no session {id}; see overtap sessions list"))
-        })
+        let found = self.0.state().sessions.session(id).cloned();
+        match found {
+            Some(session) if may_see(asker, &session) => return Ok(session),
+            Some(session) => {
+                let because = format!("the session is {}'s", session.owner);
+                self.audit_refusal(asker, Action::Session, id, &because)?;
+            }
+            None => {}
+        }
+        Err(Status::not_found(format!("there is no session {id}; see overtap sessions list")))
     }
 
     /// A session as it is told: with the clocks and presence of its agents.

@@ -9,10 +9,12 @@
 
 mod line;
 mod queries;
+mod tls;
 
+use std::error::Error;
 use std::time::Duration;
 
-use ::postgres::config::Host;
+use ::postgres::config::{Host, SslMode};
 use ::postgres::{Client, Config, NoTls};
 
 use crate::audit::{Draft, Entry, Head};
@@ -28,23 +30,35 @@ impl PostgresStore {
     /// Connects as `url` says (`postgres://user@host/database`, or `host=/run/postgresql
     /// user=overtap`), and brings an older layout up to date.
     ///
-    /// The connection is not encrypted, so the server must be on this machine: a socket or a
-    /// loopback address. For another machine's, put a TLS tunnel or a local pooler in between.
-    pub fn open(url: &str) -> Result<Self, StoreError> {
+    /// With `authorities` (PEM), the connection is encrypted and the server must show a
+    /// certificate of one of them for its name. Without, it is not encrypted, so the server must be
+    /// on this machine: a socket or a loopback address.
+    pub fn open(url: &str, authorities: Option<&str>) -> Result<Self, StoreError> {
         let mut config: Config = url.parse().map_err(PostgresError::Url)?;
-        if let Some(host) = config.get_hosts().iter().find_map(distant) {
-            return Err(PostgresError::Distant(host).into());
-        }
         config.connect_timeout(PATIENCE).keepalives_idle(PATIENCE);
         if config.get_application_name().is_none() {
             config.application_name("overtap");
         }
-        let connect = move || -> Result<Client, StoreError> {
-            let mut client = config.connect(NoTls).map_err(PostgresError::Engine)?;
+        let Some(authorities) = authorities else {
+            if let Some(host) = config.get_hosts().iter().find_map(distant) {
+                return Err(PostgresError::Distant(host).into());
+            }
+            return Self::with(move || config.connect(NoTls));
+        };
+        let tls = tls::believing(authorities)?;
+        config.ssl_mode(SslMode::Require);
+        Self::with(move || config.connect(tls.clone()))
+    }
+
+    fn with(
+        connect: impl Fn() -> Result<Client, ::postgres::Error> + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        let ready = move || -> Result<Client, StoreError> {
+            let mut client = connect().map_err(PostgresError::Engine)?;
             queries::prepare(&mut client)?;
             Ok(client)
         };
-        Ok(Self(Line::open(connect)?))
+        Ok(Self(Line::open(ready)?))
     }
 }
 
@@ -84,10 +98,13 @@ pub enum PostgresError {
     Url(#[source] ::postgres::Error),
     /// It is on another machine, and the way there is not encrypted.
     #[error(
-        "the database on {0} is reached without encryption; use a socket or a loopback address, \
-         with a TLS tunnel to the other machine"
+        "the database on {0} would be reached without encryption; give the certificate of its \
+         authority, or use a socket or a loopback address"
     )]
     Distant(String),
+    /// The authorities cannot be used.
+    #[error("the authorities of the database's certificate: {0}")]
+    Authorities(String),
     /// PostgreSQL says no.
     #[error("the store: {}", spoken(.0))]
     Engine(#[source] ::postgres::Error),
@@ -99,9 +116,13 @@ pub enum PostgresError {
     Number,
 }
 
-/// The server's own words: the library's alone say only "db error".
+/// The server's own words: the library's alone say only "db error". Or those of the cause.
 fn spoken(error: &::postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
+    match (error.as_db_error(), error.source()) {
+        (Some(said), _) => said.to_string(),
+        (None, Some(cause)) => format!("{error}: {cause}"),
+        (None, None) => error.to_string(),
+    }
 }
 
 fn distant(host: &Host) -> Option<String> {

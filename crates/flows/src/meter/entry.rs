@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use wire::{Mac, Packet, PointId, Timestamp};
+use wire::{Mac, PointId, Timestamp};
 
 use crate::application::{Application, server_port};
 use crate::flow::{ClientBasis, EndReason, Flow, Way};
@@ -95,7 +95,7 @@ impl Hot {
         &mut self,
         cold: impl FnOnce() -> Option<&'c mut Cold>,
         time: u64,
-        facts: &Facts<'_>,
+        facts: &mut Facts,
         is_swapped: bool,
     ) {
         let way = usize::from(is_swapped);
@@ -112,7 +112,7 @@ impl Hot {
             is_followed = self.awaits_ack || tcp.flags & (SYN | FIN | RST) != 0;
             is_shut = shuts_window(tcp);
         }
-        let is_looked_at = self.looks_left > 0 && !facts.payload.is_empty();
+        let is_looked_at = self.looks_left > 0 && facts.has_payload;
         if !(is_first || is_late || is_followed || is_shut || is_looked_at || odd.is_some()) {
             return;
         }
@@ -139,7 +139,7 @@ impl Hot {
 }
 
 impl Cold {
-    pub(super) fn new(hash: u64, packet: &Packet<'_>, facts: &Facts<'_>, is_swapped: bool) -> Self {
+    pub(super) fn new(hash: u64, point: PointId, facts: &Facts, is_swapped: bool) -> Self {
         let [source, destination] = facts.macs;
         let (ends, macs) = if is_swapped {
             (facts.ends.reversed(), [destination, source])
@@ -155,7 +155,7 @@ impl Cold {
             is_opened: false,
             ends,
             network: facts.network,
-            point: packet.point,
+            point,
             macs,
             application: Application::Unknown,
             asked_for: None,
@@ -206,12 +206,11 @@ impl Cold {
         *answered != 0 && *agreed == 0
     }
 
-    /// Looks at the first bytes of a payload; says whether nothing more can be learnt.
-    fn look(&mut self, facts: &Facts<'_>) -> bool {
-        let seen = Application::seen(facts.ends.protocol, facts.ends.ports, facts.payload);
-        let Some(seen) = seen else { return false };
+    /// Takes what the first bytes of a payload say; says whether nothing more can be learnt.
+    fn look(&mut self, facts: &mut Facts) -> bool {
+        let Some(seen) = facts.seen.take() else { return false };
         self.application = Application::Seen(seen.application);
-        self.asked_for = seen.name.map(Into::into);
+        self.asked_for = seen.name;
         self.asked_for.is_some()
     }
 

@@ -22,7 +22,7 @@ struct Datagram {
 }
 
 impl Datagram {
-    fn of(facts: &Facts<'_>, id: u32) -> Self {
+    fn of(facts: &Facts, id: u32) -> Self {
         let ends = &facts.ends;
         Self {
             addresses: ends.addresses,
@@ -52,7 +52,7 @@ impl Pieces {
     }
 
     /// Remembers the ports of a first fragment.
-    pub(super) fn begin(&mut self, facts: &Facts<'_>, id: u32) {
+    pub(super) fn begin(&mut self, facts: &Facts, id: u32) {
         // Most traffic has none.
         self.known.resize(PLACES, None);
         let datagram = Datagram::of(facts, id);
@@ -62,7 +62,7 @@ impl Pieces {
     }
 
     /// Gives a later fragment the ports of its packet; says whether they are known.
-    pub(super) fn complete(&self, facts: &mut Facts<'_>, id: u32) -> bool {
+    pub(super) fn complete(&self, facts: &mut Facts, id: u32) -> bool {
         let datagram = Datagram::of(facts, id);
         match self.known.get(datagram.place()) {
             Some(Some((known, ports))) if *known == datagram => {

@@ -88,6 +88,19 @@ impl Table {
         }
     }
 
+    /// Reads where the search for a flow begins, so that it is at hand when it is needed.
+    #[inline]
+    pub(super) fn touch_index(&self, hash: u64) -> u32 {
+        self.index.get(home(hash, self.index.len() - 1)).map_or(0, |place| place.tag)
+    }
+
+    /// Reads the flow with which the search will most likely end.
+    #[inline]
+    pub(super) fn touch_flow(&self, hash: u64) -> u32 {
+        let place = self.index.get(home(hash, self.index.len() - 1)).copied().unwrap_or_default();
+        self.hot(place.slot.wrapping_sub(1)).map_or(0, |hot| u32::from(hot.is_ended()))
+    }
+
     /// Puts in a flow that is not there, and says where.
     pub(super) fn insert(&mut self, hash: u64, hot: Hot, cold: Cold) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {

@@ -45,13 +45,19 @@ fn vxlan(vni: u32, packet: &[u8]) -> Vec<u8> {
 }
 
 struct Bed {
+    /// Whether no packet waits for others.
+    is_hasty: bool,
     meter: Meter,
     flows: Vec<Flow>,
 }
 
 impl Bed {
     fn new(timeouts: Timeouts) -> Self {
-        Self { meter: Meter::new(timeouts, NvgreSubnets::default()), flows: Vec::new() }
+        Self {
+            is_hasty: true,
+            meter: Meter::new(timeouts, NvgreSubnets::default()),
+            flows: Vec::new(),
+        }
     }
 
     fn take(&mut self, millis: u64, bytes: &[u8]) {
@@ -60,6 +66,9 @@ impl Bed {
         let packet = Packet::new(time, LinkType::RAW, bytes, len);
         let layers = Layers::decode(packet.link, bytes, &TunnelPorts::default());
         self.meter.take(&packet, &layers, &mut |flow| self.flows.push(flow));
+        if self.is_hasty {
+            self.meter.settle(&mut |flow| self.flows.push(flow));
+        }
     }
 
     fn finish(mut self) -> Vec<Flow> {
@@ -196,4 +205,19 @@ fn later_fragments_belong_to_the_flow_of_their_first() {
     flows.sort_by_key(|flow| flow.there.packets);
     assert_eq!(flows.iter().map(|flow| flow.there.packets).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(flows[1].ends.ports, [1000, 2000]);
+}
+
+#[test]
+fn packets_that_wait_for_each_other_make_the_same_flows() {
+    let made = |is_hasty| {
+        let mut bed = Bed::new(Timeouts { flows: 5, ..Timeouts::default() });
+        bed.is_hasty = is_hasty;
+        for number in 0..500_u16 {
+            let flags = if number % 7 == 0 { 0x02 } else { 0x11 };
+            let ports = [1000 + number % 9, 80];
+            bed.take(u64::from(number) * 700, &ipv4(A, B, 6, &tcp(ports, 1, flags, b"SSH-2")));
+        }
+        bed.finish()
+    };
+    assert_eq!(made(true), made(false));
 }

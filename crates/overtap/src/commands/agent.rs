@@ -9,6 +9,7 @@ use station::{Identity, Settings};
 
 use crate::controller::block_on;
 use crate::exit::Exit;
+use crate::role::Role;
 
 /// Makes this host a capture agent of a controller, and runs it.
 ///
@@ -23,6 +24,9 @@ pub(crate) struct Args {
     /// Where to keep its identity, and packets until they are fetched.
     #[arg(long, global = true, value_name = "FOLDER", default_value = "/var/lib/overtap/agent")]
     dir: PathBuf,
+
+    #[command(flatten)]
+    role: Role,
 }
 
 #[derive(clap::Subcommand)]
@@ -46,7 +50,8 @@ enum Command {
 const EXAMPLES: &str = "\
 Examples:
   overtap agent enrol --token ovte_...   once, with what overtap agents invite has printed
-  overtap agent                          as root; until Ctrl-C or SIGTERM";
+  overtap agent                          as root; until Ctrl-C or SIGTERM
+  overtap agent --metrics 127.0.0.1:9743 --log json";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -73,8 +78,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             let settings = Settings {
                 folder: args.dir.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                log: args.role.log(),
+                metrics: args.role.metrics,
             };
-            station::run(&settings, &is_stopped, |text| eprintln!("overtap: {text}"))?;
+            station::run(&settings, &is_stopped)?;
             Ok(Exit::Done)
         }
     }

@@ -11,14 +11,15 @@ pub(crate) struct Controller {
     folder: tempfile::TempDir,
     child: Child,
     address: String,
+    metrics: String,
 }
 
 impl Controller {
     /// Starts one, with `admin` logged in.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (child, address, login) = serve(folder.path(), "127.0.0.1:0");
-        let controller = Self { folder, child, address };
+        let (child, address, login, metrics) = serve(folder.path(), "127.0.0.1:0");
+        let controller = Self { folder, child, address, metrics };
         let line = login.expect("the first start makes an administrator");
         controller.log_in("admin", &line.replace("127.0.0.1:0", &controller.address));
         controller
@@ -28,8 +29,8 @@ impl Controller {
     pub(crate) fn crash_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let (child, _, login) = serve(self.folder.path(), &self.address);
-        self.child = child;
+        let (child, _, login, metrics) = serve(self.folder.path(), &self.address);
+        (self.child, self.metrics) = (child, metrics);
         assert_eq!(login, None, "there is an administrator");
     }
 
@@ -81,6 +82,11 @@ impl Controller {
         entries.map(|e| (words(&e["subject"]), e["answer"] == "granted")).collect()
     }
 
+    /// Where its metrics are.
+    pub(crate) fn metrics(&self) -> &str {
+        &self.metrics
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -93,25 +99,30 @@ impl Drop for Controller {
     }
 }
 
-/// The process, where it listens, and the login of the first administrator if it made one.
-fn serve(folder: &Path, listen: &str) -> (Child, String, Option<String>) {
+/// The process, where it listens, the login of the first administrator if it made one, and where
+/// its metrics are.
+fn serve(folder: &Path, listen: &str) -> (Child, String, Option<String>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_overtap"));
     command.args(["serve", "--listen", listen, "--dir"]).arg(folder.join("controller"));
+    command.args(["--metrics", "127.0.0.1:0"]);
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let (mut login, mut heard) = (None, String::new());
+    let (mut login, mut metrics, mut heard) = (None, String::new(), String::new());
     let address = loop {
         let line = lines.next().unwrap_or_else(|| panic!("it ended: {heard}"));
-        if let Some(address) = line.strip_prefix("overtap: listening on ") {
+        if let Some(address) = line.split(" listening on ").nth(1) {
             break address.to_owned();
         }
         if line.trim().starts_with("overtap login ") {
             login = Some(line.trim().to_owned());
         }
+        if let Some(address) = line.split(" metrics are at ").nth(1) {
+            metrics = address.to_owned();
+        }
         heard += &line;
     };
     // It goes on talking, and must not stop at a full pipe.
     std::thread::spawn(move || lines.for_each(drop));
-    (child, address, login)
+    (child, address, login, metrics)
 }

@@ -12,4 +12,7 @@ mod admin;
 mod audit;
 mod controller;
 mod host;
+mod log;
+mod metrics;
+mod strangers;
 mod tenants;

@@ -187,6 +187,13 @@ fn nobody_fetches_or_stops_the_sessions_of_others() {
         assert!(said.contains("there is no session"), "{words:?}: {said}");
     }
     assert!(host.permit(&session).is_some());
+    let log = controller.log();
+    let tries = log.iter().filter(|(subject, is)| *subject == session && !is).count();
+    assert!(tries >= 2, "those that reach the controller are logged: {log:?}");
+    let said = controller.refused("ann", &["sessions", "filter", &session, "vm vault"]);
+    assert!(!said.replace("vm vault", "").contains("other"), "{said}");
+    let log = controller.log();
+    assert!(log.contains(&(format!("{session} 'vm vault'"), false)), "{log:?}");
     controller.done("admin", &["sessions", "stop", &session]);
     host.wait_for(|host| host.permit(&session).is_none());
 }

@@ -236,7 +236,7 @@ const DOMAIN_GET_STATE: u32 = 212;
 const LIST_ALL_DOMAINS: u32 = 273;
 const REGISTER_ANY: u32 = 316;
 const EVENT_LIFECYCLE: u32 = 318;
-const EVENT_PROCEDURES: [u32; 5] = [EVENT_LIFECYCLE, 333, 354, 359, 363];
+const EVENT_PROCEDURES: [u32; 6] = [EVENT_LIFECYCLE, 333, 354, 359, 363, 379];
 /// `VIR_CONNECT_RO`.
 const READ_ONLY: u32 = 1;
 const ACTIVE: u32 = 1;
@@ -247,5 +247,6 @@ const AUTH_KINDS_MAX: usize = 20;
 /// `REMOTE_DOMAIN_LIST_MAX`.
 const DOMAINS_MAX: usize = 16_384;
 const LIFECYCLE: i32 = 0;
-/// Lifecycle, device removed, device added, migration iteration, job completed.
-const EVENTS: [i32; 5] = [LIFECYCLE, 15, 19, 20, 21];
+/// Lifecycle, device removed, device added, migration iteration, job completed, metadata changed
+/// (which is where Nova says whose a domain is).
+const EVENTS: [i32; 6] = [LIFECYCLE, 15, 19, 20, 21, 23];

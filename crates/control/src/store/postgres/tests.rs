@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::audit::{Action, Answer, Who, verify};
+use crate::ca::Ca;
 use crate::store::{Expected, conformance};
 
 #[test]
@@ -16,7 +17,7 @@ fn the_postgresql_store_conforms() {
     let Some(server) = Server::start() else { return };
     conformance::run(|name, case| {
         let url = server.database(name);
-        case(&|| Box::new(PostgresStore::open(&url).unwrap()));
+        case(&|| Box::new(PostgresStore::open(&url, None).unwrap()));
     });
 }
 
@@ -24,7 +25,7 @@ fn the_postgresql_store_conforms() {
 fn a_store_outlives_its_server() {
     let Some(mut server) = Server::start() else { return };
     let url = server.database("outlives");
-    let store = PostgresStore::open(&url).unwrap();
+    let store = PostgresStore::open(&url, None).unwrap();
     let before = store.commit(&[], &[draft("before")]).unwrap();
     server.stop();
     assert!(store.commit(&[], &[draft("meanwhile")]).is_err());
@@ -41,7 +42,7 @@ fn a_store_outlives_its_server() {
 fn the_audit_log_cannot_be_changed_by_accident() {
     let Some(server) = Server::start() else { return };
     let url = server.database("accident");
-    PostgresStore::open(&url).unwrap().commit(&[], &[draft("one")]).unwrap();
+    PostgresStore::open(&url, None).unwrap().commit(&[], &[draft("one")]).unwrap();
     let mut client = Client::connect(&url, NoTls).unwrap();
     for sql in [
         "DELETE FROM overtap.audit",
@@ -54,18 +55,41 @@ fn the_audit_log_cannot_be_changed_by_accident() {
     }
     let sql = "UPDATE overtap.layout SET step = 2";
     client.batch_execute(sql).unwrap();
-    let refused = PostgresStore::open(&url);
+    let refused = PostgresStore::open(&url, None);
     assert!(matches!(refused, Err(StoreError::Newer { found: 2, known: 1 })));
 }
 
 #[test]
 fn a_server_far_away_is_not_talked_to_without_encryption() {
     for url in ["postgres://ann@db.example.com/overtap", "host=10.0.0.9 user=ann"] {
-        let refused = PostgresStore::open(url);
+        let refused = PostgresStore::open(url, None);
         assert!(matches!(refused, Err(StoreError::Postgres(PostgresError::Distant(_)))), "{url}");
     }
-    let refused = PostgresStore::open("no address");
+    let refused = PostgresStore::open("no address", None);
     assert!(matches!(refused, Err(StoreError::Postgres(PostgresError::Url(_)))));
+}
+
+#[test]
+fn a_server_is_talked_to_with_encryption_if_its_authority_is_known() {
+    let Some(mut server) = Server::start() else { return };
+    let now = jiff::Timestamp::now();
+    let (ours, other) = (Ca::make(now).unwrap(), Ca::make(now).unwrap());
+    let port = server.speak_tls(&ours);
+    server.database("encrypted");
+    let url = |host: &str| format!("host={host} port={port} user=overtap dbname=t_encrypted");
+    let open = |host: &str, ca: &Ca| PostgresStore::open(&url(host), Some(&ca.certificate().pem()));
+    let store = open("localhost", &ours).unwrap();
+    store.commit(&[], &[draft("one")]).unwrap();
+    let mut client = Client::connect(&server.url("postgres"), NoTls).unwrap();
+    let sql = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+        WHERE datname = 't_encrypted' AND application_name = 'overtap'";
+    assert!(client.query_one(sql, &[]).unwrap().get::<_, bool>(0));
+    let refused = open("localhost", &other).unwrap_err().to_string();
+    assert!(refused.contains("UnknownIssuer"), "{refused}");
+    let refused = open("127.0.0.1", &ours).unwrap_err().to_string();
+    assert!(refused.contains("not valid for name"), "{refused}");
+    let refused = PostgresStore::open(&url("localhost"), Some("no certificate"));
+    assert!(matches!(refused, Err(StoreError::Postgres(PostgresError::Authorities(_)))));
 }
 
 #[test]
@@ -76,7 +100,7 @@ fn many_controllers_that_start_at_once_make_one_layout() {
         for number in 0..8 {
             let url = &url;
             scope.spawn(move || {
-                let store = PostgresStore::open(url).unwrap();
+                let store = PostgresStore::open(url, None).unwrap();
                 let key = number.to_string();
                 let change =
                     Change::write(Kind::Setting, key, "1".to_owned(), Expected::Absent).unwrap();
@@ -84,7 +108,7 @@ fn many_controllers_that_start_at_once_make_one_layout() {
             });
         }
     });
-    let store = PostgresStore::open(&url).unwrap();
+    let store = PostgresStore::open(&url, None).unwrap();
     assert_eq!(store.version().unwrap(), Version(8));
     let entries = store.audit(1, 100).unwrap();
     assert_eq!(verify(&entries, &[]).unwrap().head.seq, 8);
@@ -108,7 +132,11 @@ struct Server {
     folder: tempfile::TempDir,
     programs: PathBuf,
     child: Option<Child>,
+    /// Names the socket, too.
+    port: u16,
 }
+
+const DEFAULT_PORT: u16 = 5432;
 
 impl Server {
     /// `None`, said aloud, where PostgreSQL is not installed.
@@ -118,7 +146,7 @@ impl Server {
             return None;
         };
         let folder = tempfile::Builder::new().prefix("overtap-pg").tempdir().unwrap();
-        let mut server = Self { folder, programs, child: None };
+        let mut server = Self { folder, programs, child: None, port: DEFAULT_PORT };
         if let Some((user, group)) = other_user() {
             chown(server.folder.path(), Some(user), Some(group)).unwrap();
         }
@@ -135,9 +163,36 @@ impl Server {
         Some(server)
     }
 
+    /// Starts it again with TLS, also on a port of loopback, as `localhost`.
+    fn speak_tls(&mut self, ca: &Ca) -> u16 {
+        self.stop();
+        let (leaf, key) =
+            ca.issue_server(&["localhost".to_owned()], jiff::Timestamp::now()).unwrap();
+        for (name, text) in [("server.crt", leaf.pem()), ("server.key", key)] {
+            let path = self.data().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = other_user() {
+                chown(&path, Some(user), Some(group)).unwrap();
+            }
+        }
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let more = format!("ssl = on\nlisten_addresses = '127.0.0.1'\nport = {port}\n");
+        let path = self.data().join("postgresql.auto.conf");
+        fs::write(path, more).unwrap();
+        self.port = port;
+        self.restart();
+        port
+    }
+
     fn restart(&mut self) {
         let mut program = self.program("postgres");
-        program.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=40"]);
+        program.args(["-c", "fsync=off", "-c", "max_connections=40"]);
+        if self.port == DEFAULT_PORT {
+            program.args(["-c", "listen_addresses="]);
+        }
         program.arg("-k").arg(self.folder.path()).arg("-D").arg(self.data());
         self.child = Some(program.spawn().unwrap());
         let began = Instant::now();
@@ -165,7 +220,8 @@ impl Server {
 
     fn url(&self, database: &str) -> String {
         let folder = self.folder.path().display();
-        format!("host={folder} user=overtap dbname={database} connect_timeout=5")
+        let port = self.port;
+        format!("host={folder} port={port} user=overtap dbname={database} connect_timeout=5")
     }
 
     fn data(&self) -> PathBuf {
