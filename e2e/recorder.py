@@ -65,7 +65,7 @@ def seam():
     sender = Sender(rate=5000)
     time.sleep(3)
     for round in range(3):
-        capture = Overtap(HOST, "box", "--last", "1m", "--recorder", recorder.directory, "--buffer", "1MiB")
+        capture = Overtap(HOST, "box", "--last", "1m", "--recorder", recorder.directory, *SMALL)
         began = time.monotonic()
         check(f"seam {round}: the past arrives at once", until(lambda: os.path.getsize(capture.file) > 100_000, 5), capture.err())
         check(f"seam {round}: within half a second", time.monotonic() - began < 0.5, f"{time.monotonic() - began:.3f} s")
