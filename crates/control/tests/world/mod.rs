@@ -21,14 +21,14 @@ use serde::Deserialize;
 
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
-pub struct Scale {
-    pub hosts: usize,
-    pub vms: usize,
-    pub seconds: u64,
-    pub troubles_per_s: u64,
+pub(crate) struct Scale {
+    pub(crate) hosts: usize,
+    pub(crate) vms: usize,
+    pub(crate) seconds: u64,
+    pub(crate) troubles_per_s: u64,
 }
 
-pub struct World {
+pub(crate) struct World {
     /// Simulated time, in ns since it began.
     now_ns: u64,
     seed: u64,
@@ -120,7 +120,7 @@ const MS: u64 = 1_000_000;
 const EPOCH: u64 = 1_700_000_000 * SECOND;
 
 impl World {
-    pub fn new(seed: u64, scale: Scale) -> Self {
+    pub(crate) fn new(seed: u64, scale: Scale) -> Self {
         let vms = (0..scale.vms).map(|i| Vm {
             id: format!("uuid:00000000-0000-4000-8000-{i:012x}").parse().unwrap(),
             name: format!("web-{i}"),
@@ -186,12 +186,12 @@ impl World {
     }
 
     /// Lets things go wrong for so long.
-    pub fn trouble_for(&mut self, seconds: u64) {
+    pub(crate) fn trouble_for(&mut self, seconds: u64) {
         self.run_until(seconds * SECOND);
     }
 
     /// Everything that is down or cut comes back.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.events.retain(|_, event| !matches!(event, Event::Trouble));
         for agent in 0..self.agents.len() {
             self.agents[agent].cut_until_ns = 0;
@@ -200,11 +200,11 @@ impl World {
     }
 
     /// Lets time pass.
-    pub fn rest_for(&mut self, seconds: u64) {
+    pub(crate) fn rest_for(&mut self, seconds: u64) {
         self.run_until(self.now_ns + seconds * SECOND);
     }
 
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let sessions = self.controller.sessions.iter();
         let (parts, notes) =
             sessions.fold((0, 0), |(p, n), s| (p + s.parts.len(), n + s.notes.len()));
@@ -333,7 +333,7 @@ impl World {
             }
             80..85 => {
                 self.count("another vNIC");
-                self.vms[vm].vnics = 1 + self.below(3) as u8;
+                self.vms[vm].vnics = u8::try_from(1 + self.below(3)).unwrap();
                 self.changed(vm);
             }
             85..90 => {
@@ -747,7 +747,7 @@ impl World {
     }
 
     /// What must be true when nothing has gone wrong for a while.
-    pub fn everything_is_right(&self) {
+    pub(crate) fn everything_is_right(&self) {
         self.nothing_is_wrong();
         let seed = self.seed;
         let known = &self.controller;
