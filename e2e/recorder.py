@@ -70,7 +70,8 @@ def seam():
         check(f"seam {round}: the past arrives at once", until(lambda: os.path.getsize(capture.file) > 100_000, 5), capture.err())
         check(f"seam {round}: within half a second", time.monotonic() - began < 0.5, f"{time.monotonic() - began:.3f} s")
         is_live = lambda: any(p.interface == 0 for p in Capture(capture.file).packets)
-        check(f"seam {round}: live within a second", until(is_live, 5, 0.1) and time.monotonic() - began < 1, f"{time.monotonic() - began:.3f} s")
+        # Reading the file here takes its share of that.
+        check(f"seam {round}: live within two seconds", until(is_live, 5, 0.1) and time.monotonic() - began < 2, f"{time.monotonic() - began:.3f} s")
         time.sleep(4)
         status, receipt, file = capture.finish()
         honest(f"seam {round}", status, receipt, file)
