@@ -40,6 +40,8 @@ pub(crate) struct World {
     controller: Controller,
     most_waiting: usize,
     watched: u64,
+    /// Sessions that were ended.
+    over: BTreeSet<String>,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -103,15 +105,47 @@ enum Event {
     Trouble,
     Watch,
     Connect(usize),
-    Hello { agent: usize, line: u64 },
-    Looked { agent: usize, line: u64, look: Box<Look> },
-    Part { agent: usize, line: u64, part: Box<Part> },
-    Ponged { agent: usize, line: u64, exchange: Exchange },
-    Ordered { agent: usize, line: u64, orders: Arc<Heard> },
-    Cut { agent: usize, line: u64 },
-    Set { agent: usize, vm: usize, state: Option<MachineState> },
+    Hello {
+        agent: usize,
+        line: u64,
+    },
+    Looked {
+        agent: usize,
+        line: u64,
+        look: Box<Look>,
+    },
+    Part {
+        agent: usize,
+        line: u64,
+        part: Box<Part>,
+    },
+    Ponged {
+        agent: usize,
+        line: u64,
+        exchange: Exchange,
+    },
+    Ordered {
+        agent: usize,
+        line: u64,
+        orders: Arc<Heard>,
+    },
+    Cut {
+        agent: usize,
+        line: u64,
+    },
+    Set {
+        agent: usize,
+        vm: usize,
+        state: Option<MachineState>,
+    },
     Start(usize),
     StartController,
+    Follow,
+    /// The agent takes its line to be cut.
+    GiveUp {
+        agent: usize,
+        line: u64,
+    },
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -152,6 +186,7 @@ impl World {
             controller: Controller::new(),
             most_waiting: 0,
             watched: 0,
+            over: BTreeSet::new(),
             counts: BTreeMap::new(),
         };
         for vm in 0..scale.vms {
@@ -274,6 +309,13 @@ impl World {
                 self.after(100 * MS, Event::Connect(agent));
             }
             Event::StartController => self.start_controller(),
+            Event::Follow => self.follow(),
+            Event::GiveUp { agent, line } => {
+                if self.agents[agent].line == Some(line) {
+                    self.agents[agent].line = None;
+                    self.after(200 * MS, Event::Connect(agent));
+                }
+            }
         }
     }
 
@@ -290,10 +332,8 @@ impl World {
                     // One end may notice long after the other one has begun anew.
                     let noticed = (5 + self.below(30) as u64) * SECOND;
                     self.after(noticed, Event::Cut { agent, line });
-                    if self.below(2) == 0 {
-                        self.agents[agent].line = None;
-                        self.after(span.min(2 * SECOND), Event::Connect(agent));
-                    }
+                    let gives_up = (1 + self.below(10) as u64) * SECOND;
+                    self.after(gives_up, Event::GiveUp { agent, line });
                 }
             }
             42..50 => {
@@ -364,13 +404,16 @@ impl World {
                 let session = self.controller.sessions.session(&id).unwrap().clone();
                 let wall = self.moment().wall_ns;
                 self.controller.sessions.end(&id, "stopped", wall);
+                self.over.insert(id);
                 self.keep();
                 let next = format!("{}+", session.id);
                 let parts = Vec::new();
                 let session = Session { id: next, parts, notes: Vec::new(), ..session };
                 let now = self.moment();
                 self.controller.store(&session);
+                let id = session.id.clone();
                 self.controller.sessions.add(session, now);
+                self.controller.sessions.follow(&id);
                 self.publish();
             }
         }
@@ -465,6 +508,14 @@ impl World {
             controller.sessions.add(serde_json::from_str(text).unwrap(), now);
         }
         controller.orders = Heard::read(&controller.sessions);
+        // Who follows a session comes back well within its lease.
+        self.after(20 * SECOND, Event::Follow);
+    }
+
+    fn follow(&mut self) {
+        for id in self.running_ids() {
+            assert!(self.controller.sessions.follow(&id), "seed {}", self.seed);
+        }
     }
 
     fn watch(&mut self) {
@@ -477,7 +528,8 @@ impl World {
         for note in sessions.look_around(fleet, now) {
             sessions.take_note(note);
         }
-        // Sessions last for days, and nobody follows them: whatever clocks do, none is over.
+        // Sessions last for days, and are followed but for some seconds: whatever clocks do, none
+        // is over.
         assert_eq!(sessions.overdue(now), [], "seed {}", self.seed);
         self.keep();
         self.watched += 1;
@@ -509,7 +561,7 @@ impl World {
         let session = Session {
             id: format!("s-{}", self.controller.store.len()),
             owner: user.name.to_string(),
-            wish: Wish { is_attached: false, ..Wish::default() },
+            wish: Wish { is_attached: true, ..Wish::default() },
             began_ns: EPOCH,
             until_ns: EPOCH + 1_000_000 * SECOND,
             ended: None,
@@ -522,7 +574,9 @@ impl World {
         };
         let now = self.moment();
         self.controller.store(&session);
+        let id = session.id.clone();
         self.controller.sessions.add(session, now);
+        self.controller.sessions.follow(&id);
     }
 
     fn publish(&mut self) {
@@ -608,10 +662,8 @@ impl World {
             self.controller.lines.remove(&line);
             return;
         }
-        let before = self.controller.fleet.arrived(&name(agent), &name(agent), "1", line, now);
-        if let Some(before) = before {
-            self.controller.lines.remove(&before);
-        }
+        // The line before it is not noticed to be cut yet: what comes by it must not count.
+        self.controller.fleet.arrived(&name(agent), &name(agent), "1", line, now);
         self.send_orders(line);
         let asked_ns = now;
         let latency = self.agents[agent].latency_ns;
@@ -703,13 +755,16 @@ impl World {
         }
     }
 
-    /// When a message that leaves now arrives: late where the line is slow, and after the cut.
+    /// When a message that leaves now arrives: late where the line is slow, and long after a cut,
+    /// as what was lost is sent again ever more rarely.
     fn arrival(&mut self, agent: usize) -> u64 {
+        let again = self.below(10_000) as u64 * MS;
         let host = &mut self.agents[agent];
-        let at =
-            (self.now_ns + host.latency_ns).max(host.cut_until_ns).max(host.last_arrival_ns + 1);
-        host.last_arrival_ns = at;
-        at
+        let is_cut = host.cut_until_ns > self.now_ns;
+        let soon = self.now_ns + host.latency_ns;
+        let at = if is_cut { host.cut_until_ns + again } else { soon };
+        host.last_arrival_ns = at.max(host.last_arrival_ns + 1);
+        host.last_arrival_ns
     }
 
     /// Whether the controller still listens at this line.
@@ -759,6 +814,11 @@ impl World {
             let seat = known.fleet.seat(&who).unwrap();
             assert_eq!(seat.line, host.line, "seed {seed}: the line of {who}");
         }
+        let over = known.sessions.iter().filter(|session| session.ended.is_some());
+        let over: BTreeSet<String> = over.map(|session| session.id.clone()).collect();
+        assert_eq!(over, self.over, "seed {seed}: what has ended");
+        let here: usize = self.agents.iter().map(|agent| agent.here.len()).sum();
+        assert_eq!(known.fleet.machines().count(), here, "seed {seed}: machines in all");
         let captured: Vec<_> = known.sessions.iter().map(captured_at).collect();
         for (number, vm) in self.vms.iter().enumerate() {
             let there =
