@@ -379,7 +379,8 @@ impl Whereabouts {
     fn update(&mut self, claims: &[(&Seat, &Machine)], now: Moment) -> Option<String> {
         let place = Place::of(claims);
         if place != self.place {
-            let was_missed = self.is_told && matches!(self.place, Place::Nowhere);
+            let was_missed =
+                self.is_told && matches!(self.place, Place::Nowhere | Place::ShutOff(_));
             (self.place, self.since, self.is_told) = (place, now, false);
             self.grace = match &self.place {
                 // A migration is two hosts for some seconds, and not worth a word.
