@@ -317,7 +317,9 @@ fn now() -> Timestamp {
 }
 
 /// The word after `overtap` that starts an engine; its standard input is the line.
-pub const ENGINE_WORD: &str = "capture-engine";
+///
+/// Nothing that anybody types by mistake: a word like `capture` would be suggested for its typos.
+pub const ENGINE_WORD: &str = "packet-engine";
 
 /// Whether nobody is at the other end of the line any more.
 fn is_gone(error: &io::Error) -> bool {

@@ -33,7 +33,7 @@ pub enum EnrolError {
     /// Nobody enrolled this agent.
     #[error(
         "this agent belongs to no controller yet ({} is missing); on the controller: overtap \
-         agents invite; then here: overtap agent enrol TOKEN", path.display()
+         agents invite; then here: overtap agent enrol --token TOKEN", path.display()
     )]
     NotEnrolled {
         /// The file that is missing.

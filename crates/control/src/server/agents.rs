@@ -41,7 +41,7 @@ impl Service for AgentsService {
         let known = desk.blocking(|store| store.one::<Enrolled>(agent.as_str()));
         if known.map_err(|error| broken(&error))?.is_none() {
             return Err(Status::permission_denied(format!(
-                "agent {agent} was removed; enrol it again: overtap agent enrol TOKEN --force"
+                "agent {agent} was removed; enrol it again: overtap agent enrol --token TOKEN --force"
             )));
         }
         let from = peer_of(request.remote_addr());

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use remote::receipt_in;
-use wire::file::{Item, Options, Progress, Reader};
+use wire::file::{Damage, DamageReason, Item, Options, Progress, Reader};
 
 use crate::Output;
 use crate::exit::Exit;
@@ -34,7 +34,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         let mut story = Story::default();
         loop {
             match reader.advance() {
-                Progress::Item => story.take(&reader.item()),
+                Progress::Item => match reader.item() {
+                    Item::Damage(
+                        damage @ Damage { reason: DamageReason::NotACapture { .. }, .. },
+                    ) => {
+                        bail!("{damage}")
+                    }
+                    item => story.take(&item),
+                },
                 Progress::NeedBytes => {
                     let len = file.read(reader.space())?;
                     reader.filled(len);

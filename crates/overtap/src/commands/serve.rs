@@ -53,7 +53,7 @@ Examples:
 
 The first start makes an administrator and prints how to log in. Then, as that administrator:
   overtap grants add admin --machine all             to see anything at all
-  overtap agents invite --address HOST:7443          and on each host: overtap agent enrol TOKEN";
+  overtap agents invite --address HOST:7443          and on each host: overtap agent enrol --token TOKEN";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {

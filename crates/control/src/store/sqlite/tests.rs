@@ -106,6 +106,7 @@ fn what_was_committed_survives_kill_9() {
     assert!(last >= 150);
 }
 
+/// No test by itself: the one above starts this binary again with this name, to kill it.
 #[test]
 #[ignore = "the child of what_was_committed_survives_kill_9"]
 fn commits_until_it_is_killed() {
