@@ -1,6 +1,7 @@
 //! A capture of one VM on this host from its beginning to its receipt: session, following and
 //! story in one hand, for whoever runs several of them.
 
+use std::fmt;
 use std::time::Duration;
 
 use inventory::{Machine, Site};
@@ -10,7 +11,7 @@ use plan::Point;
 use select::{Filter, Resolved};
 
 use crate::following::Following;
-use crate::orders::{Outcome, Output};
+use crate::orders::{Outcome, Output, PastOrder};
 use crate::own_counts::OwnCounts;
 use crate::receipt::{Receipt, Story};
 use crate::session::{Event, Request, Session, SessionError};
@@ -40,6 +41,19 @@ pub struct Wanted {
     pub comments: Vec<String>,
     /// Names of IP addresses, for the file.
     pub ip_names: Vec<(std::net::IpAddr, String)>,
+    /// Kernel memory for each ring in bytes; `None` chooses by the number of interfaces.
+    pub buffer_bytes: Option<u64>,
+    /// What a flight recorder has seen, to be written first.
+    pub past: Option<PastOrder>,
+}
+
+/// Something that happened to a capture: written into the file, kept for the receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    /// When, by the local clock: `10:03:07.250`.
+    pub at: String,
+    /// A sentence.
+    pub what: String,
 }
 
 /// A capture that runs.
@@ -61,21 +75,32 @@ impl Capture {
     pub fn start(wanted: Wanted) -> Result<Self, SessionError> {
         let began = Timestamp::now();
         let before = OwnCounts::read(&wanted.point);
-        let session = Session::start(&request(&wanted))?;
+        let session = Session::start(&wanted.request())?;
         let following = Following::new(&wanted.machine, &wanted.point);
         Ok(Self { wanted, session, following, before, began, events: Vec::new() })
     }
 
-    /// The next event, if one comes within `longest`.
+    /// The next event, if one comes within `longest`. An interface that has gone is said, and the
+    /// interfaces are opened when all that was recorded is written: neither is an event here.
     ///
     /// # Errors
-    /// When the engine is gone without a word.
+    /// When the engine is gone without a word, or an interface cannot be opened after all.
     pub fn next(&mut self, longest: Duration) -> Result<Option<Event>, SessionError> {
-        let event = self.session.next(longest)?;
-        if let Some(Event::InterfaceGone(number)) = event {
-            self.note(&self.following.interface_gone(number));
-        }
-        Ok(event)
+        Ok(match self.session.next(longest)? {
+            Some(Event::InterfaceGone(number)) => {
+                let text = self.note(self.following.interface_gone(number)).to_string();
+                Some(Event::Said(text))
+            }
+            Some(Event::CaughtUp) => {
+                self.session.go_live(&self.wanted.request())?;
+                None
+            }
+            Some(Event::Said(text)) => {
+                self.events.push(text.clone());
+                Some(Event::Said(text))
+            }
+            event => event,
+        })
     }
 
     /// Compares the site, as it was at `changed_at`, with what it was; the engine is told what
@@ -87,16 +112,18 @@ impl Capture {
         &mut self,
         site: &Site,
         changed_at: wire::Timestamp,
-    ) -> Result<Vec<String>, SessionError> {
+    ) -> Result<Vec<Happened>, SessionError> {
         let changes = self.following.compare(site, changed_at);
         for (number, ownership) in changes.owned {
             self.session.own(number, ownership, self.following.since(changed_at))?;
         }
-        for sentence in &changes.sentences {
-            let text = self.note(sentence);
-            self.session.comment(&text)?;
+        let mut happened = Vec::new();
+        for sentence in changes.sentences {
+            let sentence = self.note(sentence);
+            self.session.comment(&sentence.to_string())?;
+            happened.push(sentence);
         }
-        Ok(changes.sentences)
+        Ok(happened)
     }
 
     /// Asks for the end; [`Event::Ended`] follows.
@@ -115,7 +142,7 @@ impl Capture {
     /// The account of it, once it has ended.
     pub fn receipt(self, outcome: &Outcome) -> Receipt {
         Receipt::new(Story {
-            request: &request(&self.wanted),
+            request: &self.wanted.request(),
             machine: &self.wanted.machine,
             host: &self.wanted.host,
             began: self.began,
@@ -129,26 +156,35 @@ impl Capture {
     }
 
     /// Keeps a sentence with its time and returns it.
-    fn note(&mut self, sentence: &str) -> String {
-        let text = format!("{}: {sentence}", Zoned::now().strftime("%H:%M:%S%.3f"));
-        self.events.push(text.clone());
-        text
+    fn note(&mut self, what: String) -> Happened {
+        let happened = Happened { at: Zoned::now().strftime("%H:%M:%S%.3f").to_string(), what };
+        self.events.push(happened.to_string());
+        happened
     }
 }
 
-fn request(wanted: &Wanted) -> Request<'_> {
-    Request {
-        point: &wanted.point,
-        filter: wanted.filter.as_ref().map(|(text, filter)| (text.as_str(), filter)),
-        explained: wanted.explained.clone(),
-        is_stripped: wanted.is_stripped,
-        snaplen: wanted.snaplen,
-        limits: wanted.limits,
-        output: wanted.output.clone(),
-        buffer_bytes: None,
-        comments: wanted.comments.clone(),
-        ip_names: wanted.ip_names.clone(),
-        mac_names: crate::names::mac_names(&wanted.machine),
-        past: None,
+impl Wanted {
+    /// As a session takes it.
+    pub fn request(&self) -> Request<'_> {
+        Request {
+            point: &self.point,
+            filter: self.filter.as_ref().map(|(text, filter)| (text.as_str(), filter)),
+            explained: self.explained.clone(),
+            is_stripped: self.is_stripped,
+            snaplen: self.snaplen,
+            limits: self.limits,
+            output: self.output.clone(),
+            buffer_bytes: self.buffer_bytes,
+            comments: self.comments.clone(),
+            ip_names: self.ip_names.clone(),
+            mac_names: crate::names::mac_names(&self.machine),
+            past: self.past.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.what)
     }
 }

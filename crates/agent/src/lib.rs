@@ -25,7 +25,7 @@ mod sandbox;
 mod session;
 mod store_output;
 
-pub use capture::{Capture, Wanted};
+pub use capture::{Capture, Happened, Wanted};
 pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
 pub use engine::{is_hangup_ignored, run_engine};
 pub use following::{Changes, Following};

@@ -122,6 +122,8 @@ impl Running {
             },
             comments: comments(order, machine, site, &point),
             ip_names: agent::ip_names(site),
+            buffer_bytes: None,
+            past: None,
             point,
         };
         spool.keep(&part)?;
@@ -171,7 +173,8 @@ impl Running {
     /// Tells it how the site is now. Returns what a person should hear.
     pub(crate) fn compare(&mut self, site: &Site, changed_at: wire::Timestamp) -> Vec<String> {
         let capture = self.capture.as_mut().filter(|_| self.asked.is_none());
-        capture.and_then(|capture| capture.compare(site, changed_at).ok()).unwrap_or_default()
+        let happened = capture.and_then(|capture| capture.compare(site, changed_at).ok());
+        happened.unwrap_or_default().into_iter().map(|happened| happened.what).collect()
     }
 
     /// Takes what its engine has said since the last turn and posts it. Says how it ended, once it

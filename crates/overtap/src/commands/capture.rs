@@ -9,9 +9,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use agent::{
-    Event, Following, Outcome, OwnCounts, Place, Receipt, Request, Rotation, Session, Story,
-};
+use agent::{Capture, Event, Outcome, Place, Receipt, Rotation, Wanted};
 use anyhow::Context;
 use inventory::{Machine, Site};
 use jiff::Zoned;
@@ -166,46 +164,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let output = output(args, &machine);
     let duration = duration(args, output.path.is_some());
     let signals = Signals::take()?;
-    let began = jiff::Timestamp::now();
-    let request = Request {
-        point: &point,
-        filter: filter.as_ref().map(|filter| (expression.as_str(), filter)),
+    let wanted = Wanted {
+        limits: limits(args, duration, output.path.is_some()),
+        comments: vec![comment(&machine, &host, &point, filter.as_ref())],
+        ip_names: agent::ip_names(live.site()),
+        machine,
+        host,
+        point,
+        filter: filter.map(|filter| (expression, filter)),
         explained,
         is_stripped: args.strip,
         snaplen: args.snaplen,
-        limits: limits(args, duration, output.path.is_some()),
         output,
         buffer_bytes: args.buffer,
-        comments: vec![comment(&machine, &host, &point, filter.as_ref())],
-        ip_names: agent::ip_names(live.site()),
-        mac_names: agent::mac_names(&machine),
         past,
     };
-    let before = OwnCounts::read(&point);
-    let mut session = Session::start(&request)?;
+    let mut capture = Capture::start(wanted)?;
     signals.keep_alive();
     let mut said = Said::new(args.quiet, std::io::stderr().is_terminal());
-    said.beginning(&machine, &request, duration, args.no_limits);
+    said.beginning(capture.wanted(), duration, args.no_limits);
     live.watch()?;
-    let mut follow = Follow {
-        request: &request,
-        following: Following::new(&machine, &point),
-        events: Vec::new(),
-        said: &mut said,
-    };
-    let outcome = follow.until_it_ends(&mut session, &mut live, &signals)?;
-    let receipt = Receipt::new(Story {
-        request: &request,
-        machine: &machine,
-        host: &host,
-        began,
-        ended: jiff::Timestamp::now(),
-        outcome: &outcome,
-        interface_packets: OwnCounts::read(&point).packets_since(&before),
-        in_kernel: session.in_kernel,
-        events: follow.events,
-        sandbox: session.sandbox,
-    });
+    let outcome = until_it_ends(&mut capture, &mut live, &signals, &mut said)?;
+    let receipt = capture.receipt(&outcome);
     print(&receipt, args)?;
     Ok(exit(&receipt, &outcome))
 }
@@ -328,74 +308,39 @@ fn limits(args: &Args, duration: Option<Duration>, is_file: bool) -> Limits {
     }
 }
 
-/// A capture while it runs: what changes is said, written into the file and kept for the receipt.
-struct Follow<'a> {
-    request: &'a Request<'a>,
-    following: Following,
-    events: Vec<String>,
-    said: &'a mut Said,
-}
-
-impl Follow<'_> {
-    /// Waits for the end of the session: by itself, or because somebody stops it.
-    fn until_it_ends(
-        &mut self,
-        session: &mut Session,
-        live: &mut LiveSite,
-        signals: &Signals,
-    ) -> anyhow::Result<Outcome> {
-        let mut stopped_at: Option<Instant> = None;
-        loop {
-            match stopped_at {
-                None if signals.have_come() => {
-                    stopped_at = Some(Instant::now());
-                    session.stop()?;
-                }
-                // timeout(1) and some shells send the signal twice in a row.
-                Some(at) if at.elapsed() > PATIENCE => signals.give_up(),
-                _ => {}
+/// Waits for the end of a capture: by itself, or because somebody stops it. What happens meanwhile
+/// is said.
+fn until_it_ends(
+    capture: &mut Capture,
+    live: &mut LiveSite,
+    signals: &Signals,
+    said: &mut Said,
+) -> anyhow::Result<Outcome> {
+    let mut stopped_at: Option<Instant> = None;
+    loop {
+        match stopped_at {
+            None if signals.have_come() => {
+                stopped_at = Some(Instant::now());
+                capture.stop()?;
             }
-            match session.next(LOOK_EVERY)? {
-                Some(Event::Progress(progress)) => self.said.progress(progress),
-                Some(Event::InterfaceGone(number)) => {
-                    self.tell(&self.following.interface_gone(number));
-                }
-                Some(Event::CaughtUp) => session.go_live(self.request)?,
-                Some(Event::Said(text)) => {
-                    self.said.line(&text);
-                    self.events.push(text);
-                }
-                Some(Event::Ended(outcome)) => {
-                    self.said.clear();
-                    return Ok(*outcome);
-                }
-                None => {}
+            // timeout(1) and some shells send the signal twice in a row.
+            Some(at) if at.elapsed() > PATIENCE => signals.give_up(),
+            _ => {}
+        }
+        match capture.next(LOOK_EVERY)? {
+            Some(Event::Progress(progress)) => said.progress(progress),
+            Some(Event::Said(text)) => said.line(&text),
+            Some(Event::Ended(outcome)) => {
+                said.clear();
+                return Ok(*outcome);
             }
-            if live.update() {
-                self.compare(session, live)?;
+            Some(Event::InterfaceGone(_) | Event::CaughtUp) | None => {}
+        }
+        if live.update() {
+            for happened in capture.compare(live.site(), live.changed_at())? {
+                said.line(&happened.to_string());
             }
         }
-    }
-
-    /// Compares the site with what it was; tells the engine what follows from it.
-    fn compare(&mut self, session: &mut Session, live: &LiveSite) -> anyhow::Result<()> {
-        let changes = self.following.compare(live.site(), live.changed_at());
-        for (number, ownership) in changes.owned {
-            session.own(number, ownership, self.following.since(live.changed_at()))?;
-        }
-        for sentence in &changes.sentences {
-            let text = self.tell(sentence);
-            session.comment(&text)?;
-        }
-        Ok(())
-    }
-
-    /// Says a sentence with its time, keeps it and returns it.
-    fn tell(&mut self, sentence: &str) -> String {
-        let text = format!("{}: {sentence}", Zoned::now().strftime("%H:%M:%S%.3f"));
-        self.said.line(&text);
-        self.events.push(text.clone());
-        text
     }
 }
 

@@ -3,8 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use agent::{Progress, Request, grouped, packets};
-use inventory::Machine;
+use agent::{Progress, Wanted, grouped, packets};
 use jiff::SignedDuration;
 
 use crate::quantity::show_bytes;
@@ -22,30 +21,24 @@ impl Said {
     }
 
     /// Where it listens, what it cannot see there, where it will stop.
-    pub(super) fn beginning(
-        &self,
-        machine: &Machine,
-        request: &Request<'_>,
-        duration: Option<Duration>,
-        is_lifted: bool,
-    ) {
-        let point = request.point;
-        let target = request
+    pub(super) fn beginning(&self, wanted: &Wanted, duration: Option<Duration>, is_lifted: bool) {
+        let point = &wanted.point;
+        let target = wanted
             .output
             .path
             .as_ref()
             .map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
-        self.line(&format!("{} at its {} -> {target}", machine.name, point.kind));
+        self.line(&format!("{} at its {} -> {target}", wanted.machine.name, point.kind));
         for miss in &point.misses {
             self.line(&format!("  misses: {miss}"));
         }
-        if let Some(stops) = stops(request, duration) {
+        if let Some(stops) = stops(wanted, duration) {
             self.line(&format!("  stops {stops}"));
             if !is_lifted {
                 self.line("    (--no-limits lifts what you did not ask for, --min-free the last)");
             }
         }
-        if let Some(past) = &request.past {
+        if let Some(past) = &wanted.past {
             let then = if past.is_live { ", then live" } else { "" };
             self.line(&format!("  first what {} has recorded{then}", past.directory.display()));
             if !past.is_live {
@@ -94,8 +87,8 @@ impl Said {
 }
 
 /// `after 1h, 50 000 000 packets or 10 GiB, or when less than 2 GiB of the disk are free`.
-fn stops(request: &Request<'_>, duration: Option<Duration>) -> Option<String> {
-    let limits = request.limits;
+fn stops(wanted: &Wanted, duration: Option<Duration>) -> Option<String> {
+    let limits = wanted.limits;
     let mut after = Vec::new();
     after.extend(duration.map(|duration| match SignedDuration::try_from(duration) {
         Ok(duration) => format!("{duration:#}"),
@@ -103,7 +96,7 @@ fn stops(request: &Request<'_>, duration: Option<Duration>) -> Option<String> {
     }));
     after.extend(limits.packets.map(packets));
     after.extend(limits.bytes.map(show_bytes));
-    let reserve = request.output.min_free_bytes;
+    let reserve = wanted.output.min_free_bytes;
     let mut words = Vec::new();
     if let Some((last, first)) = after.split_last() {
         let first = first.join(", ");
