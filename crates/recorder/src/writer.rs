@@ -106,19 +106,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells the index of what was appended since. One that cannot be written only costs time when
-    /// it is read.
+    /// Tells the index of what was appended since. One that cannot be written is told the next time:
+    /// a block speaks of every chunk before its end, so none may be left out.
     pub(crate) fn write_index(&mut self) {
         if self.pending.is_empty() {
             return;
         }
-        let entries = std::mem::take(&mut self.pending);
-        let block = seal_block(&self.keys, &self.header.id, self.next_block, self.offset, entries);
+        let (keys, entries) = (&self.keys, self.pending.clone());
+        let block = seal_block(keys, &self.header.id, self.next_block, self.offset, entries);
         let Ok(block) = block else { return };
         match self.index.write_all_at(&block, self.index_len) {
             Ok(()) => {
                 self.index_len += block.len() as u64;
                 self.next_block += 1;
+                self.pending.clear();
             }
             Err(_) => {
                 let _ = self.index.set_len(self.index_len);
@@ -150,3 +151,42 @@ fn is_full(error: &io::Error) -> bool {
 
 /// What a chunk adds to the index, and what is to come at the end of a segment.
 const INDEX_MARGIN: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyRing;
+    use crate::segment::{Infos, Segment};
+
+    #[test]
+    fn an_index_that_cannot_be_written_for_a_while_leaves_no_chunk_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        let host = HostKey::generate().unwrap();
+        let budget = Budget { bytes: 64 << 20, age: None };
+        let mut writer =
+            Writer::create(&directory, &host, [1; 16], 0, Timestamp::ZERO, &budget).unwrap();
+        let full = || File::open("/dev/null").unwrap();
+        for number in 0..9 {
+            let header = ChunkHeader {
+                kind: Kind::Packets,
+                point: 0,
+                packets: 1,
+                body_len: 4,
+                first: Timestamp::ZERO,
+                last: Timestamp::ZERO,
+            };
+            writer.append(&header, &mut vec![0; CHUNK_HEAD + 4], || false).unwrap();
+            let is_full = number % 3 != 2;
+            let index = is_full.then(|| std::mem::replace(&mut writer.index, full()));
+            writer.write_index();
+            if let Some(index) = index {
+                writer.index = index;
+            }
+        }
+        let ring = KeyRing::of(host);
+        let segment = Segment::read(&directory, &ring, &writer.stem, &mut Infos::new()).unwrap();
+        assert_eq!(segment.points[&0].chunks.len(), 9);
+        assert_eq!(segment.damages().count(), 0);
+    }
+}
