@@ -52,6 +52,7 @@ enum Command {
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
     Filter(commands::filter::Args),
+    Extcap(commands::extcap::Args),
     Receipt(commands::receipt::Args),
     Serve(commands::serve::Args),
     Agent(commands::agent::Args),
@@ -94,7 +95,16 @@ enum Output {
 }
 
 fn main() -> Exit {
-    let result = match Cli::parse().command {
+    let result = commands::extcap::answer(std::env::args()).unwrap_or_else(obey);
+    result.unwrap_or_else(|error| {
+        eprintln!("overtap: {}", sentence(&error));
+        Exit::of(&error)
+    })
+}
+
+/// Does what a person typed.
+fn obey() -> anyhow::Result<Exit> {
+    match Cli::parse().command {
         Command::Find(args) => commands::find::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
@@ -104,6 +114,7 @@ fn main() -> Exit {
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
+        Command::Extcap(args) => commands::extcap::run(&args),
         Command::Receipt(args) => commands::receipt::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Agent(args) => commands::agent::run(&args),
@@ -128,11 +139,7 @@ fn main() -> Exit {
         }
         Command::Man { command } => man(command.as_deref()),
         Command::CaptureEngine => commands::capture::run_engine(),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("overtap: {}", sentence(&error));
-        Exit::of(&error)
-    })
+    }
 }
 
 /// An error with its causes, each said once: many errors say their cause themselves.
