@@ -706,6 +706,21 @@ def sandbox():
     status, receipt, _ = capture.finish()
     check("the receipt says which fences stood", receipt["sandbox"]["has_no_capabilities"] and receipt["sandbox"]["has_seccomp"], receipt["sandbox"])
 
+    theirs = f"{WORK}/theirs"
+    os.makedirs(theirs)
+    os.chown(theirs, 65534, 65534)
+    for what, words, kept in (("a file", (), 0), ("a ring of files", ("--rotate-interval", "1s"), 1 << 1)):
+        capture = Overtap(HOST, "box", *words, *SMALL, file=f"{theirs}/{what.split()[1]}.pcapng")
+        with open(f"/proc/{capture.engine()}/status") as status:
+            held = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff"))
+        equal(f"{what} in another user's directory: the capabilities kept", held, kept)
+        if kept:
+            time.sleep(1.2)
+        sent = send(5)
+        status, receipt = capture.stop(), capture.receipt()
+        equal(f"{what} in another user's directory: it is written", (status, receipt["total"]["written"]), (0, sent))
+        equal(f"{what} in another user's directory: the receipt does not deny them", receipt["sandbox"]["has_no_capabilities"], kept == 0)
+
 
 if __name__ == "__main__":
     chapters(

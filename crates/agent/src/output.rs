@@ -51,7 +51,7 @@ impl OutputSink {
         matches!(self, Self::Store(_))
     }
 
-    /// The one directory in which files are made; `None` for standard output.
+    /// The one directory in which files are still made; `None` where the only one is open already.
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::File(file) => file.directory(),
@@ -161,7 +161,7 @@ impl FileOutput {
         Ok(Self { file: FileSink::open(settings, now)?, end: None, span: None })
     }
 
-    /// The one directory in which files are made; `None` for standard output.
+    /// The one directory in which files are still made; `None` where the only one is open already.
     fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.file.directory()
     }
