@@ -1,7 +1,6 @@
 //! Where the engine's packets go: the file sink, as a sink of the pipeline, or a recorder's store.
 
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
 
 use capture::RingCounters;
 use deliver::{
@@ -306,7 +305,7 @@ fn destination(job: &Job) -> Destination {
     let ring = Ring {
         max_bytes: output.rotation.bytes,
         max_packets: None,
-        interval: output.rotation.interval_s.map(|s| Interval::SinceStart(Duration::from_secs(s))),
+        interval: output.rotation.interval.map(Interval::SinceStart),
         keep: output.rotation.files.and_then(std::num::NonZeroU32::new),
     };
     Destination::Ring { base: path.clone(), ring }
