@@ -164,10 +164,10 @@ impl Place {
         }
     }
 
+    /// Where files are still made and deleted after the first one.
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         match &self.kind {
-            PlaceKind::Stdout => None,
-            PlaceKind::File { directory, .. } => Some(directory.as_fd()),
+            PlaceKind::Stdout | PlaceKind::File { .. } => None,
             PlaceKind::Ring(place) => Some(place.directory.as_fd()),
         }
     }

@@ -287,7 +287,7 @@ fn output(args: &Args, machine: &Machine) -> agent::Output {
     };
     let rotation = Rotation {
         bytes: args.rotate_size,
-        interval_s: args.rotate_interval.map(|interval| interval.as_secs().max(1)),
+        interval: args.rotate_interval,
         files: args.ring_files,
     };
     let default_reserve = || path.as_deref().map_or(0, agent::default_reserve);
