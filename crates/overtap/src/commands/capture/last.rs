@@ -1,6 +1,6 @@
 //! `--last`: what a flight recorder has seen comes before what is captured live.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::PastOrder;
@@ -70,16 +70,25 @@ impl Words {
         }))
     }
 
-    /// A controller does not know what its hosts have recorded.
+    /// Each host of a controller knows its own recorder.
     pub(super) fn refuse_far(&self) -> Result<(), WrongUsage> {
-        match self.last {
-            None => Ok(()),
-            Some(_) => Err(WrongUsage(
-                "--last reads the flight recorder of this host: add --local, on the host that \
-                 recorded the machine"
-                    .into(),
+        let is_other = self.recorder != Path::new(DEFAULT_DIRECTORY) || self.key_file.is_some();
+        match is_other {
+            false => Ok(()),
+            true => Err(WrongUsage(
+                "--recorder and --key-file are for the recorder of this host: add --local".into(),
             )),
         }
+    }
+
+    /// How far back it begins, in seconds; 0 for now.
+    pub(super) fn seconds(&self) -> u64 {
+        self.last.map_or(0, |last| last.as_secs().max(1))
+    }
+
+    /// Whether it ends with what was recorded.
+    pub(super) const fn is_past_only(&self) -> bool {
+        self.no_live
     }
 
     /// A machine that is not here any more, as it was recorded; `error` if it was not.
