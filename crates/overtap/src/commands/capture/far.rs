@@ -179,6 +179,8 @@ fn wish(args: &Args, is_file: bool) -> Wish {
         reason: args.reason.clone().unwrap_or_default(),
         is_attached: !args.detach,
         spool_bytes: args.max_bytes.unwrap_or(agent::DEFAULT_BYTES),
+        last_s: args.last.seconds(),
+        is_past_only: args.last.is_past_only(),
     }
 }
 
