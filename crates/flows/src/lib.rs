@@ -17,6 +17,7 @@ mod once;
 mod packet;
 mod place;
 mod record;
+mod row;
 mod summary;
 mod tcp;
 
@@ -30,5 +31,6 @@ pub use meter::{Meter, MeterCounters, Timeouts};
 pub use network::{Network, NvgreSubnets, Overlay, OverlayKind};
 pub use once::{Counted, Point, count_once};
 pub use place::{Machine, MachineNumber, Place, Places, Split, Whereabouts};
+pub use row::{Row, RowSink};
 pub use summary::{By, Matrix, PairSums, Summary, Sums, Totals};
 pub use tcp::TcpState;
