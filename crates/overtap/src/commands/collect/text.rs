@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use collector::Counters;
+use wire::Timestamp;
 use wire::export::{Collector, Exporter, Fault, Protocol, Ratio};
 
 use super::json::lost_unit;
@@ -80,7 +81,7 @@ fn row(exporter: &Exporter) -> [String; 10] {
             format!("{} {unit}", number(lost)).trim_end().to_owned()
         }),
         clock(exporter.clock_ahead_ms),
-        rfc3339(exporter.last_seen).unwrap_or_default(),
+        rfc3339(Timestamp::from_parts(exporter.last_seen.seconds(), 0)).unwrap_or_default(),
     ]
 }
 
