@@ -7,6 +7,7 @@
 
 mod application;
 mod community_id;
+mod encoder;
 mod exports;
 mod flow;
 mod gathering;
@@ -23,6 +24,7 @@ mod tcp;
 
 pub use application::{Application, server_port};
 pub use community_id::community_id;
+pub use encoder::{Dialect, Encoder};
 pub use exports::Exports;
 pub use flow::{ClientBasis, EndReason, Flow, Way};
 pub use gathering::{Gathering, LiveGathering};
