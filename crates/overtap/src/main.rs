@@ -69,6 +69,7 @@ enum Command {
     Pairs(commands::top::PairsArgs),
     Matrix(commands::top::MatrixArgs),
     Collect(commands::collect::Args),
+    Exporters(commands::exporters::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -121,6 +122,7 @@ fn main() -> Exit {
         Command::Pairs(args) => commands::top::run_pairs(&args),
         Command::Matrix(args) => commands::top::run_matrix(&args),
         Command::Collect(args) => commands::collect::run(&args),
+        Command::Exporters(args) => commands::exporters::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);

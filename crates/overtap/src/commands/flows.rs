@@ -1,12 +1,12 @@
 //! `overtap flows`: who talks to whom in capture files, one row for each conversation.
 
 pub(super) mod gather;
-mod rows;
+pub(super) mod rows;
 
 use std::io::{self, BufWriter, Write};
 
 use clap::ValueEnum;
-use flows::EndReason;
+use flows::{EndReason, Row};
 
 use self::gather::{Gather, Gathered};
 use crate::exit::Exit;
@@ -60,7 +60,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let gathered = args.gather.run(|flow, counted, sight| {
         let is_copy = counted.iter().all(|way| way.octets == 0 && way.packets == 0);
         if failure.is_none() && !(args.once && is_copy) {
-            failure = printer.add(&mut out, flow, counted, sight).err();
+            let row = Row::new(flow, *counted, sight.places, sight.points);
+            failure = printer.add(&mut out, &row).err();
         }
     })?;
     if failure.is_none() {

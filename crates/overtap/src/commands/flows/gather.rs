@@ -6,10 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use files::{FlowRequest, InputAccount, OpenInputs, Selection, Wanted};
-use flows::{
-    Counted, Exports, Flow, Gathering, MeterCounters, Place, Places, Point, Split, Timeouts,
-    Whereabouts,
-};
+use flows::{Counted, Exports, Flow, Gathering, MeterCounters, Places, Point, Timeouts};
 use wire::Timestamp;
 use wire::export::{Collector, Limits};
 
@@ -74,20 +71,6 @@ pub(crate) struct Sight<'a> {
     pub(crate) places: &'a Places,
     /// All points.
     pub(crate) points: &'a [Point],
-}
-
-impl Sight<'_> {
-    /// Where the ends of a flow were, and what it is.
-    pub(crate) fn of(&self, flow: &Flow) -> ([Whereabouts<'_>; 2], Split) {
-        let ends = self.places.ends(flow, flow.start());
-        let split = self.places.split(flow, &ends, flow.start());
-        (ends, split)
-    }
-
-    /// What a machine is called.
-    pub(crate) fn label(&self, place: &Place) -> &str {
-        self.places.machine(place.machine).map_or("?", |machine| machine.label.as_str())
-    }
 }
 
 /// What became of everything that was read.
