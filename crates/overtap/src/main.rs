@@ -12,8 +12,10 @@ mod orders;
 mod quantity;
 mod role;
 mod site;
+mod state;
 mod table;
 mod tenants;
+mod tools;
 mod tunnels;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -53,6 +55,7 @@ enum Command {
     Extract(commands::extract::Args),
     Filter(commands::filter::Args),
     Receipt(commands::receipt::Args),
+    Tools(commands::tools::Args),
     Serve(commands::serve::Args),
     Agent(commands::agent::Args),
     Login(commands::login::Args),
@@ -105,6 +108,7 @@ fn main() -> Exit {
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
         Command::Receipt(args) => commands::receipt::run(&args),
+        Command::Tools(args) => commands::tools::run(args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Agent(args) => commands::agent::run(&args),
         Command::Login(args) => commands::login::run(&args),
