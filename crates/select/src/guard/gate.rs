@@ -24,6 +24,9 @@ impl ToolSet {
     /// How many tools there can be.
     pub const MOST: usize = 64;
 
+    /// All there can be.
+    pub const ALL: Self = Self(u64::MAX);
+
     /// One tool; `None` for a number above 63.
     pub const fn one(number: usize) -> Option<Self> {
         if number < Self::MOST { Some(Self(1 << number)) } else { None }
@@ -55,6 +58,13 @@ impl ToolSet {
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// One of `N` places, the same for the same set.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    pub const fn spread<const N: usize>(self) -> usize {
+        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % N
     }
 
     /// How many there are.
@@ -324,6 +334,19 @@ impl<'p, 'a> Admitted<'p, 'a> {
     /// because it is another's.
     pub const fn is_undecidable(&self) -> bool {
         self.seen.is_hidden
+    }
+
+    /// The tools that see it go the same way as tool `number` does, itself included.
+    #[inline]
+    pub const fn alike(&self, number: usize) -> ToolSet {
+        let Seen { whole, from_vm, to_vm, .. } = self.seen;
+        if whole.has(number) {
+            whole
+        } else if from_vm.has(number) {
+            from_vm.without(whole)
+        } else {
+            to_vm.without(from_vm).without(whole)
+        }
     }
 
     /// The packet, cleared for tool `number`; `None` if it may not have it.
