@@ -26,6 +26,8 @@ pub enum ToolDrop {
     TooLarge,
     /// More in a second than the tool is to get.
     OverRate,
+    /// No tool has called yet, or none any more, where tools call us.
+    NotConnected,
     /// The tool or the way to it was slower than the traffic, and its queue was full.
     QueueFull,
     /// It could not be sent: nobody listens, no way leads there, the disk is full.
@@ -34,7 +36,7 @@ pub enum ToolDrop {
 
 impl ToolDrop {
     /// Every reason, in the order in which a packet meets them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OtherTenant,
         Self::Undecidable,
         Self::OwnExport,
@@ -44,6 +46,7 @@ impl ToolDrop {
         Self::NotEthernet,
         Self::TooLarge,
         Self::OverRate,
+        Self::NotConnected,
         Self::QueueFull,
         Self::SinkFailed,
     ];
@@ -60,6 +63,7 @@ impl ToolDrop {
             Self::NotEthernet => "not_ethernet",
             Self::TooLarge => "too_large",
             Self::OverRate => "over_rate",
+            Self::NotConnected => "not_connected",
             Self::QueueFull => "queue_full",
             Self::SinkFailed => "sink_failed",
         }
@@ -78,6 +82,7 @@ impl fmt::Display for ToolDrop {
             Self::NotEthernet => "no Ethernet frame",
             Self::TooLarge => "too large for the way",
             Self::OverRate => "over the rate",
+            Self::NotConnected => "no tool has called",
             Self::QueueFull => "queue full",
             Self::SinkFailed => "could not be sent",
         })
@@ -107,6 +112,8 @@ pub struct ToolAccount {
     pub too_large: u64,
     /// Over the rate.
     pub over_rate: u64,
+    /// No tool had called.
+    pub not_connected: u64,
     /// The queue was full.
     pub queue_full: u64,
     /// Could not be sent.
@@ -138,6 +145,7 @@ impl ToolAccount {
             ToolDrop::NotEthernet => self.not_ethernet,
             ToolDrop::TooLarge => self.too_large,
             ToolDrop::OverRate => self.over_rate,
+            ToolDrop::NotConnected => self.not_connected,
             ToolDrop::QueueFull => self.queue_full,
             ToolDrop::SinkFailed => self.sink_failed,
         }
@@ -179,6 +187,7 @@ impl ToolAccount {
             ToolDrop::NotEthernet => &mut self.not_ethernet,
             ToolDrop::TooLarge => &mut self.too_large,
             ToolDrop::OverRate => &mut self.over_rate,
+            ToolDrop::NotConnected => &mut self.not_connected,
             ToolDrop::QueueFull => &mut self.queue_full,
             ToolDrop::SinkFailed => &mut self.sink_failed,
         }
@@ -191,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_account_adds_up_when_every_packet_has_a_place() {
-        let mut account = ToolAccount { offered: 13, sent: 2, ..ToolAccount::default() };
+        let mut account = ToolAccount { offered: 14, sent: 2, ..ToolAccount::default() };
         ToolDrop::ALL.iter().for_each(|reason| account.drop(*reason));
         assert_eq!((account.unaccounted(), account.lost()), (0, 2));
         account.unsend(1, 1);
