@@ -469,7 +469,7 @@ impl FileSink {
     const fn max_bytes(&self) -> Option<u64> {
         match &self.settings.destination {
             Destination::Ring { ring, .. } => ring.max_bytes,
-            Destination::File { .. } | Destination::Stdout => None,
+            Destination::File { .. } | Destination::Stdout | Destination::Open { .. } => None,
         }
     }
 

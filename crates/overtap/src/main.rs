@@ -12,8 +12,10 @@ mod orders;
 mod quantity;
 mod role;
 mod site;
+mod state;
 mod table;
 mod tenants;
+mod tools;
 mod tunnels;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -54,6 +56,7 @@ enum Command {
     Filter(commands::filter::Args),
     Extcap(commands::extcap::Args),
     Receipt(commands::receipt::Args),
+    Tools(commands::tools::Args),
     Serve(commands::serve::Args),
     Agent(commands::agent::Args),
     Login(commands::login::Args),
@@ -117,6 +120,7 @@ fn obey() -> anyhow::Result<Exit> {
         Command::Filter(args) => commands::filter::run(&args),
         Command::Extcap(args) => commands::extcap::run(&args),
         Command::Receipt(args) => commands::receipt::run(&args),
+        Command::Tools(args) => commands::tools::run(args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Agent(args) => commands::agent::run(&args),
         Command::Login(args) => commands::login::run(&args),

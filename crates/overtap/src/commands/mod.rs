@@ -23,6 +23,7 @@ pub(crate) mod sessions;
 pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod tokens;
+pub(crate) mod tools;
 pub(crate) mod top;
 pub(crate) mod users;
 
