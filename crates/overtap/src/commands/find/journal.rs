@@ -196,7 +196,7 @@ fn compact(path: &Path, max_bytes: u64) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-fn directory() -> Option<PathBuf> {
+pub(crate) fn directory() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     variable("OVERTAP_STATE_DIR")
         .or_else(|| rustix::process::geteuid().is_root().then(|| "/var/lib/overtap".into()))
