@@ -22,6 +22,10 @@ pub enum MirrorError {
     /// It would not work, or do harm; nothing was changed.
     #[error("{0}")]
     Refused(String),
+    /// A VM's port is in another network than it was: whoever asked for the mirror asked for
+    /// another's packets. Nothing was changed.
+    #[error("{0}")]
+    OtherNetwork(String),
     /// The means was asked and did not do it; what was begun is undone.
     #[error("{0}")]
     Failed(String),

@@ -6,7 +6,7 @@ use inventory::Machine;
 use plan::mirror::{Destination, Means, Source, Way};
 
 use super::MirrorError;
-use super::ovs::{Health, OvsMirror};
+use super::ovs::{Health, Networks, OvsMirror};
 use super::register::{Counts, Handle, Slot, State};
 
 /// What is asked for.
@@ -36,6 +36,8 @@ pub struct Mirroring {
     slot: Slot,
     active: Option<Active>,
     sources: Vec<Source>,
+    /// Where its vNICs were when they were first mirrored.
+    networks: Networks,
     /// Of what this mirror was before its ports changed.
     earlier: Counts,
     next_look: Instant,
@@ -80,6 +82,7 @@ impl Mirroring {
             slot,
             active: None,
             sources: Vec::new(),
+            networks: Networks::new(),
             earlier: Counts::default(),
             next_look: Instant::now() + LOOK_EVERY,
             complaint: None,
@@ -146,6 +149,7 @@ impl Mirroring {
                 after => format!("mirrors {} now", after.join(", ")),
             }),
             Ok(()) => {}
+            Err(MirrorError::OtherNetwork(reason)) => return self.end_because(reason),
             Err(error) => {
                 // Whatever was mirrored is not what should be: nothing rather than that.
                 let sentence = format!("nothing is mirrored: {error}");
@@ -180,6 +184,7 @@ impl Mirroring {
             Ok(Health::Removed) => {
                 return self.end_because("somebody else removed the mirror".into());
             }
+            Ok(Health::OtherNetwork(reason)) => return self.end_because(reason),
             Ok(Health::Moved) => {
                 // Its port is not the VM's as it was: first nothing, then what the inventory says.
                 self.again_at = Some(Instant::now());
@@ -241,6 +246,7 @@ impl Mirroring {
             &self.order.destination,
             self.order.oversize,
             old_handle.as_ref(),
+            &self.networks,
             |handle| {
                 let added = slot.add_handle(Handle::OpenVSwitch(handle.clone()));
                 added.map_err(|error| MirrorError::State {
@@ -252,6 +258,7 @@ impl Mirroring {
         match made {
             Ok(mirror) => {
                 self.earlier = sum(self.earlier, old_counts);
+                self.networks.extend(mirror.networks(sources));
                 self.active = Some(Active::OpenVSwitch(mirror));
                 if let Some(old) = old_handle {
                     // It went in the same transaction; on another switch it did not.

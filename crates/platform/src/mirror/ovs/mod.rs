@@ -15,12 +15,15 @@ mod client;
 mod switch;
 mod transaction;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use inventory::MachineId;
 use plan::mirror::{Destination, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use wire::Mac;
 
 use self::check::Wanted;
 use self::client::Client;
@@ -68,6 +71,12 @@ pub(super) struct OvsMirror {
     counts: Counts,
 }
 
+/// A vNIC, wherever it is plugged in.
+pub(super) type VnicKey = (MachineId, Option<Mac>);
+
+/// The network each vNIC was in when it was first mirrored, in words.
+pub(super) type Networks = BTreeMap<VnicKey, String>;
+
 /// What is found when a mirror is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Health {
@@ -77,6 +86,8 @@ pub(super) enum Health {
     Ill(String),
     /// A source's port is not what it was: what is mirrored has to be found anew.
     Moved,
+    /// A source's port is in another network.
+    OtherNetwork(String),
     /// Somebody else has removed it.
     Removed,
 }
@@ -114,6 +125,7 @@ impl OvsMirror {
         destination: &Destination,
         oversize: Oversize,
         replaced: Option<&OvsHandle>,
+        networks: &Networks,
         write_down: impl FnOnce(&OvsHandle) -> Result<(), MirrorError>,
     ) -> Result<Self, MirrorError> {
         let socket = crate::ovsdb::socket_path();
@@ -139,6 +151,9 @@ impl OvsMirror {
         }
         write_down(&handle)?;
         let ports = checked.ports.clone();
+        for (source, port) in sources.iter().zip(&ports) {
+            same_network(networks, source, port)?;
+        }
         transaction::make(&mut client, &checked, &handle, destination, replaced).map_err(
             |failure| {
                 MirrorError::Failed(format!("Open vSwitch did not take the mirror: {failure}"))
@@ -168,6 +183,14 @@ impl OvsMirror {
         }
     }
 
+    /// The networks of these sources, in the order they were given.
+    pub(super) fn networks<'a>(
+        &'a self,
+        sources: &'a [Source],
+    ) -> impl Iterator<Item = (VnicKey, String)> + 'a {
+        sources.iter().zip(&self.ports).map(|(source, port)| (key(source), port.network()))
+    }
+
     /// What it is called in the database.
     pub(super) const fn handle(&self) -> &OvsHandle {
         &self.handle
@@ -195,7 +218,18 @@ impl OvsMirror {
         }
         let ports = transaction::sources(&mut self.client, &self.ports)?;
         if ports != self.ports {
-            return Ok(Health::Moved);
+            let elsewhere = self.ports.iter().find_map(|old| {
+                let new = ports.iter().find(|new| new.uuid == old.uuid)?;
+                (new.network() != old.network()).then(|| {
+                    format!(
+                        "{} is in {} now, not in {}",
+                        old.port.name,
+                        new.network(),
+                        old.network()
+                    )
+                })
+            });
+            return Ok(elsewhere.map_or(Health::Moved, Health::OtherNetwork));
         }
         if row.selected != self.ports.len() {
             return Ok(Health::Ill("a port it mirrors was removed".into()));
@@ -232,6 +266,26 @@ pub(super) fn remove(handle: &OvsHandle) -> Result<(), Failure> {
         )));
     }
     transaction::remove(&mut client, handle)
+}
+
+/// Refuses a vNIC that is in another network than when it was first mirrored.
+fn same_network(
+    networks: &Networks,
+    source: &Source,
+    port: &SourcePort,
+) -> Result<(), MirrorError> {
+    let now = port.network();
+    match networks.get(&key(source)).filter(|known| **known != now) {
+        None => Ok(()),
+        Some(known) => Err(MirrorError::OtherNetwork(format!(
+            "{} is in {now} now, not in {known}",
+            source.label
+        ))),
+    }
+}
+
+fn key(source: &Source) -> VnicKey {
+    (source.machine.clone(), source.mac)
 }
 
 fn refused(failure: Failure) -> MirrorError {

@@ -59,6 +59,19 @@ pub(super) struct SourcePort {
     pub(super) external_ids: BTreeMap<String, String>,
 }
 
+impl SourcePort {
+    /// The network it is in, in words.
+    pub(super) fn network(&self) -> String {
+        let trunks: Vec<&str> = self.port.trunks.iter().map(String::as_str).collect();
+        match &self.port.tag {
+            Some(tag) if trunks.is_empty() => format!("VLAN {tag}"),
+            Some(tag) => format!("VLAN {tag} and {}", trunks.join(", ")),
+            None if trunks.is_empty() => "all VLANs".to_owned(),
+            None => format!("VLANs {}", trunks.join(", ")),
+        }
+    }
+}
+
 impl Switch {
     /// Reads it.
     pub(super) fn read(client: &mut Client) -> Result<Self, Failure> {
