@@ -38,6 +38,7 @@ Examples:
   overtap capture web -w web.pcapng          at the best of them, until Ctrl-C
   overtap record 'web-*' --size 6GiB          a flight recorder of these
   overtap capture web --last 10m             what it has seen, then live
+  overtap mirror web --to vxlan://10.0.0.9?vni=7    its packets to a tool, until Ctrl-C
   overtap decode web.pcapng                  what was captured
   overtap extract web.pcapng 'tcp port 443' -w https.pcapng
 
@@ -50,6 +51,7 @@ enum Command {
     Capture(commands::capture::Args),
     Record(commands::record::Args),
     Recorder(commands::recorder::Args),
+    Mirror(Box<commands::mirror::Args>),
     Decode(commands::decode::Args),
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
@@ -114,6 +116,7 @@ fn obey() -> anyhow::Result<Exit> {
         Command::Capture(args) => commands::capture::run(&args),
         Command::Record(args) => commands::record::run(&args),
         Command::Recorder(args) => commands::recorder::run(&args),
+        Command::Mirror(args) => commands::mirror::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),

@@ -14,6 +14,7 @@ pub(crate) mod find;
 pub(crate) mod flows;
 pub(crate) mod grants;
 pub(crate) mod login;
+pub(crate) mod mirror;
 pub(crate) mod plan;
 pub(crate) mod receipt;
 pub(crate) mod record;
