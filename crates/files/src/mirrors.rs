@@ -70,7 +70,7 @@ impl Mirrors {
                 let header = header(session, &found, rules.points.name(outer));
                 let point = rules.points.add_opened(outer, &header);
                 if let Some(copies) = copies {
-                    copies.add_named(input, point, header.name);
+                    copies.add_named(input, point, &header.name);
                 }
                 self.points.insert(key, point);
                 point

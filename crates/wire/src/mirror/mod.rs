@@ -478,10 +478,10 @@ impl<'a> Around<'_, 'a> {
         let mut found = self.found(MirrorKind::Tzsp, None, &cursor, link)?;
         found.sequence = tzsp.packet_id.map(MirrorSequence::Either);
         if let Some(bytes) = tzsp.original_len {
-            // The order in which it is not shorter than what is here.
+            // The order in which it is not shorter than what is here, and not far longer.
             let held = len_u32(found.end - found.start);
             let orders = [u16::from_be_bytes(bytes), u16::from_le_bytes(bytes)];
-            if let Some(len) = orders.into_iter().map(u32::from).find(|len| *len >= held) {
+            if let Some(len) = orders.into_iter().map(u32::from).filter(|len| *len >= held).min() {
                 found.is_truncated |= len > found.original_len;
                 found.original_len = found.original_len.max(len);
             }
