@@ -7,6 +7,7 @@ mod controller;
 mod copies;
 mod csv;
 mod exit;
+mod mirrors;
 mod names;
 mod orders;
 mod quantity;
