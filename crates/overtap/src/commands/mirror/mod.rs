@@ -11,7 +11,6 @@ use clap::{Subcommand, ValueEnum};
 use platform::mirror::{Oversize, Register};
 
 use crate::Output;
-use crate::commands::find;
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::parse_duration;
 
