@@ -411,6 +411,9 @@ def found_by():
           done.returncode in (1, 2) and "web" in done.stderr and "web-b" in done.stderr, f"{done.returncode} {done.stderr}")
     plan = json.loads(overtap("hv-1", "plan", "web", "--output", "json").stdout)
     equal("plan ranks the VM's own port first", plan["points"][0]["interfaces"][0]["name"], tap["web"])
+    long = " or ".join(f"udp port {port}" for port in range(5001, 5020))
+    command = next(line for line in overtap("hv-1", "plan", "web", long).stdout.splitlines() if line.split()[:1] == ["run"])
+    check("plan's command can be copied, however long it is", command.endswith(f"overtap capture --point tap web '{long}'"), command)
     plan = json.loads(overtap("hv-1", "plan", "vault-1", "--output", "json").stdout)
     uplink = [point for point in plan["points"] if point["kind"] == "uplink"]
     check("plan refuses an uplink for an internal network", uplink and uplink[0]["refusal"], plan)

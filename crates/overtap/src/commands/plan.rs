@@ -170,7 +170,9 @@ fn text(
         for in_kernel in in_kernel.into_iter().filter(|it| **it != InKernel::Nothing) {
             line(&mut out, "kernel", &in_kernel.to_string());
         }
-        line(&mut out, "run", &command(machine, point, wanted.expression));
+        // In one line, however long: it is there to be copied.
+        let command = command(machine, point, wanted.expression);
+        let _ = writeln!(out, "   {:<9} {command}", "run");
         if is_explained {
             let mut shown_at = None;
             for (interface, program) in point.interfaces.iter().zip(programs) {
@@ -250,14 +252,30 @@ fn command(machine: &Machine, point: &Point, expression: &str) -> String {
     command
 }
 
-/// A name as one word of a shell, whatever is in it.
+/// A name as one word of a shell, whatever is in it. What could move a terminal's cursor is in the
+/// escapes of bash, zsh and ksh.
 fn quoted(name: &str) -> String {
-    let name = shown(name);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
     if !name.is_empty() && name.chars().all(is_plain) {
-        return name;
+        return name.to_owned();
     }
-    format!("'{}'", name.replace('\'', r"'\''"))
+    if !name.contains(char::is_control) {
+        return format!("'{}'", name.replace('\'', r"'\''"));
+    }
+    let mut word = String::from("$'");
+    for c in name.chars() {
+        match c {
+            '\'' | '\\' => word.extend(['\\', c]),
+            c if c.is_control() => {
+                // Byte by byte: `\u` would depend on the shell's locale.
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    let _ = write!(word, "\\x{byte:02x}");
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    word + "'"
 }
 
 /// A name without anything that could move a terminal's cursor.
@@ -301,7 +319,7 @@ mod tests {
     fn a8_a_name_is_one_word_of_the_shell_whatever_is_in_it() {
         assert_eq!(quoted("web-01"), "web-01");
         assert_eq!(quoted("it's; rm -rf /"), r"'it'\''s; rm -rf /'");
-        assert_eq!(quoted("a\nb"), "'a\u{fffd}b'");
+        assert_eq!(quoted("a\n'b'\\\u{85}ß"), r"$'a\x0a\'b\'\\\xc2\x85ß'");
         assert_eq!(quoted(""), "''");
     }
 
