@@ -61,7 +61,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let plan = plan::plan(&site, machine);
     let explained = capture::explained(&expression, &site, machine)?;
     let filter = capture::parse_filter(&expression, &explained)?;
-    let capture = Wanted { expression: &expression, filter: filter.as_ref() };
+    let name = name_of(&site, machine);
+    let capture = Wanted { name: &name, expression: &expression, filter: filter.as_ref() };
     let text = match args.output {
         Output::Text => text(&site, machine, &plan, &capture, args.explain),
         Output::Json => json(&site, machine, &plan, &capture)?,
@@ -82,8 +83,16 @@ fn far_site(vm: &str, login: Login) -> anyhow::Result<Site> {
     Ok(first.unwrap_or_default())
 }
 
+/// What names this machine and no other: its name, unless another one is called so too.
+fn name_of(site: &Site, machine: &Machine) -> String {
+    let is_it = site.one(&machine.name).is_ok_and(|found| found.id == machine.id);
+    if is_it { machine.name.clone() } else { machine.id.to_string() }
+}
+
 /// The packets that a capture is planned for.
 struct Wanted<'a> {
+    /// Names the machine.
+    name: &'a str,
     /// As typed.
     expression: &'a str,
     filter: Option<&'a Filter>,
@@ -129,7 +138,7 @@ fn json(
     };
     let places = plan.points.iter().enumerate().map(|(number, point)| Place {
         rank: number + 1,
-        command: point.is_usable().then(|| command(machine, point, wanted.expression)),
+        command: point.is_usable().then(|| command(point, wanted)),
         expression_in_kernel: in_kernel(point),
         point,
     });
@@ -171,7 +180,7 @@ fn text(
             line(&mut out, "kernel", &in_kernel.to_string());
         }
         // In one line, however long: it is there to be copied.
-        let command = command(machine, point, wanted.expression);
+        let command = command(point, wanted);
         let _ = writeln!(out, "   {:<9} {command}", "run");
         if is_explained {
             let mut shown_at = None;
@@ -240,14 +249,14 @@ fn where_it_is(interface: &Interface) -> String {
 }
 
 /// The command that captures at this point.
-fn command(machine: &Machine, point: &Point, expression: &str) -> String {
+fn command(point: &Point, wanted: &Wanted<'_>) -> String {
     // Behind `--` nothing is an option, whatever it begins with.
-    let end_of_options = if machine.name.starts_with('-') { "-- " } else { "" };
-    let name = quoted(&machine.name);
+    let end_of_options = if wanted.name.starts_with('-') { "-- " } else { "" };
+    let name = quoted(wanted.name);
     let mut command =
         format!("overtap capture --point {} {end_of_options}{name}", point.kind.word());
-    if !expression.trim().is_empty() {
-        let _ = write!(command, " {}", quoted(expression));
+    if !wanted.expression.trim().is_empty() {
+        let _ = write!(command, " {}", quoted(wanted.expression));
     }
     command
 }
