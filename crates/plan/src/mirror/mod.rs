@@ -91,6 +91,25 @@ pub struct Source {
     pub networks: Vec<(Option<VlanId>, Option<wire::Vni>)>,
 }
 
+impl Source {
+    /// Where it is: what has to be the same for a mirror to stay as it is. The networks that lead
+    /// out of its switch are not in it.
+    pub fn place(&self) -> impl PartialEq + '_ {
+        let Self { machine, label, mac, device, ifindex, namespace_path, .. } = self;
+        (
+            machine,
+            label,
+            mac,
+            device,
+            ifindex,
+            namespace_path,
+            &self.switch,
+            &self.port,
+            &self.port_id,
+        )
+    }
+}
+
 /// The means for these VMs: usable ones first.
 pub fn ways(machines: &[&Machine], destination: &Destination) -> Vec<Way> {
     let mut ways =

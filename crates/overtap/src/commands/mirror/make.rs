@@ -3,19 +3,21 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use agent::Selection;
+use agent::{KernelRules, Selection};
 use anyhow::{Context, bail};
 use inventory::{Machine, Site};
 use jiff::Zoned;
 use plan::mirror::{Destination, Means, Way};
 use platform::LiveSite;
-use platform::mirror::{Counts, Followed, Mirroring, Order, Record, Removal, State};
+use platform::mirror::{Counts, Followed, Instruction, Mirroring, Order, Record, Removal, State};
+use select::Ownership;
+use select::bpf::InKernel;
 use serde::Serialize;
 
 use super::guard::Guard;
 use super::{Make, MeansWord, detached};
 use crate::Output;
-use crate::commands::capture::{AnyName, Signals, parse_filter};
+use crate::commands::capture::{AnyName, Signals, explained, parse_filter};
 use crate::controller;
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::show_bytes;
@@ -59,6 +61,7 @@ pub(super) fn run(args: &Make) -> anyhow::Result<Exit> {
         return print_plan(&ways, args.output);
     }
     let way = chosen(&ways, args.means, &expression)?.clone();
+    let program = program(&expression, live.site(), &machines, args.allow_more)?;
     let host = live.site().host.name.clone();
     let signals = Signals::take()?;
     let slot = register.take(|id| record(id, args, text, &expression, &to, &way, &host));
@@ -67,7 +70,12 @@ pub(super) fn run(args: &Make) -> anyhow::Result<Exit> {
     })?;
     let mut guard = Guard::start(&slot.record.id)?;
     let id = slot.record.id.clone();
-    let order = Order { destination: to.clone(), means: way.means, oversize: args.oversize.into() };
+    let order = Order {
+        destination: to.clone(),
+        means: way.means,
+        oversize: args.oversize.into(),
+        program,
+    };
     let mirroring = Mirroring::start(order, slot, &way)?;
     signals.keep_alive();
     let mut said = Said::new(args);
@@ -170,6 +178,36 @@ fn chosen<'a>(ways: &'a [Way], word: MeansWord, expression: &str) -> anyhow::Res
         reasons.push(format!("{}: {refusal}", way.means));
     }
     bail!("no means can mirror that: {}", reasons.join("; "))
+}
+
+/// The kernel program of an expression, which decides alone: a virtual tap has nobody behind it who
+/// would look again.
+fn program(
+    expression: &str,
+    site: &Site,
+    machines: &[&Machine],
+    is_more_allowed: bool,
+) -> anyhow::Result<Option<Vec<Instruction>>> {
+    let Some(machine) = machines.first() else {
+        return match expression.trim().is_empty() {
+            true => Ok(None),
+            false => bail!("an expression needs a VM that is here"),
+        };
+    };
+    let explained = explained(expression, site, machine)?;
+    let Some(filter) = parse_filter(expression, &explained)? else { return Ok(None) };
+    let program = KernelRules::new(Some(&filter)).program(&Ownership::Whole, 0);
+    match &program.expression {
+        InKernel::Nothing => return Ok(None),
+        InKernel::Attached(passed) if passed.is_empty() || is_more_allowed => {}
+        inexact => bail!(
+            "the mirror would copy more than the expression wants: {inexact}; accept that with \
+             --allow-more, or capture instead: overtap capture {} '{expression}'",
+            machine.name
+        ),
+    }
+    let instructions = program.program.instructions().iter();
+    Ok(Some(instructions.map(|i| (i.code, i.jt, i.jf, i.k)).collect()))
 }
 
 fn record(
@@ -325,7 +363,8 @@ impl Said {
             true => "waiting for its VMs".to_owned(),
             false => format!("mirroring {}", sources.join(", ")),
         };
-        self.line(&format!("{what} -> {to} ({}, {id})", way.means));
+        let kind = mirroring.kind().map_or_else(String::new, |kind| format!(": {kind}"));
+        self.line(&format!("{what} -> {to} ({}{kind}, {id})", way.means));
         for miss in &way.misses {
             self.line(&format!("  misses {miss}"));
         }
