@@ -124,7 +124,7 @@ def ovs_encapsulations():
         equal(f"{to}: exit status 0", status, 0)
         check(f"{to}: the VM's 220 datagrams, each once", count[to]["acme"] == 220, count[to])
         equal(f"{to}: as many at the tool as the switch has copied", count[to]["all"], copied)
-        equal(f"{to}: the list says the same", listed[to]["packets"], copied)
+        check(f"{to}: the list says the same, or what it was when the switch had counted last", 220 <= listed[to]["packets"] <= copied, (listed[to], copied))
         equal(f"{to}: nothing of the other tenant, who has the same addresses", count[to]["bravo"], 0)
         equal(f"{to}: all with the VM's VLAN", count[to]["tagged 100"], count[to]["all"])
     equal("ERSPAN II: version 1, our index", [k for k in count[f"erspan://{TOOL}?session=1023&index=102"] if isinstance(k, tuple)], [("1023", "1", "102", "")])
@@ -231,7 +231,8 @@ def ovs_killed():
 
     mirror = Mirror("web", f"vxlan://{TOOL}?vni=7")
     started("hv-1", "ovs-vsctl", "clear", "bridge", "br-int", "mirrors")
-    equal("removed by somebody else: it says so and ends", (mirror.wait(), "somebody else removed" in mirror.err()), (1, True))
+    equal("removed by somebody else: it ends", mirror.wait(), 1)
+    check("and says so", "somebody else removed" in mirror.out() + mirror.err(), mirror.out() + mirror.err())
     nothing_left("removed by somebody else")
     load.stop()
 

@@ -17,7 +17,6 @@ use jiff::tz::TimeZone;
 use platform::LiveSite;
 
 use self::journal::Journal;
-pub(crate) use self::journal::directory as state_directory;
 use crate::Output;
 use crate::controller;
 use crate::exit::{Exit, WrongUsage};

@@ -6,6 +6,8 @@ pub(crate) mod audit;
 pub(crate) mod capture;
 pub(crate) mod collect;
 pub(crate) mod decode;
+pub(crate) mod exporters;
+pub(crate) mod extcap;
 pub(crate) mod extract;
 pub(crate) mod filter;
 pub(crate) mod find;
@@ -22,6 +24,7 @@ pub(crate) mod sessions;
 pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod tokens;
+pub(crate) mod tools;
 pub(crate) mod top;
 pub(crate) mod users;
 

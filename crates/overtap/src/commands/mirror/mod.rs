@@ -166,7 +166,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 /// Where mirrors of this host are written down.
 fn register() -> anyhow::Result<Register> {
-    let directory = find::state_directory().ok_or_else(|| {
+    let directory = crate::state::directory().ok_or_else(|| {
         WrongUsage("no place to write down mirrors: set OVERTAP_STATE_DIR or HOME".into())
     })?;
     Ok(Register::new(&directory))
