@@ -251,7 +251,7 @@ def ovs_refused():
     refused("no interface", "there is no interface", "web", "--to", "port:nope")
     refused("the VM's own VLAN", "is in VLAN 100 itself", "web", "--to", "vlan:100", "--means", "ovs")
     refused("an expression", "cannot decide an expression", "web", "tcp", "--to", f"vxlan://{TOOL}?vni=1", "--means", "ovs")
-    refused("a place that is none", "none of the known forms", "web", "--to", "ids-1", status=2)
+    refused("a place that is none", "no tool ids-1", "web", "--to", "ids-1", status=2)
     refused("a VM that is not here", "printer", "printer", "--to", f"vxlan://{TOOL}?vni=1")
     refused("a way without a route", "no route", "web", "--to", "vxlan://203.0.113.9?vni=1", "--means", "ovs")
 
@@ -301,6 +301,29 @@ def ovs_follows():
     started("hv-1", "ovs-vsctl", "set", "port", "tap-web", f"tag={tag}")
     overtap("hv-1", "mirror", "remove", "--all")
     nothing_left("follows")
+
+
+def tools():
+    """A tool of the registry gets what its grant allows, by the switch where that can serve it."""
+    add = lambda *words: started("hv-1", OVERTAP, "tools", "add", *words)
+    add("ids-1", "--vxlan", TOOL, "--vni", "42")
+    add("ids-2", "--vxlan", TOOL, "--vni", "43", "--tenant", "bravo")
+    add("ids-3", "--vxlan", TOOL, "--vni", "44", "--slice", "128")
+    judge = Tcpdump("mon", "eth0", "udp", "port", "4789")
+    mirror = Mirror("web", "ids-1")
+    sent = traffic("cache", "web", "--udp", "200pps", "--count", "50")
+    time.sleep(0.2)
+    status, report = mirror.finish()
+    equal("the tool's mirror ends well", (status, report["to"]), (0, f"ids-1 (vxlan://{TOOL}?vni=42)"))
+    equal("the tool gets the VM's datagrams", len(arrivals(judge.finish())), sent["sent"])
+    equal("in its own network number", {row[0] for row in tshark(judge.file, fields=("vxlan.vni",))}, {"42"})
+    done = overtap("hv-1", "mirror", "web", "--to", "ids-2")
+    check("a VM that its grant does not speak of is refused", done.returncode == 1 and "grant is for bravo" in done.stderr, done.stderr)
+    done = overtap("hv-1", "mirror", "web", "--to", "ids-3")
+    check("a policy that needs a look at each packet is refused", done.returncode == 2 and "capture VM --to ids-3" in done.stderr, done.stderr)
+    done = overtap("hv-1", "mirror", "web", "--to", "ids-9")
+    check("a tool that nobody has named is refused", done.returncode == 2 and "there is no tool ids-9" in done.stderr, done.stderr)
+    nothing_left("tools")
 
 
 def taps_left(host, *devices):
@@ -424,6 +447,6 @@ def tc_follows():
 
 if __name__ == "__main__":
     chapters(
-        set_up, ovs_encapsulations, ovs_span_rspan, ovs_removed_under_load, ovs_killed, ovs_refused, ovs_follows,
+        set_up, ovs_encapsulations, ovs_span_rspan, ovs_removed_under_load, ovs_killed, ovs_refused, ovs_follows, tools,
         tc_tapped, tc_expression, tc_killed, tc_follows,
     )
