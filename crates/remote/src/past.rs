@@ -56,7 +56,7 @@ pub(crate) fn gaps(session: &Session) -> Vec<Gap> {
         spans.extend(recorded.map(|(from, to)| (common(*from), end(*to))));
     }
     if machines.is_empty() {
-        let text = format!("nothing of it was recorded from {} on, by no host", show(from));
+        let text = format!("no host has recorded anything to show of it from {} on", show(from));
         return vec![Gap { to: Timestamp::from_nanos(to), text }];
     }
     let mut all = Vec::new();
@@ -64,7 +64,7 @@ pub(crate) fn gaps(session: &Session) -> Vec<Gap> {
         for (from, to) in missing(spans, from, to) {
             let seconds = Duration::from_nanos(to - from).as_secs_f64();
             let text = format!(
-                "{name} was not recorded by any host from {} to {} ({seconds:.3} s)",
+                "no host has recorded anything to show of {name} from {} to {} ({seconds:.3} s)",
                 show(from),
                 show(to)
             );
