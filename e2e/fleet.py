@@ -578,6 +578,34 @@ for length in (0, 1, 100, 100000):
 """
 
 
+def in_wireshark():
+    """tshark on the third machine lists VMs of all hosts and tenants, and captures one through a migration."""
+    login_of("admin")
+    os.environ["XDG_CACHE_HOME"], os.environ["XDG_CONFIG_HOME"] = folder("cache"), folder("config")
+    extcap, file = folder("extcap"), f"{WORK}/tshark.pcapng"
+    must("extcap", "install", "--folder", extcap)
+    place = re.search(r"Extcap path:\s*(\S+)", started("mon", "tshark", "-G", "folders"))[1]
+    started("mon", "mount", "--bind", extcap, place)
+    said = started("mon", "tshark", "-D")
+    line = re.search(rf"(overtap_v_\w+) \(overtap: web on {where('web')} \(acme\)\)", said)
+    check("in Wireshark: web, its host and its tenant", line, said)
+    check("in Wireshark: whole tenants", "overtap_t_acme (overtap: tenant acme)" in said, said)
+    shark = Process("mon", "tshark", "-i", line[1], "-f", "udp", "-w", file)
+    check("in Wireshark: it captures", until(lambda: os.path.exists(file) and os.path.getsize(file) > 100, 15), shark.err())
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(1)
+    migrate("web")
+    sent = sending.stop()
+    time.sleep(1.5)
+    equal("in Wireshark: tshark ends in peace", shark.stop(), 0)
+    capture = Capture(file)
+    missing, twice = marked(capture, "acme", sent["sent"], WEB_IP)
+    check("in Wireshark: every datagram once", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}; {sent}")
+    check("in Wireshark: both hosts are interfaces", {"hv-1", "hv-2"} <= {re.search(r"@ ([^:]+):", i["name"])[1] for i in capture.interfaces}, capture.interfaces)
+    running = lambda: [s for s in must("sessions", "list").splitlines() if "web" in s and "running" in s]
+    check("in Wireshark: the session ended with it", until(lambda: not running(), 10), running())
+
+
 def restarted_elsewhere():
     """The VM's QEMU is killed and it is started again on another host: said, and captured there."""
     here = where("db")
@@ -752,6 +780,6 @@ def past_revoked():
 if __name__ == "__main__":
     chapters(
         set_up, story, uplink, cancelled, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, cut_off, killed, detached,
-        filtered, growing, live, grants, changes_hands, strangers, restarted_elsewhere,
+        filtered, growing, live, in_wireshark, grants, changes_hands, strangers, restarted_elsewhere,
         past, past_of_another, past_revoked,
     )

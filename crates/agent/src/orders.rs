@@ -1,6 +1,7 @@
 //! What a session tells its engine, and what the engine tells the session.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use capture::{RingSize, Side};
 use pipeline::{Ledger, Limit, Limits};
@@ -150,8 +151,8 @@ pub struct StoreOrder {
 pub struct Rotation {
     /// No file gets larger than this many bytes.
     pub bytes: Option<u64>,
-    /// A file lasts this many seconds.
-    pub interval_s: Option<u64>,
+    /// A file lasts this long; no file is shorter than a millisecond.
+    pub interval: Option<Duration>,
     /// At most this many files are kept.
     pub files: Option<u32>,
 }
@@ -159,7 +160,7 @@ pub struct Rotation {
 impl Rotation {
     /// Whether there is more than one file.
     pub const fn is_ring(&self) -> bool {
-        self.bytes.is_some() || self.interval_s.is_some() || self.files.is_some()
+        self.bytes.is_some() || self.interval.is_some() || self.files.is_some()
     }
 }
 
