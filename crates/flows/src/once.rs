@@ -210,14 +210,7 @@ impl Talk {
                 _ => self.spans.push(*span),
             }
         }
-        // Very many pieces that do not follow one another are remembered as one.
-        if self.spans.len() > MOST_SPANS
-            && let (Some(first), Some(last)) = (self.spans.first().copied(), self.spans.last())
-        {
-            let from = self.spans.iter().map(|span| span.from).min().unwrap_or(first.from);
-            let to = self.spans.iter().map(|span| span.to).max().unwrap_or(last.to);
-            self.spans = vec![Covered { from, to, point: last.point }];
-        }
+        self.spans = bounded(std::mem::take(&mut self.spans));
         let Some(most) = new.iter().max_by_key(|span| span.to - span.from) else { return };
         let own = || sightings.iter().filter(|sighting| sighting.point == most.point);
         let longest = own().map(|sighting| sighting.to - sighting.from).max().unwrap_or_default();
@@ -310,28 +303,28 @@ fn choose(
 ) -> Vec<Covered> {
     // The best point first; of equal ones who has counted it before, the one that saw most, then
     // the one that came first.
-    let mut points: Vec<(Rank, bool, std::cmp::Reverse<u64>, PointId)> = Vec::new();
+    let mut own: HashMap<PointId, (Rank, u64, Vec<&Sighting>)> = HashMap::new();
     for sighting in sightings {
-        match points.iter_mut().find(|(.., point)| *point == sighting.point) {
-            Some((rank, _, packets, _)) => {
-                *rank = sighting.rank.min(*rank);
-                packets.0 += sighting.packets;
-            }
-            None => {
-                let is_new = counter.is_none_or(|(_, point)| point != sighting.point);
-                let packets = std::cmp::Reverse(sighting.packets);
-                points.push((sighting.rank, is_new, packets, sighting.point));
-            }
-        }
+        let (rank, packets, all) =
+            own.entry(sighting.point).or_insert((sighting.rank, 0, Vec::new()));
+        *rank = sighting.rank.min(*rank);
+        *packets = packets.saturating_add(sighting.packets);
+        all.push(sighting);
     }
-    points.sort_unstable();
+    let mut points: Vec<_> = own
+        .into_iter()
+        .map(|(point, (rank, packets, all))| {
+            let is_new = counter.is_none_or(|(_, known)| known != point);
+            ((rank, is_new, std::cmp::Reverse(packets), point), all)
+        })
+        .collect();
+    points.sort_unstable_by_key(|(order, _)| *order);
     let mut covered: Vec<Covered> = before.to_vec();
     let mut new = Vec::new();
-    for (.., point) in points {
-        let own = sightings.iter().filter(|sighting| sighting.point == point);
-        let others = covered.len();
+    for ((.., point), own) in points {
+        let mut told = Vec::with_capacity(own.len());
         for sighting in own {
-            let by_others = covered.iter().take(others).filter(|span| span.point != point);
+            let by_others = covered.iter().filter(|span| span.point != point);
             let Uncovered { share, copy_of, gaps } = sighting.uncovered(by_others);
             if let Some(counted) =
                 counted.get_mut(sighting.flow).and_then(|ways| ways.get_mut(sighting.way))
@@ -342,10 +335,40 @@ fn choose(
                 counted.copy_of = Some(copy_of);
             }
             new.extend(gaps.into_iter().map(|(from, to)| Covered { from, to, point }));
-            covered.push(Covered { from: sighting.from, to: sighting.to, point });
+            told.push(Covered { from: sighting.from, to: sighting.to, point });
         }
+        covered.extend(merged(told));
+        covered = bounded(covered);
     }
     new
+}
+
+/// The spans of one point, those that follow one another as one.
+fn merged(mut spans: Vec<Covered>) -> Vec<Covered> {
+    spans.sort_unstable_by_key(|span| (span.from, span.to));
+    let mut merged: Vec<Covered> = Vec::new();
+    for span in spans {
+        match merged.last_mut() {
+            Some(last) if span.from <= last.to.saturating_add(SLACK_NANOS) => {
+                last.to = last.to.max(span.to);
+            }
+            _ => merged.push(span),
+        }
+    }
+    bounded(merged)
+}
+
+/// So many spans that looking at each for every sighting would take for ever are one: what is told
+/// of one flow in more pieces apart was made up.
+fn bounded(spans: Vec<Covered>) -> Vec<Covered> {
+    let from = spans.iter().map(|span| span.from).min();
+    let to = spans.iter().map(|span| span.to).max();
+    match (from, to, spans.first()) {
+        (Some(from), Some(to), Some(Covered { point, .. })) if spans.len() > MOST_SPANS => {
+            vec![Covered { from, to, point: *point }]
+        }
+        _ => spans,
+    }
 }
 
 impl Covered {
@@ -520,5 +543,5 @@ impl NamedNetworks {
 
 /// How far the clocks of two points may be apart, and what one sees later than the other.
 const SLACK_NANOS: u64 = 1_000_000_000;
-/// Spans of one direction of a flow that are remembered apart.
-const MOST_SPANS: usize = 64;
+/// Spans of one direction of a flow that are known apart.
+const MOST_SPANS: usize = 8192;
