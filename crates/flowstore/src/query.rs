@@ -5,15 +5,18 @@
 //! only, from the rows. Every way gives the same numbers.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+use parquet::arrow::ArrowWriter;
 use wire::Timestamp;
 
 use crate::adder::{Adder, COUNT_COLUMNS, LONGEST_US};
 use crate::column::{FLOW_COLUMNS, flow_schema};
 use crate::error::StoreError;
+use crate::file::options;
 use crate::filter::Filter;
 use crate::keeper::folder_of;
 use crate::ledger::{Entry, Sum};
@@ -21,6 +24,7 @@ use crate::name::{Hour, Listing, PartName};
 use crate::rollup::{Grain, Rollup, add_sums, add_totals};
 use crate::scan::{self, Scanned, Wanted, scan};
 use crate::settings::{Kept, Settings};
+use crate::stored::{StoredRow, StoredRows};
 use crate::subject::{Kind, Subject};
 use crate::texts::NO_TEXT;
 use crate::totals::{Totals, TotalsAdder, totals_columns};
@@ -149,9 +153,27 @@ impl Reader {
         Ok(Some(Answer { adder, totals: sum, is_widened }))
     }
 
-    /// Shows the rows of flows that were going on in the time asked about, with all their columns,
-    /// as Arrow has them, by the time of their end.
-    pub fn rows(
+    /// Shows the rows of flows that were going on in the time asked about, about by their ends.
+    pub fn rows(&self, ask: &Ask, each: &mut dyn FnMut(&StoredRow<'_>)) -> Result<(), StoreError> {
+        self.row_groups(ask, &mut |rows| {
+            let rows = StoredRows::of(rows)?;
+            rows.each(each);
+            Ok(())
+        })
+    }
+
+    /// Writes these rows as a Parquet file.
+    pub fn copy(&self, ask: &Ask, out: impl Write + Send) -> Result<(), StoreError> {
+        let failed = |error| StoreError::parquet("write rows of", &self.folder)(error);
+        let options = options(&FLOW_COLUMNS);
+        let writer = ArrowWriter::try_new_with_options(out, flow_schema(), options);
+        let mut writer = writer.map_err(failed)?;
+        self.row_groups(ask, &mut |rows| Ok(writer.write(rows)?))?;
+        writer.close().map_err(failed)?;
+        Ok(())
+    }
+
+    fn row_groups(
         &self,
         ask: &Ask,
         each: &mut dyn FnMut(&RecordBatch) -> Result<(), ArrowError>,
@@ -166,7 +188,7 @@ impl Reader {
                 rows: scan::Rows::Exactly,
                 filter: &ask.filter,
             };
-            // What is gone was merged: its rows come with another file, or are too old.
+            // What is gone was merged, or is too old.
             let _ = scan(&step.path, &wanted, each)?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use arrow_array::{Array, ArrayRef, DictionaryArray, Int64Array, PrimitiveArray, 
 use arrow_schema::ArrowError;
 
 use crate::adder::Adder;
-use crate::column::{SUM_COLUMNS, properties, sum_schema};
+use crate::column::{SUM_COLUMNS, sum_schema};
 use crate::error::StoreError;
 use crate::file::Writing;
 use crate::filter::Filter;
@@ -248,9 +248,11 @@ impl Rows {
     fn write(self, folder: &Path, name: PartName, names: &Texts) -> Result<(), StoreError> {
         let path = folder.join(name.file());
         let rows = self.batch(names).map_err(StoreError::arrow("write", path))?;
-        let properties = properties(&SUM_COLUMNS, SUM_ROW_GROUP);
-        let mut file = Writing::begin(folder, name.file(), sum_schema(), properties)?;
-        file.add(&rows)?;
+        let mut file = Writing::begin(folder, name.file(), sum_schema(), &SUM_COLUMNS)?;
+        // Groups of some minutes, so that others can be passed over.
+        for start in (0..rows.num_rows()).step_by(SUM_ROW_GROUP) {
+            file.add(&rows.slice(start, SUM_ROW_GROUP.min(rows.num_rows() - start)))?;
+        }
         file.finish().map(|_| ())
     }
 
@@ -363,5 +365,5 @@ fn at(counts: &[&[i64]], row: usize) -> [u64; 14] {
     values
 }
 
-/// Rows of a row group of sums: some minutes of many names.
+/// Rows of a row group of sums.
 const SUM_ROW_GROUP: usize = 1 << 14;
