@@ -67,9 +67,10 @@ impl Batch {
             row_of.end(end);
         }
         row_of.text(Some(row.split.name()));
-        for way in &row.ways {
-            row_of.count(way.packets);
-            row_of.count(way.octets);
+        for (way, counted) in row.ways.iter().zip(&row.counted) {
+            // What is seen is nearly always what counts, and would be there twice.
+            row_of.count_unless(way.packets, counted.packets);
+            row_of.count_unless(way.octets, counted.octets);
             row_of.int(way.tcp_flags.into());
             row_of.long(way.retransmitted.into());
             row_of.long(way.out_of_order.into());
@@ -218,6 +219,10 @@ impl Filler<'_> {
 
     fn count(&mut self, count: u64) {
         self.long(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    fn count_unless(&mut self, count: u64, same: u64) {
+        if count == same { self.long(NO_LONG) } else { self.count(count) }
     }
 
     fn text(&mut self, text: Option<&str>) {

@@ -53,6 +53,13 @@ fn fields(row: &StoredRow<'_>) -> Map<String, Value> {
         };
         fields.insert(column.name.to_owned(), value);
     }
+    // What is not there is what counts.
+    for name in ["client_packets", "client_octets", "server_packets", "server_octets"] {
+        if fields.get(name) == Some(&Value::Null) {
+            let counted = number(&fields, &name.replace('_', "_counted_"));
+            fields.insert(name.to_owned(), counted.into());
+        }
+    }
     let id = ends(&fields).map(|ends| community_id(&ends));
     fields.insert("community_id".into(), id.into());
     fields
