@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_array::types::{Int32Type, TimestampMillisecondType};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, PrimitiveArray,
     RecordBatch, StringArray,
@@ -214,7 +214,7 @@ impl Filler<'_> {
     }
 
     fn time(&mut self, time: Timestamp) {
-        self.long(i64::try_from(time.as_nanos() / 1000).unwrap_or(i64::MAX));
+        self.long(i64::try_from(time.as_nanos() / 1_000_000).unwrap_or(i64::MAX));
     }
 
     fn count(&mut self, count: u64) {
@@ -269,7 +269,7 @@ impl Values {
                 let nulls = nulls(column, values.iter().map(|value| *value != NO_LONG));
                 if column.shape == Shape::Time {
                     let times =
-                        PrimitiveArray::<TimestampMicrosecondType>::try_new(values.into(), nulls)?;
+                        PrimitiveArray::<TimestampMillisecondType>::try_new(values.into(), nulls)?;
                     Arc::new(times.with_timezone("UTC"))
                 } else {
                     Arc::new(Int64Array::try_new(values.into(), nulls)?)

@@ -36,7 +36,7 @@ pub struct Column {
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// A time: microseconds since 1970, UTC.
+    /// A time: milliseconds since 1970, UTC.
     Time,
     /// A whole number of 32 bits.
     Int,
@@ -62,7 +62,7 @@ impl Shape {
 
     pub(crate) fn data_type(self) -> DataType {
         match self {
-            Self::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
             Self::Int => DataType::Int32,
             Self::Long => DataType::Int64,
             Self::Text => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),

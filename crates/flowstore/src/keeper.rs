@@ -119,7 +119,8 @@ impl Keeper {
             let (send, receive) = std::sync::mpsc::sync_channel(1);
             let summing = scope.spawn(move || {
                 let mut summing = Summing::new();
-                receive.into_iter().try_for_each(|rows| summing.add(&rows)).map(|()| summing)
+                receive.into_iter().try_for_each(|rows| summing.add(&rows))?;
+                summing.finish()
             });
             let write = || {
                 let mut file = Writing::begin(&folder, name.file(), flow_schema(), &FLOW_COLUMNS)?;
@@ -179,7 +180,8 @@ impl Keeper {
             }
             let mut summing = Summing::new();
             if each_row_group(&part.path, &mut |rows| summing.add(rows))? {
-                summing.write(&self.folder, part.name)?;
+                let made = summing.finish().map_err(StoreError::arrow("sum up", &part.path))?;
+                made.write(&self.folder, part.name)?;
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ pub struct StoredRow<'b> {
 pub enum Value<'b> {
     /// Nothing.
     None,
-    /// A time, to the microsecond.
+    /// A time, to the millisecond.
     Time(Timestamp),
     /// A whole number.
     Number(i64),
@@ -84,8 +84,8 @@ impl<'b> StoredRows<'b> {
 impl<'b> Values<'b> {
     fn at(&self, row: usize) -> Value<'b> {
         match self {
-            Self::Times(times) => times.get(row).map_or(Value::None, |us| {
-                Value::Time(Timestamp::from_nanos(us.unsigned_abs().saturating_mul(1000)))
+            Self::Times(times) => times.get(row).map_or(Value::None, |ms| {
+                Value::Time(Timestamp::from_nanos(ms.unsigned_abs().saturating_mul(1_000_000)))
             }),
             Self::Longs(numbers) => numbers.at(row).map_or(Value::None, Value::Number),
             Self::Ints(numbers) if numbers.is_valid(row) => {

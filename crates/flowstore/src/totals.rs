@@ -62,7 +62,7 @@ pub(crate) struct TotalsAdder {
 }
 
 impl TotalsAdder {
-    /// For the sums of `span`, by times of `grain` microseconds, all at 0 if that is 0.
+    /// For the sums of `span`, by times of `grain` milliseconds, all at 0 if that is 0.
     pub(crate) const fn new(span: [i64; 2], grain: i64) -> Self {
         Self { span, grain, by_time: BTreeMap::new() }
     }

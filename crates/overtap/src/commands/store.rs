@@ -26,10 +26,10 @@ pub(crate) struct Keeping {
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
 
-    /// How long and how much of a kind the store keeps, as `flows=30d,50GiB` or
-    /// `vms/minute=14d`; may be given several times, and is remembered.
+    /// How long and how much the store keeps: `flows=30d,50GiB`, of one sum `vms/minute=14d`, of
+    /// all of them `minute=14d`; may be given several times, and is remembered.
     #[arg(long, value_name = "KIND=AGE[,SIZE]", requires = "store", value_parser = parse_keep)]
-    keep: Vec<(Kept, Keep)>,
+    keep: Vec<Kinds>,
 }
 
 /// A store that flows go to, or that is asked.
@@ -62,7 +62,8 @@ impl Keeping {
     /// The store, if one is named, ready to take rows.
     pub(crate) fn open(&self) -> anyhow::Result<Option<Writing>> {
         let Some(folder) = &self.store else { return Ok(None) };
-        let store = Store::open(folder, &self.keep, now())?;
+        let keep: Vec<(Kept, Keep)> = self.keep.iter().flat_map(|kinds| kinds.0.clone()).collect();
+        let store = Store::open(folder, &keep, now())?;
         Ok(Some(Writing { store, folder: folder.clone(), exit: Exit::Done }))
     }
 }
@@ -166,7 +167,7 @@ impl RowSink for Writing {
         );
         for (count, what) in [
             (report.lost, "could not be written and are lost"),
-            (report.expired, "files of older ones have made room"),
+            (report.expired, "files were older or more than is kept and are gone"),
         ] {
             if count > 0 {
                 text += &format!(", {} {what}", agent::grouped(count));
@@ -238,14 +239,19 @@ fn say_widened(is_widened: bool) {
     }
 }
 
-fn parse_keep(text: &str) -> Result<(Kept, Keep), String> {
+/// What is to be kept of some kinds.
+#[derive(Debug, Clone)]
+struct Kinds(Vec<(Kept, Keep)>);
+
+fn parse_keep(text: &str) -> Result<Kinds, String> {
     let (kind, keep) = text.split_once('=').ok_or("write for example flows=30d,50GiB")?;
-    let kept: Kept = kind.parse()?;
     let (age, bytes) = match keep.split_once(',') {
-        Some((age, bytes)) => (age, parse_bytes(bytes)?),
-        None => (keep, kept.default_keep().bytes),
+        Some((age, bytes)) => (age, Some(parse_bytes(bytes)?)),
+        None => (keep, None),
     };
-    Ok((kept, Keep { age_s: parse_age(age)?.as_secs(), bytes }))
+    let age_s = parse_age(age)?.as_secs();
+    let keep = |kept: Kept| Keep { age_s, bytes: bytes.unwrap_or(kept.default_keep().bytes) };
+    Ok(Kinds(Kept::named(kind)?.into_iter().map(|kept| (kept, keep(kept))).collect()))
 }
 
 /// A time that may be given in days.
