@@ -113,7 +113,9 @@ impl Running {
             is_stripped: order.is_stripped,
             snaplen,
             limits,
+            tools: Vec::new(),
             output: Output {
+                is_nothing: false,
                 path: Some(path.clone()),
                 force: false,
                 rotation: Rotation::default(),
