@@ -122,6 +122,8 @@ impl Engine {
         };
         let recorded = past.as_ref().map(Past::infos).unwrap_or_default();
         let sink = OutputSink::open(job, &recorded, now())?;
+        let section = output::section(job);
+        let interfaces = job.points.iter().map(|point| output::interface(point, job)).collect();
         let sandbox = Sandbox::enter(sink.directory(), past.as_ref().map(Past::directory));
         let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
         let mut rules = KernelRules::new(filter.as_ref());
@@ -151,8 +153,8 @@ impl Engine {
             early: VecDeque::new(),
             early_bytes: 0,
             tools: Vec::new(),
-            section: output::section(job),
-            interfaces: job.points.iter().map(|point| output::interface(point, job)).collect(),
+            section,
+            interfaces,
             tool_count: job.tools as usize,
             awaited: job.points.clone().into_iter(),
             is_terminated,
