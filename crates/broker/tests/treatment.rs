@@ -76,13 +76,13 @@ proptest! {
         prop_assert_eq!((account.sent, account.segmented), (1, 1));
         prop_assert_eq!(account.datagrams, segments.len() as u64);
         let tcp = if is_v4 { 34 } else { 54 };
-        let mut found = Vec::new();
+        let mut found: Vec<u8> = Vec::new();
         for (number, segment) in segments.iter().enumerate() {
-            prop_assert!(segment.len() <= 1450);
+            prop_assert!(segment.len() <= 1464);
             prop_assert_eq!(faults(segment), (0, 0));
             let sequence = u32::from_be_bytes(*segment[tcp + 4..].first_chunk().unwrap());
             prop_assert_eq!(sequence as usize, 0x1000 + found.len());
-            let mut flags = 0x10;
+            let mut flags = 0x10_u8;
             flags |= if number == 0 { 0x80 } else { 0 };
             flags |= if number + 1 == segments.len() { 0x09 } else { 0 };
             prop_assert_eq!(segment[tcp + 13], flags);
@@ -154,7 +154,7 @@ fn h1_what_is_too_large_is_cut_cut_up_or_refused_as_the_policy_says() {
     let policy = |oversized| Policy { oversized, ..Policy::default() };
     let of = |oversized| sent(vxlan(), policy(oversized), std::slice::from_ref(&large));
     let (cut, account) = of(Oversized::Slice);
-    assert_eq!((cut.len(), cut[0].len(), account.sliced), (1, 1450, 1));
+    assert_eq!((cut.len(), cut[0].len(), account.sliced), (1, 1464, 1));
     let (segments, account) = of(Oversized::Segment);
     assert_eq!((segments.len(), account.segmented, account.sliced), (3, 1, 0));
     let (none, account) = of(Oversized::Refuse);

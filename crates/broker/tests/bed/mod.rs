@@ -1,6 +1,6 @@
 //! Frames and outlets for tests of the broker.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use broker::{Grant, Outlet, Outlets, Policy, Tool, ToolDrop};
 use wire::Packet;
