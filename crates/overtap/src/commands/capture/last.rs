@@ -111,6 +111,7 @@ impl Words {
                 tenant: machine.tenant,
                 vnics: Vec::new(),
                 pid: None,
+                namespace_path: None,
                 since: None,
                 evidence: Vec::new(),
             },
