@@ -39,6 +39,7 @@ pub(crate) fn machine(name: &str, device: &str, ifindex: u32) -> Machine {
         tenant: None,
         vnics: vec![vnic],
         pid: None,
+        namespace_path: None,
         since: None,
         evidence: Vec::new(),
     }
