@@ -344,10 +344,10 @@ impl Sessions {
         let is_over = |session: &&Session| {
             // An agent of an earlier release never says that it has looked.
             let waited_ns = now.wall_ns.saturating_sub(session.began_ns);
-            let is_patient = u128::from(waited_ns) < LONGEST_LOOK.as_nanos();
+            let is_enough = u128::from(waited_ns) >= LONGEST_LOOK.as_nanos();
             session.wish.is_past_only
                 && session.parts.iter().all(|part| part.ended.is_some())
-                && !(is_patient && !self.awaited(&session.id, fleet).is_empty())
+                && (is_enough || self.awaited(&session.id, fleet).is_empty())
         };
         running.filter(is_over).map(|session| session.id.clone()).collect()
     }

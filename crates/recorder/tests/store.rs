@@ -171,7 +171,7 @@ fn what_was_seen_under_another_owner_is_that_owners_to_the_packet() {
     let spans = |owner: &MachineRef| store.spans(std::slice::from_ref(owner));
     assert_eq!(spans(&acme), [Span { from: at(0), to: at(20) }]);
     assert_eq!(spans(&bravo), [Span { from: at(20), to: at(40) }]);
-    assert_eq!(store.notes(&[acme.clone()], at(0), at(99)), []);
+    assert_eq!(store.notes(std::slice::from_ref(&acme), at(0), at(99)), []);
     assert_eq!(store.lost(&bravo, &label, at(0), at(99)).kernel_dropped, 4);
     // Both are the same machine to whoever keeps the recorder.
     assert_eq!(store.machines().len(), 1);

@@ -40,11 +40,14 @@ pub(crate) struct Gap {
     pub(crate) text: String,
 }
 
+/// Times from one moment to another, in nanoseconds since 1970.
+type Spans = Vec<(u64, u64)>;
+
 /// What no host has recorded of the time before the session was asked for, machine by machine.
 pub(crate) fn gaps(session: &Session) -> Vec<Gap> {
     let to = session.began_ns;
     let from = to.saturating_sub(session.wish.last_s.saturating_mul(1_000_000_000));
-    let mut machines: BTreeMap<&str, (&str, Vec<(u64, u64)>)> = BTreeMap::new();
+    let mut machines: BTreeMap<&str, (&str, Spans)> = BTreeMap::new();
     for part in &session.parts {
         let clock = part.clock.map(clock_of).unwrap_or_default();
         let common = |ns: u64| clock.common(Timestamp::from_nanos(ns)).as_nanos();
@@ -56,7 +59,7 @@ pub(crate) fn gaps(session: &Session) -> Vec<Gap> {
         spans.extend(recorded.map(|(from, to)| (common(*from), end(*to))));
     }
     if machines.is_empty() {
-        let text = format!("nothing of it was recorded from {} on, by no host", show(from));
+        let text = format!("no host has recorded anything to show of it from {} on", show(from));
         return vec![Gap { to: Timestamp::from_nanos(to), text }];
     }
     let mut all = Vec::new();
@@ -64,7 +67,7 @@ pub(crate) fn gaps(session: &Session) -> Vec<Gap> {
         for (from, to) in missing(spans, from, to) {
             let seconds = Duration::from_nanos(to - from).as_secs_f64();
             let text = format!(
-                "{name} was not recorded by any host from {} to {} ({seconds:.3} s)",
+                "no host has recorded anything to show of {name} from {} to {} ({seconds:.3} s)",
                 show(from),
                 show(to)
             );
@@ -75,7 +78,7 @@ pub(crate) fn gaps(session: &Session) -> Vec<Gap> {
 }
 
 /// What of the time from `from` to `to` the spans leave out, moments apart.
-fn missing(mut spans: Vec<(u64, u64)>, from: u64, to: u64) -> Vec<(u64, u64)> {
+fn missing(mut spans: Spans, from: u64, to: u64) -> Spans {
     spans.sort_unstable();
     let mut gaps = Vec::new();
     let mut covered = from;

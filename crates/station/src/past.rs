@@ -82,7 +82,7 @@ impl Pasts {
         let state = self.recorder.as_ref().map(|recorder| {
             let (recorder, keys) = (recorder.clone(), recorder.keys(kept));
             let permit = order.permit.clone();
-            let look = move || look(&recorder, keys?, &permit, from);
+            let look = move || look(&recorder, &keys?, &permit, from);
             thread::Builder::new().name("past".into()).spawn(look)
         });
         let state = match state {
@@ -177,7 +177,7 @@ impl Past {
 /// Looks for what was recorded from `from` on of the machines of a permit.
 fn look(
     recorder: &RecorderSettings,
-    keys: KeyRing,
+    keys: &KeyRing,
     permit: &serde_json::Value,
     from: Timestamp,
 ) -> Result<Found, String> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ::recorder::{HostHalf, KeptHalf, KeyId, KeyRing};
+use ::recorder::{HostHalf, KeptHalf, KeyRing};
 use agent::{Output, Place, Recording, RecordingWanted, Rotation, Selection, StoreOrder};
 use pipeline::Limits;
 use platform::LiveSite;
@@ -81,7 +81,8 @@ pub(crate) struct Recorder {
 #[derive(Debug)]
 struct Running {
     recording: Recording,
-    key: Option<KeyId>,
+    /// The controller's half of its key.
+    kept: Option<KeptHalf>,
     is_ending: bool,
 }
 
@@ -101,10 +102,8 @@ impl Recorder {
     /// Does what is due: begins, follows the site, begins anew under another key.
     pub(crate) fn turn(&mut self, kept: Option<&KeptHalf>, live: &LiveSite, is_site_new: bool) {
         if let Some(running) = &mut self.running {
-            let first = |keys: KeyRing| keys.first().map(::recorder::HostKey::id);
             // What it has recorded until now nobody can read any more.
-            let is_revoked = matches!(self.settings.key, RecorderKey::Halves(_))
-                && self.settings.keys(kept).is_ok_and(|keys| first(keys) != running.key);
+            let is_revoked = kept.is_some() && kept != running.kept.as_ref();
             if is_revoked && !running.is_ending {
                 self.log.say(Event::warn("the recorder's key was revoked; it begins anew"));
                 self.end();
@@ -151,7 +150,6 @@ impl Recorder {
         let keys = self.settings.keys(kept)?;
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-        let key = keys.first().map(::recorder::HostKey::id);
         let wanted = RecordingWanted {
             selection: self.wanted.selection.clone(),
             place: Place::Best,
@@ -173,7 +171,7 @@ impl Recorder {
             buffer_bytes: RING_BYTES,
         };
         let recording = Recording::start(wanted).map_err(|error| error.to_string())?;
-        Ok(Running { recording, key, is_ending: false })
+        Ok(Running { recording, kept: kept.cloned(), is_ending: false })
     }
 
     fn compare(&mut self, live: &LiveSite) {
