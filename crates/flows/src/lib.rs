@@ -31,7 +31,7 @@ pub use gathering::{Gathering, LiveGathering};
 pub use key::Ends;
 pub use meter::{Meter, MeterCounters, Timeouts};
 pub use network::{Network, NvgreSubnets, Overlay, OverlayKind};
-pub use once::{Counted, Evidence, Point, count_once};
+pub use once::{Counted, Evidence, Held, Point, count_once};
 pub use place::{Machine, MachineNumber, Place, Places, Split, Whereabouts};
 pub use row::{Row, RowSink};
 pub use summary::{By, Matrix, PairSums, Summary, Sums, Totals};

@@ -1,3 +1,5 @@
+//! What is told comes back: the encoder against our own decoder.
+
 use std::net::SocketAddr;
 
 use wire::export::{Collector, Datagram, Event, Limits};

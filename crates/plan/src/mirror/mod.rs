@@ -91,6 +91,25 @@ pub struct Source {
     pub networks: Vec<(Option<VlanId>, Option<wire::Vni>)>,
 }
 
+impl Source {
+    /// Where it is: what has to be the same for a mirror to stay as it is. The networks that lead
+    /// out of its switch are not in it.
+    pub fn place(&self) -> impl PartialEq + '_ {
+        let Self { machine, label, mac, device, ifindex, namespace_path, .. } = self;
+        (
+            machine,
+            label,
+            mac,
+            device,
+            ifindex,
+            namespace_path,
+            &self.switch,
+            &self.port,
+            &self.port_id,
+        )
+    }
+}
+
 /// The means for these VMs: usable ones first.
 pub fn ways(machines: &[&Machine], destination: &Destination) -> Vec<Way> {
     let mut ways =
@@ -239,4 +258,84 @@ fn as_text_or_null<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     mac.map(|mac| mac.to_string()).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use inventory::facts::NamespaceId;
+    use inventory::{Attachment, MachineKind};
+
+    use super::*;
+
+    fn machine(name: &str, switch: &str, kind: SwitchKind) -> Machine {
+        let attachment = Attachment {
+            device: Some(format!("tap-{name}")),
+            ifindex: Some(3),
+            namespace: NamespaceId(1),
+            namespace_path: None,
+            switch: Some(switch.into()),
+            switch_kind: Some(kind),
+            port: Some(format!("tap-{name}")),
+            port_id: None,
+            port_group: None,
+            networks: Vec::new(),
+            notes: Vec::new(),
+            since: None,
+        };
+        let vnic =
+            Vnic { name: "net0".into(), mac: None, ips: Vec::new(), attachment: Some(attachment) };
+        Machine {
+            id: MachineId::Written(name.into()),
+            name: name.into(),
+            aliases: Vec::new(),
+            kind: MachineKind::Vm,
+            state: MachineState::Running,
+            tenant: None,
+            vnics: vec![vnic],
+            pid: None,
+            since: None,
+            evidence: Vec::new(),
+        }
+    }
+
+    /// The means in their order, and whether each can be used.
+    fn order(machines: &[&Machine], to: &str) -> Vec<(Means, bool)> {
+        let ways = ways(machines, &to.parse().unwrap());
+        ways.iter().map(|way| (way.means, way.refusal.is_none())).collect()
+    }
+
+    #[test]
+    fn the_switch_is_first_where_it_can() {
+        use Means::{OpenVSwitch, TrafficControl};
+        let ovs = machine("web", "br-int", SwitchKind::OpenVSwitch);
+        let bridge = machine("db", "br0", SwitchKind::LinuxBridge);
+        let vxlan = "vxlan://10.0.0.9?vni=7";
+        assert_eq!(order(&[&ovs], vxlan), [(OpenVSwitch, true), (TrafficControl, true)]);
+        assert_eq!(order(&[&bridge], vxlan), [(TrafficControl, true), (OpenVSwitch, false)]);
+        assert_eq!(order(&[&ovs], "vlan:9"), [(OpenVSwitch, true), (TrafficControl, false)]);
+        assert_eq!(order(&[&bridge], "vlan:9"), [(OpenVSwitch, false), (TrafficControl, false)]);
+        let macvtap = machine("mac", "eth0", SwitchKind::Macvtap);
+        assert_eq!(order(&[&macvtap], vxlan), [(OpenVSwitch, false), (TrafficControl, false)]);
+        assert_eq!(order(&[], vxlan), [(OpenVSwitch, false), (TrafficControl, false)]);
+    }
+
+    #[test]
+    fn a_mirror_is_of_one_switch_and_says_what_it_misses() {
+        let one = machine("web", "br-int", SwitchKind::OpenVSwitch);
+        let other = machine("db", "br-ext", SwitchKind::OpenVSwitch);
+        let apart = machine("far", "br0", SwitchKind::LinuxBridge);
+        let destination = "vxlan://10.0.0.9?vni=7".parse().unwrap();
+        let all = ways(&[&one, &other], &destination);
+        let refused = all.iter().find(|way| way.means == Means::OpenVSwitch).unwrap();
+        assert!(refused.refusal.as_ref().unwrap().contains("br-ext, br-int"), "{refused:?}");
+        let all = ways(&[&one, &apart], &destination);
+        assert!(all[0].misses[0].contains("all of far/net0"), "{:?}", all[0].misses);
+    }
+
+    #[test]
+    fn a_vm_that_does_not_run_has_no_source() {
+        let mut web = machine("web", "br-int", SwitchKind::OpenVSwitch);
+        web.state = MachineState::Shutoff;
+        assert!(ways(&[&web], &"vlan:9".parse().unwrap()).iter().all(|w| w.sources.is_empty()));
+    }
 }

@@ -8,6 +8,7 @@
 mod ovs;
 mod register;
 mod session;
+mod tap;
 mod underlay;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::io;
 pub use self::ovs::OvsHandle;
 pub use self::register::{Counts, Handle, Listed, Reaped, Record, Register, Slot, State};
 pub use self::session::{Followed, Mirroring, Order, Oversize, Removal};
+pub use self::tap::{DeviceHandle, FilterHandle};
 
 /// Why a mirror was not made, or not removed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,17 @@ pub enum MirrorError {
         /// Why not.
         error: io::Error,
     },
+}
+
+/// An instruction of classic BPF: operation, jumps if true and if false, operand.
+pub type Instruction = (u16, u8, u8, u32);
+
+/// The network namespace of the calling thread, as `BOOT:INODE`: what it holds does not outlive it.
+fn network_namespace() -> io::Result<String> {
+    use std::os::unix::fs::MetadataExt;
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let inode = std::fs::metadata("/proc/thread-self/ns/net")?.ino();
+    Ok(format!("{}:{inode}", boot.trim()))
 }
 
 /// Bytes nobody can guess, in hexadecimal.

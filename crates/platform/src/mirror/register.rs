@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ovs::{self, OvsHandle};
 use super::random_hex;
+use super::tap::{self, DeviceHandle, FilterHandle};
 
 /// The directory where mirrors are written down.
 #[derive(Debug, Clone)]
@@ -83,6 +84,10 @@ pub struct Counts {
 pub enum Handle {
     /// Rows of Open vSwitch's database.
     OpenVSwitch(OvsHandle),
+    /// A filter of traffic control.
+    Filter(FilterHandle),
+    /// A device that was made for the mirror.
+    Device(DeviceHandle),
 }
 
 /// A place in the register, held by the watcher of one mirror.
@@ -294,6 +299,8 @@ impl Handle {
     fn remove(&self) -> Result<(), String> {
         match self {
             Self::OpenVSwitch(handle) => ovs::remove(handle).map_err(|error| error.to_string()),
+            Self::Filter(handle) => tap::remove_filter(handle),
+            Self::Device(handle) => tap::remove_device(handle),
         }
     }
 }

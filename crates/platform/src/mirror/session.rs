@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use inventory::Machine;
 use plan::mirror::{Destination, Means, Source, Way};
 
-use super::MirrorError;
-use super::ovs::{Health, Networks, OvsMirror};
+use super::ovs::{Health, Networks, OvsHandle, OvsMirror};
 use super::register::{Counts, Handle, Slot, State};
+use super::tap::TapMirror;
+use super::{Instruction, MirrorError};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Order {
     pub means: Means,
     /// What becomes of frames that are too long for the way.
     pub oversize: Oversize,
+    /// For a virtual tap: copies only what this program of the kernel wants; `None` copies all.
+    pub program: Option<Vec<Instruction>>,
 }
 
 /// What becomes of frames that, with what is put around them, are too long for the way.
@@ -68,6 +71,30 @@ pub struct Removal {
 #[derive(Debug)]
 enum Active {
     OpenVSwitch(OvsMirror),
+    Tap(TapMirror),
+}
+
+impl Active {
+    fn counts(&self) -> Counts {
+        match self {
+            Self::OpenVSwitch(mirror) => mirror.counts(),
+            Self::Tap(mirror) => mirror.counts(),
+        }
+    }
+
+    fn look(&mut self) -> Result<Health, String> {
+        match self {
+            Self::OpenVSwitch(mirror) => mirror.look().map_err(|failure| failure.to_string()),
+            Self::Tap(mirror) => Ok(mirror.look().map_or_else(Health::Ill, |()| Health::Well)),
+        }
+    }
+
+    fn remove(&mut self) -> Result<(), String> {
+        match self {
+            Self::OpenVSwitch(mirror) => mirror.remove().map_err(|failure| failure.to_string()),
+            Self::Tap(mirror) => mirror.remove(),
+        }
+    }
 }
 
 impl Mirroring {
@@ -91,7 +118,7 @@ impl Mirroring {
         match mirroring.place(&way.sources) {
             Ok(()) => Ok(mirroring),
             Err(error) => {
-                let problem = mirroring.slot.remove_handles().err();
+                let problem = mirroring.clear().err();
                 match problem {
                     None => {
                         mirroring.slot.forget();
@@ -118,13 +145,17 @@ impl Mirroring {
         &self.sources
     }
 
+    /// What makes the copies, in words, where the means has several ways.
+    pub fn kind(&self) -> Option<&'static str> {
+        match &self.active {
+            Some(Active::Tap(mirror)) => Some(mirror.kind()),
+            _ => None,
+        }
+    }
+
     /// What it has copied, as its means counted last.
     pub fn counts(&self) -> Counts {
-        let now = match &self.active {
-            Some(Active::OpenVSwitch(mirror)) => mirror.counts(),
-            None => Counts::default(),
-        };
-        sum(self.earlier, now)
+        sum(self.earlier, self.active.as_ref().map(Active::counts).unwrap_or_default())
     }
 
     /// Compares the VMs as they are now with what is mirrored, and makes it so. What is not a VM's
@@ -135,13 +166,18 @@ impl Mirroring {
         let way = ways.into_iter().find(|way| way.means == self.order.means);
         let sources = way.filter(|way| way.refusal.is_none()).map(|way| way.sources);
         let sources = sources.unwrap_or_default();
-        if sources == self.sources && !self.is_to_be_tried() {
-            return Followed::default();
-        }
         if let Some(reason) = self.owner_changed(&sources) {
             return self.end_because(reason);
         }
-        let mut followed = Followed::default();
+        let is_same = self.sources.iter().map(Source::place).eq(sources.iter().map(Source::place));
+        if is_same && !self.is_to_be_tried() {
+            return Followed::default();
+        }
+        // What was removed or is another's by now must not be taken for what is replaced.
+        let mut followed = self.look_now();
+        if followed.ended.is_some() {
+            return followed;
+        }
         let (before, after) = (labels(&self.sources), labels(&sources));
         match self.place(&sources) {
             Ok(()) if before != after => followed.sentences.push(match after.as_slice() {
@@ -168,14 +204,18 @@ impl Mirroring {
 
     /// Looks at the mirror itself, now and then: what it has copied, whether it is there.
     pub fn look(&mut self) -> Followed {
-        if self.next_look > Instant::now() {
-            return Followed::default();
+        match self.next_look > Instant::now() {
+            true => Followed::default(),
+            false => self.look_now(),
         }
+    }
+
+    fn look_now(&mut self) -> Followed {
         self.next_look = Instant::now() + LOOK_EVERY;
         let before = self.counts();
         let health = match &mut self.active {
             None => return Followed::default(),
-            Some(Active::OpenVSwitch(mirror)) => mirror.look(),
+            Some(active) => active.look(),
         };
         let mut followed = Followed::default();
         let complaint = match health {
@@ -193,7 +233,7 @@ impl Mirroring {
                 }
                 Some("a port it mirrors was changed; looking for it anew".into())
             }
-            Err(failure) => Some(failure.to_string()),
+            Err(failure) => Some(failure),
         };
         if complaint != self.complaint {
             followed.sentences.extend(complaint.clone());
@@ -225,6 +265,8 @@ impl Mirroring {
         self.again_at = None;
         if sources.is_empty() {
             self.clear().map_err(MirrorError::Failed)?;
+        } else if self.order.means == Means::TrafficControl {
+            self.tap(sources)?;
         } else {
             self.replace(sources)?;
         }
@@ -238,23 +280,19 @@ impl Mirroring {
 
     fn replace(&mut self, sources: &[Source]) -> Result<(), MirrorError> {
         let old = self.active.take();
-        let old_handle = old.as_ref().map(|Active::OpenVSwitch(mirror)| mirror.handle().clone());
-        let old_counts = self.counts_of(old.as_ref());
-        let slot = &mut self.slot;
-        let made = OvsMirror::make(
-            sources,
-            &self.order.destination,
-            self.order.oversize,
-            old_handle.as_ref(),
-            &self.networks,
-            |handle| {
-                let added = slot.add_handle(Handle::OpenVSwitch(handle.clone()));
-                added.map_err(|error| MirrorError::State {
-                    directory: slot.directory().display().to_string(),
-                    error,
-                })
-            },
-        );
+        let old_handle = match &old {
+            Some(Active::OpenVSwitch(mirror)) => Some(mirror.handle().clone()),
+            _ => None,
+        };
+        let old_counts = old.as_ref().map(Active::counts).unwrap_or_default();
+        let made = match self.make(sources, old_handle.as_ref()) {
+            // The switch may refuse a tunnel while it still has its like: then one after the other.
+            Err(MirrorError::Failed(_)) if old_handle.is_some() => {
+                self.slot.remove_handles().map_err(MirrorError::Failed)?;
+                self.make(sources, None)
+            }
+            made => made,
+        };
         match made {
             Ok(mirror) => {
                 self.earlier = sum(self.earlier, old_counts);
@@ -275,19 +313,43 @@ impl Mirroring {
         }
     }
 
+    /// Taps these ports and no others; the destination stays.
+    fn tap(&mut self, sources: &[Source]) -> Result<(), MirrorError> {
+        let Order { destination, oversize, program, .. } = &self.order;
+        let slot = &mut self.slot;
+        let mut write_down = |handle| write_down(slot, handle);
+        let mut taps = match self.active.take() {
+            Some(Active::Tap(taps)) => taps,
+            _ => TapMirror::make(destination, program.as_deref(), &mut write_down)?,
+        };
+        let result = taps.set(sources, *oversize, &mut write_down);
+        self.active = Some(Active::Tap(taps));
+        result
+    }
+
+    fn make(
+        &mut self,
+        sources: &[Source],
+        replaced: Option<&OvsHandle>,
+    ) -> Result<OvsMirror, MirrorError> {
+        let slot = &mut self.slot;
+        let write_down = |handle: &OvsHandle| write_down(slot, Handle::OpenVSwitch(handle.clone()));
+        let Order { destination, oversize, .. } = &self.order;
+        OvsMirror::make(sources, destination, *oversize, replaced, &self.networks, write_down)
+    }
+
     /// Mirrors nothing.
     fn clear(&mut self) -> Result<(), String> {
-        self.earlier = self.counts();
+        let before = self.earlier;
         self.sources.clear();
-        if let Some(Active::OpenVSwitch(mut mirror)) = self.active.take() {
-            let result = mirror.remove().map_err(|failure| failure.to_string());
-            if result.is_ok() {
-                let handle = Handle::OpenVSwitch(mirror.handle().clone());
-                let _ = self.slot.remove_handle(&handle);
-            }
-        }
+        let removed = self.active.take().map_or(Ok(()), |mut active| {
+            let removed = active.remove();
+            // What has gone by since it was looked at last.
+            self.earlier = sum(before, active.counts());
+            removed
+        });
         // Also what an attempt has left that did not come to its end.
-        self.slot.remove_handles()
+        self.slot.remove_handles().and(removed)
     }
 
     fn end_because(&mut self, reason: String) -> Followed {
@@ -314,17 +376,17 @@ impl Mirroring {
         })
     }
 
-    fn counts_of(&self, active: Option<&Active>) -> Counts {
-        match active {
-            Some(Active::OpenVSwitch(mirror)) => mirror.counts(),
-            None => Counts::default(),
-        }
-    }
-
     fn save(&mut self) -> Result<(), MirrorError> {
         let directory = self.slot.directory().display().to_string();
         self.slot.save().map_err(|error| MirrorError::State { directory, error })
     }
+}
+
+fn write_down(slot: &mut Slot, handle: Handle) -> Result<(), MirrorError> {
+    slot.add_handle(handle).map_err(|error| MirrorError::State {
+        directory: slot.directory().display().to_string(),
+        error,
+    })
 }
 
 /// Ports as people read them: `web/net0 @ tap-web`.
@@ -332,7 +394,8 @@ fn labels(sources: &[Source]) -> Vec<String> {
     sources.iter().map(|source| format!("{} @ {}", source.label, source.device)).collect()
 }
 
-fn sum(a: Counts, b: Counts) -> Counts {
+/// Both together, as of the later one.
+pub(super) fn sum(a: Counts, b: Counts) -> Counts {
     Counts {
         packets: a.packets.saturating_add(b.packets),
         bytes: a.bytes.saturating_add(b.bytes),

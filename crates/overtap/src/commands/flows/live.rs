@@ -26,7 +26,7 @@ impl Capture {
 
     /// What it writes, as a file to be read.
     pub(super) fn path(&self) -> PathBuf {
-        let number = self.child.stdout.as_ref().map_or(-1, |pipe| pipe.as_raw_fd());
+        let number = self.child.stdout.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         PathBuf::from(format!("/proc/self/fd/{number}"))
     }
 

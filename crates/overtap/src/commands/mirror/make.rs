@@ -3,19 +3,22 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use agent::Selection;
+use agent::{KernelRules, Selection};
 use anyhow::{Context, bail};
 use inventory::{Machine, Site};
 use jiff::Zoned;
-use plan::mirror::{Destination, Means, Way};
+use plan::mirror::{Means, Way};
 use platform::LiveSite;
-use platform::mirror::{Counts, Followed, Mirroring, Order, Record, Removal, State};
+use platform::mirror::{Counts, Followed, Instruction, Mirroring, Order, Record, Removal, State};
+use select::Ownership;
+use select::bpf::InKernel;
 use serde::Serialize;
 
 use super::guard::Guard;
+use super::tool::Addressee;
 use super::{Make, MeansWord, detached};
 use crate::Output;
-use crate::commands::capture::{AnyName, Signals, parse_filter};
+use crate::commands::capture::{AnyName, Signals, explained, parse_filter};
 use crate::controller;
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::show_bytes;
@@ -27,12 +30,8 @@ pub(super) fn run(args: &Make) -> anyhow::Result<Exit> {
     let selection = selection(text)?;
     let expression = args.expression.join(" ");
     parse_filter(&expression, &AnyName)?;
-    let to: Destination = args
-        .to
-        .as_deref()
-        .unwrap_or_default()
-        .parse()
-        .map_err(|error| WrongUsage(format!("{error}")))?;
+    let addressee = Addressee::read(args.to.as_deref().unwrap_or_default())?;
+    let to = addressee.destination.clone();
     if controller::login(args.local)?.is_some() {
         return Err(WrongUsage(
             "a mirror is made on the VM's own host: run it there, with --local".into(),
@@ -54,37 +53,53 @@ pub(super) fn run(args: &Make) -> anyhow::Result<Exit> {
             site::one(all, text)?;
         }
     }
+    let (machines, refusals) = addressee.permitted(machines);
+    if machines.is_empty() && !refusals.is_empty() {
+        bail!("{} may not have these packets: {}", addressee.name, refusals.join("; "));
+    }
     let ways = plan::mirror::ways(&machines, &to);
     if args.plan {
         return print_plan(&ways, args.output);
     }
     let way = chosen(&ways, args.means, &expression)?.clone();
+    let program = program(&expression, live.site(), &machines, args.allow_more)?;
     let host = live.site().host.name.clone();
     let signals = Signals::take()?;
-    let slot = register.take(|id| record(id, args, text, &expression, &to, &way, &host));
+    let slot = register.take(|id| record(id, args, text, &expression, &addressee, &way, &host));
     let slot = slot.with_context(|| {
         format!("cannot write down what is mirrored in {}", register.directory().display())
     })?;
     let mut guard = Guard::start(&slot.record.id)?;
     let id = slot.record.id.clone();
-    let order = Order { destination: to.clone(), means: way.means, oversize: args.oversize.into() };
+    let order = Order {
+        destination: to.clone(),
+        means: way.means,
+        oversize: args.oversize.into(),
+        program,
+    };
     let mirroring = Mirroring::start(order, slot, &way)?;
     signals.keep_alive();
     let mut said = Said::new(args);
-    said.beginning(&id, &way, &to, &mirroring);
+    said.beginning(&id, &way, &addressee.name, &mirroring);
+    said.refused(refusals);
     if args.is_detached {
         println!("{id}");
         std::io::stdout().flush()?;
     }
     live.watch()?;
     let until = args.duration.map(|duration| Instant::now() + duration);
-    let mut watched =
-        Watched { mirroring, live: &mut live, selection: &selection, guard: &mut guard };
+    let mut watched = Watched {
+        mirroring,
+        live: &mut live,
+        selection: &selection,
+        addressee: &addressee,
+        guard: &mut guard,
+    };
     let end = watched.until_it_ends(&signals, until, &mut said);
     let Watched { mirroring, .. } = watched;
     let removal = mirroring.end();
     said.clear();
-    report(args, &id, text, &to, way.means, &end?, &removal)
+    report(args, &id, text, &addressee.name, way.means, &end?, &removal)
 }
 
 /// A mirror while it lasts.
@@ -92,6 +107,7 @@ struct Watched<'a> {
     mirroring: Mirroring,
     live: &'a mut LiveSite,
     selection: &'a Selection,
+    addressee: &'a Addressee,
     guard: &'a mut Guard,
 }
 
@@ -119,8 +135,14 @@ impl Watched<'_> {
             if until.is_some_and(|until| until <= Instant::now()) {
                 return wanted("its time is over");
             }
+            let now_ns = Zoned::now().timestamp().as_nanosecond();
+            if self.addressee.until().is_some_and(|until| i128::from(until.as_nanos()) <= now_ns) {
+                return wanted("the tool's grant is over");
+            }
             if self.live.update_within(LOOK_EVERY) || self.mirroring.is_to_be_tried() {
                 let machines = selected(self.selection, self.live.site())?;
+                let (machines, refusals) = self.addressee.permitted(machines);
+                said.refused(refusals);
                 let followed = self.mirroring.follow(&machines);
                 if let Some(end) = said.followed(followed) {
                     return Ok(end);
@@ -172,12 +194,42 @@ fn chosen<'a>(ways: &'a [Way], word: MeansWord, expression: &str) -> anyhow::Res
     bail!("no means can mirror that: {}", reasons.join("; "))
 }
 
+/// The kernel program of an expression, which decides alone: a virtual tap has nobody behind it who
+/// would look again.
+fn program(
+    expression: &str,
+    site: &Site,
+    machines: &[&Machine],
+    is_more_allowed: bool,
+) -> anyhow::Result<Option<Vec<Instruction>>> {
+    let Some(machine) = machines.first() else {
+        return match expression.trim().is_empty() {
+            true => Ok(None),
+            false => bail!("an expression needs a VM that is here"),
+        };
+    };
+    let explained = explained(expression, site, machine)?;
+    let Some(filter) = parse_filter(expression, &explained)? else { return Ok(None) };
+    let program = KernelRules::new(Some(&filter)).program(&Ownership::Whole, 0);
+    match &program.expression {
+        InKernel::Nothing => return Ok(None),
+        InKernel::Attached(passed) if passed.is_empty() || is_more_allowed => {}
+        inexact => bail!(
+            "the mirror would copy more than the expression wants: {inexact}; accept that with \
+             --allow-more, or capture instead: overtap capture {} '{expression}'",
+            machine.name
+        ),
+    }
+    let instructions = program.program.instructions().iter();
+    Ok(Some(instructions.map(|i| (i.code, i.jt, i.jf, i.k)).collect()))
+}
+
 fn record(
     id: String,
     args: &Make,
     selection: &str,
     expression: &str,
-    to: &Destination,
+    to: &Addressee,
     way: &Way,
     host: &str,
 ) -> Record {
@@ -187,7 +239,7 @@ fn record(
         id,
         selection: selection.to_owned(),
         expression: expression.to_owned(),
-        to: to.to_string(),
+        to: to.name.clone(),
         means: way.means.word().to_owned(),
         host: host.to_owned(),
         watcher: std::process::id(),
@@ -241,7 +293,7 @@ fn report(
     args: &Make,
     id: &str,
     selection: &str,
-    to: &Destination,
+    to: &str,
     means: Means,
     end: &End,
     removal: &Removal,
@@ -250,7 +302,7 @@ fn report(
     struct Report<'a> {
         id: &'a str,
         selection: &'a str,
-        to: String,
+        to: &'a str,
         means: &'a str,
         end: &'a str,
         copied: Counts,
@@ -261,7 +313,7 @@ fn report(
     let report = Report {
         id,
         selection,
-        to: to.to_string(),
+        to,
         means: means.word(),
         end: &end.reason,
         copied: removal.counts,
@@ -305,6 +357,7 @@ struct Said {
     is_quiet: bool,
     is_terminal: bool,
     is_line_open: bool,
+    refusals: Vec<String>,
     next_progress: Instant,
 }
 
@@ -314,22 +367,34 @@ impl Said {
             is_quiet: args.quiet,
             is_terminal: std::io::stderr().is_terminal() && !args.is_detached,
             is_line_open: false,
+            refusals: Vec::new(),
             next_progress: Instant::now(),
         }
     }
 
-    fn beginning(&mut self, id: &str, way: &Way, to: &Destination, mirroring: &Mirroring) {
+    fn beginning(&mut self, id: &str, way: &Way, to: &str, mirroring: &Mirroring) {
         let sources = mirroring.sources().iter();
         let sources: Vec<_> = sources.map(|s| format!("{} @ {}", s.label, s.device)).collect();
         let what = match sources.is_empty() {
             true => "waiting for its VMs".to_owned(),
             false => format!("mirroring {}", sources.join(", ")),
         };
-        self.line(&format!("{what} -> {to} ({}, {id})", way.means));
+        let kind = mirroring.kind().map_or_else(String::new, |kind| format!(": {kind}"));
+        self.line(&format!("{what} -> {to} ({}{kind}, {id})", way.means));
         for miss in &way.misses {
             self.line(&format!("  misses {miss}"));
         }
         self.line("  Ctrl-C removes it");
+    }
+
+    /// Says whose packets are not mirrored, when that changes.
+    fn refused(&mut self, refusals: Vec<String>) {
+        for sentence in &refusals {
+            if !self.refusals.contains(sentence) {
+                self.line(&format!("  {sentence}"));
+            }
+        }
+        self.refusals = refusals;
     }
 
     /// Says what happened; how it ended, if it did.

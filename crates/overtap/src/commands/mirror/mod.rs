@@ -4,6 +4,7 @@ mod detached;
 mod guard;
 mod make;
 mod register;
+mod tool;
 
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use clap::{Subcommand, ValueEnum};
 use platform::mirror::{Oversize, Register};
 
 use crate::Output;
-use crate::commands::find;
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::parse_duration;
 
@@ -40,7 +40,7 @@ pub(super) struct Make {
     #[arg(value_name = "EXPR")]
     expression: Vec<String>,
 
-    /// Where to: port:IFACE, vlan:N, vxlan://IP?vni=N, geneve://IP?vni=N, gre://IP?key=N,
+    /// Where to: a tool (overtap tools), within its grant; or port:IFACE, vlan:N, vxlan://IP?vni=N, geneve://IP?vni=N, gre://IP?key=N,
     /// erspan://IP?session=N (type=3 for type III).
     #[arg(long, value_name = "DESTINATION", required = true)]
     to: Option<String>,
@@ -143,6 +143,7 @@ pub(super) enum OversizeWord {
 const EXAMPLES: &str = "\
 Examples:
   overtap mirror web --to vxlan://10.0.0.9?vni=7            until Ctrl-C
+  overtap mirror web --to ids-1                             a tool of overtap tools
   overtap mirror web --to erspan://10.0.0.9?session=5 --duration 1h --detach
   overtap mirror 'web-*' --to port:veth-ids                 into an interface of this host
   overtap mirror web 'tcp port 443' --means tc --to port:veth-ids

@@ -260,3 +260,152 @@ pub(super) fn options(tunnel: &Tunnel) -> Vec<(&'static str, String)> {
 const MIRRORS_MAX: usize = 32;
 const ETHERNET_LEN: u32 = 14;
 const TAG_LEN: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use inventory::MachineId;
+    use plan::mirror::Destination;
+
+    use super::*;
+    use crate::mirror::ovs::switch::{Interface, Port};
+
+    /// A switch of bridges and ports: `("br0", &[("eth0", None, "", &[])])`.
+    type PortOf<'a> = (&'a str, Option<&'a str>, &'a str, &'a [(&'a str, &'a str)]);
+
+    fn switch(bridges: &[(&str, &[PortOf<'_>])]) -> Switch {
+        let mut switch = Switch::default();
+        for (name, ports) in bridges {
+            let mut bridge = Bridge {
+                uuid: format!("bridge {name}"),
+                name: (*name).into(),
+                ..Bridge::default()
+            };
+            for (port, tag, kind, options) in *ports {
+                let (uuid, interface) = (format!("port {port}"), format!("interface {port}"));
+                bridge.ports.insert(uuid.clone());
+                let row = Port {
+                    name: (*port).into(),
+                    tag: tag.map(str::to_owned),
+                    interfaces: [interface.clone()].into(),
+                    ..Port::default()
+                };
+                switch.ports.insert(uuid, row);
+                let options = options.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+                let row = Interface {
+                    name: (*port).into(),
+                    kind: (*kind).into(),
+                    mtu: Some(1500),
+                    external_ids: BTreeMap::from([("iface-id".into(), format!("id-{port}"))]),
+                    options: options.collect(),
+                };
+                switch.interfaces.insert(interface, row);
+            }
+            switch.bridges.push(bridge);
+        }
+        switch
+    }
+
+    fn source(port: &str, id: &str) -> Source {
+        Source {
+            machine: MachineId::Written("web".into()),
+            label: "web/net0".into(),
+            tenant: None,
+            mac: None,
+            device: port.into(),
+            ifindex: Some(3),
+            namespace_path: None,
+            switch: Some("br-int".into()),
+            port: Some(port.into()),
+            port_id: Some(id.into()),
+            networks: Vec::new(),
+        }
+    }
+
+    fn tunnel(text: &str) -> Tunnel {
+        match text.parse() {
+            Ok(Destination::Tunnel(tunnel)) => tunnel,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What is said of a mirror of `port` whose copies leave by `device`.
+    fn loop_of(switch: &Switch, port: &str, device: &str) -> Result<(), String> {
+        let source = source(port, &format!("id-{port}"));
+        let (bridge, found) = source_port(switch, &source, port).unwrap();
+        check_loop(switch, bridge, &[found], &tunnel("vxlan://10.0.0.9?vni=7"), device)
+    }
+
+    #[test]
+    fn copies_do_not_leave_by_what_is_mirrored() {
+        let patched = [("peer", "patch-int")];
+        let back = [("peer", "patch-phy")];
+        let two = switch(&[
+            (
+                "br-int",
+                &[
+                    ("tap-web", Some("100"), "", &[]),
+                    ("tap-trunk", None, "", &[]),
+                    ("patch-phy", None, "patch", &patched),
+                ],
+            ),
+            (
+                "br-phy",
+                &[
+                    ("patch-int", None, "patch", &back),
+                    ("br-phy", None, "internal", &[]),
+                    ("eth0", None, "", &[]),
+                    ("tap-near", Some("20"), "", &[]),
+                ],
+            ),
+            ("br-other", &[("tap-far", None, "", &[])]),
+        ]);
+        assert_eq!(loop_of(&two, "tap-web", "eth9"), Ok(()), "past the switch");
+        assert_eq!(loop_of(&two, "tap-web", "br-phy"), Ok(()), "another VLAN than the copies");
+        assert_eq!(loop_of(&two, "tap-far", "br-phy"), Ok(()), "a switch apart");
+        for (port, device, reason) in [
+            ("tap-near", "br-phy", "the switch that is mirrored"),
+            ("tap-near", "tap-near", "which is mirrored"),
+            ("tap-trunk", "br-phy", "also get to tap-trunk"),
+        ] {
+            let error = loop_of(&two, port, device).unwrap_err();
+            assert!(error.contains(reason), "{port} {device}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_anothers_by_now_is_refused() {
+        let switch = switch(&[("br-int", &[("tap-web", None, "", &[])])]);
+        assert!(source_port(&switch, &source("tap-web", "id-tap-web"), "tap-web").is_ok());
+        let error = source_port(&switch, &source("tap-web", "id-db"), "tap-web").unwrap_err();
+        assert!(error.contains("another VM's port"), "{error}");
+        let error = source_port(&switch, &source("tap-db", "id-db"), "tap-db").unwrap_err();
+        assert!(error.contains("has no port tap-db"), "{error}");
+    }
+
+    #[test]
+    fn of_two_tunnels_with_one_number_the_second_is_refused() {
+        let options = [("remote_ip", "10.0.0.9"), ("key", "7")];
+        let switch = switch(&[("br-int", &[("vx", None, "vxlan", &options)])]);
+        let twin = |text: &str| check_twin(&switch, &tunnel(text), None);
+        assert!(twin("vxlan://10.0.0.9?vni=7").unwrap_err().contains("vx is a vxlan tunnel"));
+        assert_eq!(twin("vxlan://10.0.0.9?vni=8"), Ok(()));
+        assert_eq!(twin("vxlan://10.0.0.9:8472?vni=7"), Ok(()));
+        assert_eq!(twin("geneve://10.0.0.9?vni=7"), Ok(()));
+    }
+
+    #[test]
+    fn h1_a_way_that_is_too_narrow_is_refused_unless_loss_is_accepted() {
+        assert_eq!(check_size(1554, 1554, Oversize::Refuse, "eth0"), Ok(()));
+        let error = check_size(1554, 1500, Oversize::Refuse, "eth0").unwrap_err();
+        assert!(error.contains("needs 1554 bytes on eth0, which has room for 1500"), "{error}");
+        assert_eq!(check_size(1554, 1500, Oversize::Drop, "eth0"), Ok(()));
+    }
+
+    #[test]
+    fn the_erspan_index_is_written_as_open_vswitch_reads_it() {
+        let options = options(&tunnel("erspan://10.0.0.9?session=5&index=102"));
+        assert!(options.contains(&("erspan_idx", "66".into())), "{options:?}");
+    }
+}
