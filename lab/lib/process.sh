@@ -38,7 +38,7 @@ process_spawn() {
   # Emptied here and not in the child: nobody may wait on the words of an earlier run.
   : >"$LAB_DIR/log/$name.log"
   # The keeper's own words, such as "Killed", are nobody's.
-  process_keep "$name" "$@" 2>/dev/null &
+  process_keep "$name" "$@" >/dev/null 2>&1 &
   process_record "$name" $!
   disown
 }

@@ -176,10 +176,10 @@ impl Place {
         }
     }
 
+    /// Where files are still made and deleted after the first one.
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         match &self.kind {
-            PlaceKind::Stdout | PlaceKind::Open { .. } => None,
-            PlaceKind::File { directory, .. } => Some(directory.as_fd()),
+            PlaceKind::Stdout | PlaceKind::Open { .. } | PlaceKind::File { .. } => None,
             PlaceKind::Ring(place) => Some(place.directory.as_fd()),
         }
     }

@@ -1,8 +1,14 @@
-//! Flows on their way to being counted once: held until all that may be seen again was seen.
+//! Flows on their way to being counted once: held until all that may be seen again was seen, or, of
+//! flows that come live, for a while.
+
+use std::time::Duration;
+
+use wire::Timestamp;
 
 use crate::flow::Flow;
-use crate::once::{Counted, Point, count_once};
+use crate::once::{Counted, Evidence, Point, count_once};
 use crate::place::Places;
+use crate::row::Row;
 
 /// Flows that are held. At most [`Gathering::MOST`] of them: then all are settled, and of a flow
 /// that goes on the rest is compared with what comes later only.
@@ -49,5 +55,81 @@ impl Gathering {
     /// How often there was no room to wait.
     pub const fn settled_early(&self) -> u64 {
         self.settled_early
+    }
+}
+
+/// Flows that come live. They wait for others of the same flow for a while and are settled together;
+/// what comes later does not count again.
+#[derive(Debug)]
+pub struct LiveGathering {
+    flows: Vec<Flow>,
+    evidence: Evidence,
+    wait: Duration,
+    /// When flows were last settled; zero if none came yet.
+    settled: Timestamp,
+    /// When what is remembered was last looked through.
+    forgot: Timestamp,
+    settled_early: u64,
+}
+
+impl LiveGathering {
+    /// How many flows are held, some 300 bytes each; of more, all are settled early.
+    pub const MOST: usize = 1 << 18;
+    /// What ended so long ago is not told any more: an hour, twice the longest active time-out in
+    /// use.
+    const MEMORY: Duration = Duration::from_secs(3600);
+
+    /// Settles every `wait`.
+    pub fn new(wait: Duration) -> Self {
+        Self {
+            flows: Vec::new(),
+            evidence: Evidence::default(),
+            wait,
+            settled: Timestamp::ZERO,
+            forgot: Timestamp::ZERO,
+            settled_early: 0,
+        }
+    }
+
+    /// Takes a flow.
+    pub fn add(&mut self, flow: Flow) {
+        self.flows.push(flow);
+    }
+
+    /// Whether flows are to be settled: they waited long enough, or there is no room for more.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        // A clock that was set back must not hold flows for ever.
+        let is_late = now.since(self.settled) >= self.wait || now < self.settled;
+        self.flows.len() >= Self::MOST || is_late
+    }
+
+    /// Shows the flows that are held with what of them counts, and forgets them.
+    ///
+    /// # Errors
+    /// Whatever `each` says; the other flows are not shown then.
+    pub fn settle<E>(
+        &mut self,
+        now: Timestamp,
+        points: &[Point],
+        places: &Places,
+        mut each: impl FnMut(&Row<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.settled_early += u64::from(self.flows.len() >= Self::MOST);
+        if now.since(self.forgot) >= Duration::from_secs(60) {
+            self.forgot = now;
+            self.evidence.forget(now.saturating_sub(Self::MEMORY));
+        }
+        self.settled = now;
+        let counted = self.evidence.count(&self.flows, points, places);
+        for (flow, counted) in self.flows.iter().zip(counted) {
+            each(&Row::new(flow, counted, places, points))?;
+        }
+        self.flows.clear();
+        Ok(())
+    }
+
+    /// How often flows were settled before their time for want of room.
+    pub const fn settled_early(&self) -> u64 {
+        self.settled_early + self.evidence.overflows()
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use wire::export::RateOrigin;
-use wire::{Mac, PointId};
+use wire::{Mac, PointId, Timestamp};
 
 use crate::flow::{Flow, Way};
 use crate::network::Network;
@@ -53,10 +53,98 @@ pub struct Counted {
 
 /// Says of each direction of each flow what of it counts. `points` are by the number in the flows.
 pub fn count_once(flows: &[Flow], points: &[Point], places: &Places) -> Vec<[Counted; 2]> {
+    count(flows, points, places, None)
+}
+
+/// What has counted already, so that a sighting that is told later does not count again.
+///
+/// Exporters tell of one flow at different times: one every five seconds, another when it is over.
+/// Some 100 bytes for each direction of a flow, at most [`Evidence::MOST`] of them.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    spans: HashMap<Key, Vec<Covered>>,
+    len: usize,
+    /// How often what was remembered had to be given up for want of room.
+    overflows: u64,
+}
+
+/// When a point has counted a flow, in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Covered {
+    from: u64,
+    to: u64,
+    point: PointId,
+}
+
+impl Evidence {
+    /// How many spans of time are remembered.
+    pub const MOST: usize = 1 << 20;
+
+    /// Like [`count_once`], but nothing counts that has counted before, and what counts now is
+    /// remembered.
+    pub fn count(
+        &mut self,
+        flows: &[Flow],
+        points: &[Point],
+        places: &Places,
+    ) -> Vec<[Counted; 2]> {
+        count(flows, points, places, Some(self))
+    }
+
+    /// Forgets what ended before `time`: of that nothing comes any more.
+    pub fn forget(&mut self, time: Timestamp) {
+        self.spans.retain(|_, spans| {
+            spans.retain(|span| span.to >= time.as_nanos());
+            !spans.is_empty()
+        });
+        self.len = self.spans.values().map(Vec::len).sum();
+    }
+
+    /// How often there was no room, and all was forgotten.
+    pub const fn overflows(&self) -> u64 {
+        self.overflows
+    }
+
+    fn of(&self, key: &Key) -> &[Covered] {
+        self.spans.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    fn remember(&mut self, key: Key, new: &[Covered]) {
+        if self.len + new.len() > Self::MOST {
+            self.spans.clear();
+            self.len = 0;
+            self.overflows += 1;
+        }
+        let spans = self.spans.entry(key).or_default();
+        for span in new {
+            // A flow that goes on is told in pieces; together they are one span.
+            let before = spans.iter_mut().rev().find(|known| known.point == span.point);
+            match before {
+                Some(before) if span.from <= before.to.saturating_add(SLACK_NANOS) => {
+                    before.from = before.from.min(span.from);
+                    before.to = before.to.max(span.to);
+                }
+                _ => {
+                    spans.push(*span);
+                    self.len += 1;
+                }
+            }
+        }
+    }
+}
+
+fn count(
+    flows: &[Flow],
+    points: &[Point],
+    places: &Places,
+    mut evidence: Option<&mut Evidence>,
+) -> Vec<[Counted; 2]> {
     let mut counted: Vec<[Counted; 2]> =
         flows.iter().map(|flow| flow.ways().map(|way| all_of(flow, way))).collect();
-    let is_one_point =
-        flows.iter().all(|flow| flow.point == flows.first().map_or(PointId(0), |f| f.point));
+    let is_one_point = match evidence {
+        Some(_) => points.len() <= 1,
+        None => flows.iter().all(|f| f.point == flows.first().map_or(PointId(0), |f| f.point)),
+    };
     if is_one_point {
         return counted;
     }
@@ -81,8 +169,16 @@ pub fn count_once(flows: &[Flow], points: &[Point], places: &Places) -> Vec<[Cou
             groups.entry(key).or_default().push(sighting);
         }
     }
-    for sightings in groups.values() {
-        choose(sightings, &mut counted);
+    for (key, sightings) in groups {
+        match &mut evidence {
+            Some(evidence) => {
+                let new = choose(&sightings, evidence.of(&key), &mut counted);
+                evidence.remember(key, &new);
+            }
+            None => {
+                choose(&sightings, &[], &mut counted);
+            }
+        }
     }
     counted
 }
@@ -132,12 +228,13 @@ fn rank(flow: &Flow, points: &[Point], way: usize, ends: &[Whereabouts<'_>; 2]) 
     Rank { sampling, place }
 }
 
-/// Goes through the sightings of one flow in one direction and takes away what others have counted.
-fn choose(sightings: &[Sighting], counted: &mut [[Counted; 2]]) {
-    let Some(first) = sightings.first() else { return };
-    if sightings.iter().all(|sighting| sighting.point == first.point) {
-        return;
-    }
+/// Goes through the sightings of one flow in one direction and takes away what others have counted,
+/// also `before`. Says when this flow counted now.
+fn choose(
+    sightings: &[Sighting],
+    before: &[Covered],
+    counted: &mut [[Counted; 2]],
+) -> Vec<Covered> {
     // The best point first; of equal ones the one that saw most, then the one that came first.
     let mut points: Vec<(Rank, std::cmp::Reverse<u64>, PointId)> = Vec::new();
     for sighting in sightings {
@@ -152,12 +249,14 @@ fn choose(sightings: &[Sighting], counted: &mut [[Counted; 2]]) {
         }
     }
     points.sort_unstable();
-    let mut covered: Vec<(u64, u64, PointId)> = Vec::new();
+    let mut covered: Vec<Covered> = before.to_vec();
+    let mut new = Vec::new();
     for (_, _, point) in points {
         let own = sightings.iter().filter(|sighting| sighting.point == point);
-        let mut new = Vec::new();
+        let others = covered.len();
         for sighting in own {
-            let (share, copy_of) = sighting.uncovered(&covered);
+            let by_others = covered.iter().take(others).filter(|span| span.point != point);
+            let Uncovered { share, copy_of, gaps } = sighting.uncovered(by_others);
             if let Some(counted) =
                 counted.get_mut(sighting.flow).and_then(|ways| ways.get_mut(sighting.way))
                 && let Some(copy_of) = copy_of
@@ -166,41 +265,67 @@ fn choose(sightings: &[Sighting], counted: &mut [[Counted; 2]]) {
                 counted.packets = share.of(counted.packets);
                 counted.copy_of = Some(copy_of);
             }
-            new.push((
-                sighting.from.saturating_sub(SLACK_NANOS),
-                sighting.to.saturating_add(SLACK_NANOS),
-                point,
-            ));
+            new.extend(gaps.into_iter().map(|(from, to)| Covered { from, to, point }));
+            covered.push(Covered { from: sighting.from, to: sighting.to, point });
         }
-        covered.extend(new);
     }
+    new
+}
+
+impl Covered {
+    /// The part of `from` to `to` in which this counted, with what clocks may differ.
+    fn within(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        let start = self.from.saturating_sub(SLACK_NANOS).max(from);
+        let end = self.to.saturating_add(SLACK_NANOS).min(to);
+        (start <= end).then_some((start, end))
+    }
+}
+
+/// What of a sighting nobody else has counted.
+struct Uncovered {
+    share: Share,
+    /// Who counted most of the rest.
+    copy_of: Option<PointId>,
+    /// When it counts.
+    gaps: Vec<(u64, u64)>,
 }
 
 impl Sighting {
     /// The share of its time that nobody covers, and who covers most of the rest.
-    fn uncovered(&self, covered: &[(u64, u64, PointId)]) -> (Share, Option<PointId>) {
+    fn uncovered<'a>(&self, covered: impl Iterator<Item = &'a Covered>) -> Uncovered {
         let mut spans: Vec<(u64, u64, PointId)> = covered
-            .iter()
-            .map(|(from, to, point)| (self.from.max(*from), self.to.min(*to), *point))
-            .filter(|(from, to, _)| from <= to)
+            .filter_map(|span| {
+                let (from, to) = span.within(self.from, self.to)?;
+                Some((from, to, span.point))
+            })
             .collect();
+        let whole = self.to - self.from;
+        if spans.is_empty() {
+            let share = Share { part: whole, whole };
+            return Uncovered { share, copy_of: None, gaps: vec![(self.from, self.to)] };
+        }
         // Of those that cover equally much the first, which is the best point.
         let longest = spans.iter().map(|(from, to, _)| to - from).max();
         let copy_of = spans.iter().find(|(from, to, _)| Some(to - from) == longest);
         let copy_of = copy_of.map(|(_, _, point)| *point);
         spans.sort_unstable();
-        let (mut open, mut sum) = (self.from, 0);
+        let mut gaps = Vec::new();
+        let mut open = self.from;
         for (from, to, _) in spans {
-            sum += from.saturating_sub(open);
+            if from > open {
+                gaps.push((open, from));
+            }
             open = open.max(to);
         }
-        sum += self.to.saturating_sub(open);
-        let whole = self.to - self.from;
+        if self.to > open {
+            gaps.push((open, self.to));
+        }
+        let sum: u64 = gaps.iter().map(|(from, to)| to - from).sum();
         // Seen together from beginning to end, but for what clocks differ.
-        let is_covered = copy_of.is_some() && sum <= whole / 50;
-        let share =
-            if is_covered { Share { part: 0, whole: 1 } } else { Share { part: sum, whole } };
-        (share, copy_of)
+        if sum <= whole / 50 {
+            return Uncovered { share: Share { part: 0, whole: 1 }, copy_of, gaps: Vec::new() };
+        }
+        Uncovered { share: Share { part: sum, whole }, copy_of, gaps }
     }
 }
 

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use flows::{
-    Application, By, ClientBasis, Counted, EndReason, Ends, Flow, Matrix, Network, Overlay,
-    OverlayKind, Places, Point, Split, Summary, Way, count_once,
+    Application, By, ClientBasis, Counted, EndReason, Ends, Evidence, Flow, Matrix, Network,
+    Overlay, OverlayKind, Places, Point, Split, Summary, Way, count_once,
 };
 use inventory::History;
 use wire::export::{Rate, RateOrigin, Ratio};
@@ -249,6 +249,18 @@ fn of_a_long_record_the_part_counts_that_nobody_else_saw() {
     let seen =
         [during(flow(0, 0, WEB, DB, 1000), 0, 299), during(flow(1, 5001, WEB, DB, 6000), 0, 1800)];
     assert_eq!(octets(&count_once(&seen, &points(), &places())), [1000, 5000]);
+}
+
+#[test]
+fn what_is_told_late_does_not_count_again() {
+    let mut evidence = Evidence::default();
+    let mut told = |flows: &[Flow]| octets(&evidence.count(flows, &points(), &places()));
+    let piece = |from, to| during(flow(1, 5001, WEB, DB, 1000), from, to);
+    assert_eq!(told(&[piece(0, 60), piece(60, 120)]), [1000, 1000]);
+    assert_eq!(told(&[piece(120, 180)]), [1000]);
+    // Another point, though a better one, tells of the same when the flow is over.
+    assert_eq!(told(&[during(flow(0, 0, WEB, DB, 6000), 0, 360)]), [2983], "but for a second");
+    assert_eq!(told(&[piece(180, 240), piece(350, 400)]), [0, 780]);
 }
 
 #[test]

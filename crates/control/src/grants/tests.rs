@@ -51,6 +51,7 @@ fn capture(machines: Vec<MachineFacts>) -> Ask {
         asked: Asked::Machines(machines),
         snaplen: None,
         duration: None,
+        past: None,
         reason: String::new(),
     }
 }
@@ -300,6 +301,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
             asked,
             snaplen,
             duration: duration.map(SignedDuration::from_secs),
+            past: None,
             reason: reason.to_owned(),
         })
 }

@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// The site of the host that a VM is on now, as far as the user may know it.
-fn far_site(vm: &str, login: Login) -> anyhow::Result<Site> {
+pub(super) fn far_site(vm: &str, login: Login) -> anyhow::Result<Site> {
     let far = Far::at(login)?;
     let (found, _) = far.wait(far.connection.find(vm, 0))?;
     let hosts = |site: &Site| found.iter().any(|found| found.host == site.host.name);
