@@ -467,7 +467,7 @@ mod tests {
             .map(|n| share.of_all(1001, (n + 1) * minute) - share.of_all(1001, n * minute))
             .collect();
         assert_eq!(parts.iter().sum::<u64>(), 1001);
-        assert_eq!(parts, [176, 353, 353, 119]);
+        assert_eq!(parts, [176, 353, 354, 118]);
     }
 
     #[test]
