@@ -34,9 +34,9 @@ impl Adder {
     /// For the sums of `span`, by times of `grain` milliseconds or, with 0, as a whole.
     pub(crate) fn new(kind: Kind, span: [i64; 2], grain: i64) -> Self {
         let keyed = match kind {
-            _ if grain > 0 => Keyed::ByTime,
-            Kind::One(_) => Keyed::ByName,
-            Kind::Pair(_) => Keyed::ByPair,
+            _ if grain > 0 => Keyed::Time,
+            Kind::One(_) => Keyed::Name,
+            Kind::Pair(_) => Keyed::Pair,
         };
         let mut ledger = Ledger::new(keyed);
         let unnamed = ledger.names.number(UNNAMED);

@@ -97,20 +97,20 @@ struct Cell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keyed {
     /// One name each.
-    ByName,
+    Name,
     /// Two names each.
-    ByPair,
+    Pair,
     /// One or two names, and a time.
-    ByTime,
+    Time,
 }
 
 impl Ledger {
     /// An empty one.
     pub(crate) fn new(keyed: Keyed) -> Self {
         let cells = match keyed {
-            Keyed::ByName => Cells::Names(Vec::new()),
-            Keyed::ByPair => Cells::Pairs(Table::default()),
-            Keyed::ByTime => Cells::Times(Table::default()),
+            Keyed::Name => Cells::Names(Vec::new()),
+            Keyed::Pair => Cells::Pairs(Table::default()),
+            Keyed::Time => Cells::Times(Table::default()),
         };
         let mixed = Table::default();
         Self { names: Texts::default(), cells, mixed, others: Sum::default() }
