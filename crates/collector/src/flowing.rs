@@ -35,7 +35,8 @@ impl Flowing {
     /// # Errors
     /// What the sink says.
     pub fn give<S: RowSink>(&mut self, now: Timestamp, sink: &mut S) -> Result<(), S::Error> {
-        if self.gathering.is_due(now) { self.settle(now, sink) } else { Ok(()) }
+        self.gathering.tick(now);
+        if self.gathering.is_due(now) { self.settle(now, false, sink) } else { Ok(()) }
     }
 
     /// Says what time it is, also where nothing came.
@@ -56,7 +57,7 @@ impl Flowing {
     pub fn finish<S: RowSink>(&mut self, now: Timestamp, sink: &mut S) -> Result<(), S::Error> {
         let gathering = &mut self.gathering;
         self.exports.finish(|flow| gathering.add(flow));
-        self.settle(now, sink)?;
+        self.settle(now, true, sink)?;
         sink.finish()
     }
 
@@ -80,9 +81,14 @@ impl Flowing {
         self.gathering.settled_early()
     }
 
-    fn settle<S: RowSink>(&mut self, now: Timestamp, sink: &mut S) -> Result<(), S::Error> {
+    fn settle<S: RowSink>(
+        &mut self,
+        now: Timestamp,
+        is_last: bool,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
         let told = &mut self.told;
-        self.gathering.settle(now, self.exports.points(), &self.places, |row| {
+        self.gathering.settle(now, self.exports.points(), &self.places, is_last, |row| {
             *told += 1;
             sink.take(row)
         })

@@ -77,7 +77,7 @@ impl Receiver {
             Filling { batch: Batch::new(), made: 1, full, spares, shared: Arc::clone(&shared) };
         let thread = thread::Builder::new().name("receive".into()).spawn(move || {
             // An end without a reason: nobody takes batches any more.
-            let _ = run(listeners, &mut filling);
+            let _ = run(&listeners, &mut filling);
         })?;
         Ok(Self { filled, spare, shared, drops, thread: Some(thread) })
     }
@@ -178,10 +178,10 @@ impl Filling {
     }
 }
 
-fn run(listeners: Vec<Listener>, filling: &mut Filling) -> Result<(), Gone> {
+fn run(listeners: &[Listener], filling: &mut Filling) -> Result<(), Gone> {
     let mut streams: Vec<Stream> = Vec::new();
     while !filling.shared.is_over.load(Ordering::Relaxed) {
-        let ready = wait(&listeners, &streams, filling.batch.is_empty());
+        let ready = wait(listeners, &streams, filling.batch.is_empty());
         let (sockets, connections) = ready.split_at_checked(listeners.len()).unwrap_or_default();
         read_streams(&mut streams, connections, filling)?;
         for (listener, ready) in listeners.iter().zip(sockets) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wire::Timestamp;
 
 use crate::flow::Flow;
-use crate::once::{Counted, Evidence, Point, count_once};
+use crate::once::{Counted, Evidence, Held, Point, count_once};
 use crate::place::Places;
 use crate::row::Row;
 
@@ -62,11 +62,12 @@ impl Gathering {
 /// what comes later does not count again.
 #[derive(Debug)]
 pub struct LiveGathering {
-    flows: Vec<Flow>,
+    held: Vec<Held>,
     evidence: Evidence,
     wait: Duration,
     /// When flows were last settled; zero if none came yet.
     settled: Timestamp,
+    now: Timestamp,
     /// When what is remembered was last looked through.
     forgot: Timestamp,
     settled_early: u64,
@@ -82,28 +83,35 @@ impl LiveGathering {
     /// Settles every `wait`.
     pub fn new(wait: Duration) -> Self {
         Self {
-            flows: Vec::new(),
+            held: Vec::new(),
             evidence: Evidence::default(),
             wait,
             settled: Timestamp::ZERO,
+            now: Timestamp::ZERO,
             forgot: Timestamp::ZERO,
             settled_early: 0,
         }
     }
 
-    /// Takes a flow.
+    /// Takes a flow, which came now or at the last [`tick`](Self::tick).
     pub fn add(&mut self, flow: Flow) {
-        self.flows.push(flow);
+        self.held.push(Held { flow, since: self.now });
+    }
+
+    /// Says what time it is.
+    pub const fn tick(&mut self, now: Timestamp) {
+        self.now = now;
     }
 
     /// Whether flows are to be settled: they waited long enough, or there is no room for more.
     pub fn is_due(&self, now: Timestamp) -> bool {
         // A clock that was set back must not hold flows for ever.
         let is_late = now.since(self.settled) >= self.wait || now < self.settled;
-        self.flows.len() >= Self::MOST || is_late
+        self.held.len() >= Self::MOST || is_late
     }
 
-    /// Shows the flows that are held with what of them counts, and forgets them.
+    /// Shows the flows of which can be said what counts, and forgets them. `is_last` says that
+    /// nothing comes any more: then all are shown.
     ///
     /// # Errors
     /// Whatever `each` says; the other flows are not shown then.
@@ -112,19 +120,21 @@ impl LiveGathering {
         now: Timestamp,
         points: &[Point],
         places: &Places,
+        is_last: bool,
         mut each: impl FnMut(&Row<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.settled_early += u64::from(self.flows.len() >= Self::MOST);
+        let is_full = self.held.len() >= Self::MOST;
+        self.settled_early += u64::from(is_full);
         if now.since(self.forgot) >= Duration::from_secs(60) {
             self.forgot = now;
             self.evidence.forget(now.saturating_sub(Self::MEMORY));
         }
         self.settled = now;
-        let counted = self.evidence.count(&self.flows, points, places);
-        for (flow, counted) in self.flows.iter().zip(counted) {
+        let now = (!is_last && !is_full).then_some(now);
+        let (flows, counted) = self.evidence.count(&mut self.held, points, places, now);
+        for (flow, counted) in flows.iter().zip(counted) {
             each(&Row::new(flow, counted, places, points))?;
         }
-        self.flows.clear();
         Ok(())
     }
 

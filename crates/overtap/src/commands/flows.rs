@@ -1,6 +1,8 @@
 //! `overtap flows`: who talks to whom in capture files, one row for each conversation.
 
+mod export;
 pub(super) mod gather;
+mod live;
 pub(super) mod rows;
 
 use std::io::{self, BufWriter, Write};
@@ -8,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 use clap::ValueEnum;
 use flows::{EndReason, Row, RowSink};
 
-use self::gather::{Gather, Gathered};
+use self::gather::{Counting, Gather, Gathered};
 use super::store::{RowFile, Writing};
 use crate::exit::Exit;
 
@@ -26,6 +28,9 @@ use crate::exit::Exit;
 pub(crate) struct Args {
     #[command(flatten)]
     gather: Gather,
+
+    #[command(flatten)]
+    target: export::Target,
 
     /// Leave out what does not count because another sighting of the same flow does.
     #[arg(long)]
@@ -55,6 +60,8 @@ Examples:
   overtap flows uplink.pcapng 'vni 5001 and tcp port 443' --output csv
   overtap flows hv-1.pcapng hv-2.pcapng --inventory site.toml --once
   overtap flows --from exports.pcap --output json | jq .octets
+  overtap flows --live web-01 --idle 15s --active 60s --export 192.0.2.9:4739
+  overtap flows uplink.pcapng --export collector.example:2055 --as netflow9
   overtap flows uplink.pcapng --inventory site.toml --store /var/lib/overtap/flows
   overtap flows --store /var/lib/overtap/flows --last 10m --where vm=acme/web-01
 
@@ -62,6 +69,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged 
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    if let Some(export) = args.target.open()? {
+        return run_export(args, export);
+    }
     if let Some(asked) = args.gather.asked() {
         return asked.rows(args.once, args.output);
     }
@@ -132,6 +142,24 @@ impl Destination {
             }
         }
     }
+}
+
+/// Tells another collector, as soon as each flow has ended.
+fn run_export(args: &Args, mut export: export::Export) -> anyhow::Result<Exit> {
+    let counting = if args.once { Counting::Once } else { Counting::Every };
+    let gathered = args.gather.run_with(counting, |flow, counted, _| {
+        let is_copy = counted.iter().all(|way| way.octets == 0 && way.packets == 0);
+        if !(args.once && is_copy) {
+            export.add(flow);
+            // Flows of a live capture come one by one, and none waits for the next.
+            if args.gather.is_live() {
+                export.flush();
+            }
+        }
+    })?;
+    let is_sent = export.finish(args.gather.is_quiet());
+    say_account(&gathered, args.gather.is_quiet());
+    Ok(if is_sent { gathered.exit } else { Exit::Lost })
 }
 
 /// Says on standard error what is in no row, or was told for want of room.

@@ -10,6 +10,7 @@ use flows::{Counted, Exports, Flow, Gathering, MeterCounters, Places, Point, Tim
 use wire::Timestamp;
 use wire::export::{Collector, Limits};
 
+use super::live::Capture;
 use crate::commands::collect;
 use crate::commands::extract::said::{Bar, input_problems};
 use crate::commands::extract::whose::Inventory;
@@ -24,12 +25,17 @@ use crate::tunnels::Tunnels;
 pub(crate) struct Gather {
     /// The capture files, `-` is standard input; then, if wanted, an expression in the words of
     /// tcpdump (pcap-filter(7)). It begins with the first word that names no file.
-    #[arg(value_name = "FILE... [EXPR]", required_unless_present_any = ["from", "store"])]
+    #[arg(value_name = "FILE... [EXPR]", required_unless_present_any = ["from", "live", "store"])]
     words: Vec<String>,
 
     /// Take the flow exports found in this capture instead; may be given several times.
     #[arg(long, value_name = "FILE", conflicts_with = "words")]
     from: Vec<PathBuf>,
+
+    /// Capture this VM now, as overtap capture does, until Ctrl-C; what else is typed is the
+    /// expression.
+    #[arg(long, value_name = "VM", conflicts_with = "from")]
+    live: Option<String>,
 
     /// Where machines are looked up: an inventory file; may be given several times. Without, ends
     /// are addresses.
@@ -69,6 +75,15 @@ pub(crate) struct Gather {
     quiet: bool,
 }
 
+/// Whether sightings of one flow are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// They wait for each other, and one of them counts.
+    Once,
+    /// Each is shown when it is over; nothing is said of what counts.
+    Every,
+}
+
 /// What is known beside a flow.
 pub(crate) struct Sight<'a> {
     /// All machines.
@@ -90,20 +105,34 @@ impl Gather {
     /// Shows every flow with what of it counts.
     pub(crate) fn run(
         &self,
+        each: impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
+    ) -> anyhow::Result<Gathered> {
+        self.run_with(Counting::Once, each)
+    }
+
+    /// Shows every flow, counted as asked for.
+    pub(crate) fn run_with(
+        &self,
+        counting: Counting,
         mut each: impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
     ) -> anyhow::Result<Gathered> {
         let inventory = Inventory::new(&self.inventory);
         let places = self.places(&inventory)?;
         if self.from.is_empty() {
-            self.meter(&inventory, &places, &mut each)
+            self.meter(&inventory, &places, counting, &mut each)
         } else {
             self.replay(&inventory, &places, &mut each)
         }
     }
 
+    /// Whether packets come as they are captured.
+    pub(super) const fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
     /// The store that is asked, if there is neither a capture nor exports.
     pub(crate) fn asked(&self) -> Option<Asked<'_>> {
-        let is_asked = self.words.is_empty() && self.from.is_empty();
+        let is_asked = self.words.is_empty() && self.from.is_empty() && !self.is_live();
         is_asked.then(|| self.stored.asked(self.since, self.until)).flatten()
     }
 
@@ -129,9 +158,16 @@ impl Gather {
         &self,
         inventory: &Inventory,
         places: &Places,
+        counting: Counting,
         each: &mut impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
     ) -> anyhow::Result<Gathered> {
-        let (paths, expression) = words::split(&self.words)?;
+        let mut capture =
+            self.live.as_ref().map(|vm| Capture::begin(vm, &self.words)).transpose()?;
+        let (paths, expression) = match &capture {
+            // The capture selects by the expression; what it writes is wanted.
+            Some(capture) => (vec![capture.path()], String::new()),
+            None => words::split(&self.words)?,
+        };
         let filter = words::parse_filter(&expression, inventory)?;
         let wanted = Wanted { vms: None, filter };
         let elsewhere = inventory.elsewhere(&wanted, &[], &expression);
@@ -139,26 +175,45 @@ impl Gather {
         self.tunnels.add_to(&mut ports);
         inventory.say_notes();
         let stop = Arc::new(AtomicBool::new(false));
+        // A capture ends first, and what it wrote is read to its end.
+        let heeded = if capture.is_some() { Arc::default() } else { Arc::clone(&stop) };
         let request = FlowRequest {
             selection: Selection { wanted, elsewhere, from: self.since, to: self.until, ports },
             timeouts: self.timeouts(),
             nvgre: places.nvgre(),
             moves: places.moves().to_vec(),
-            stop: Arc::clone(&stop),
+            stop: heeded,
         };
-        let inputs = OpenInputs::open(&paths)?;
         words::on_signals(&stop)?;
+        if let Some(capture) = &mut capture {
+            capture.end_with(&stop);
+        }
+        let inputs = OpenInputs::open(&paths);
+        // Why there is no capture it has said itself.
+        if inputs.is_err() && capture.is_some() {
+            anyhow::bail!("nothing was captured");
+        }
+        let inputs = inputs?;
+        if let Some(capture) = &mut capture {
+            capture.release();
+        }
         let bar = Bar::begin(inputs.progress(), self.quiet);
         let mut gathering = Gathering::default();
         let report = files::flows(inputs, request, |flow, points| {
             let sight = Sight { places, points };
+            if counting == Counting::Every {
+                return each(&flow, &[Counted::default(); 2], &sight);
+            }
             gathering.add(flow, points, places, &mut |flow, counted| each(flow, counted, &sight));
         });
         drop(bar);
         let sight = Sight { places, points: &report.points };
         gathering.settle(&report.points, places, &mut |flow, counted| each(flow, counted, &sight));
         Ok(Gathered {
-            exit: exit(&report.inputs, report.is_complete),
+            exit: match capture.as_mut().map(Capture::finish).transpose()? {
+                Some(false) => Exit::Lost,
+                _ => exit(&report.inputs, report.is_complete),
+            },
             counters: report.counters,
             not_selected: report.not_selected,
             without_addresses: 0,
