@@ -1,9 +1,19 @@
 //! What an interface itself counts: a check from outside on what a socket saw.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use crate::ring::enter;
+use crate::sys;
+
+/// The name of the interface of this host that has `address`, in our own namespace.
+///
+/// # Errors
+/// The kernel's.
+pub fn interface_with(address: IpAddr) -> io::Result<Option<String>> {
+    sys::interface_with(address)
+}
 
 /// Packets an interface has counted since it exists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

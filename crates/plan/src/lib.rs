@@ -4,6 +4,7 @@
 //! whom it disturbs, and which packets there are the VM's. A place that cannot be used is in the
 //! plan too, with the reason.
 
+mod mirror_end;
 mod names;
 mod point;
 mod port;
@@ -12,6 +13,7 @@ mod uplink;
 use inventory::{Machine, MachineState, Site};
 use serde::Serialize;
 
+pub use mirror_end::mirrored;
 pub use names::{AtPoint, Names};
 pub use point::{Interface, Point, PointKind, Side};
 
