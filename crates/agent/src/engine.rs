@@ -121,6 +121,7 @@ impl Engine {
         };
         let recorded = past.as_ref().map(Past::infos).unwrap_or_default();
         let sink = OutputSink::open(job, &recorded, now())?;
+        let session_header = crate::output::session_header(job);
         let sandbox = Sandbox::enter(sink.directory(), past.as_ref().map(Past::directory));
         let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
         let mut rules = KernelRules::new(filter.as_ref());
@@ -139,7 +140,7 @@ impl Engine {
             sink,
             rings: Vec::new(),
             receivers: Vec::new(),
-            session_header: crate::output::session_header(job),
+            session_header,
             sessions: Vec::new(),
             merge: Merge { grace: GRACE, hold: if is_shared { HOLD } else { Duration::ZERO } },
             rules,
@@ -385,7 +386,7 @@ impl Engine {
         let Some(ownership) = self.owned.get(number) else { return };
         let session = receiver.mirror.session(SessionNumber(place));
         let key = match (session, receiver.is_plain) {
-            (Some(session), _) => format!("{} @ {}", session.key, receiver.label),
+            (Some(session), _) => format!("{} @ {}", session.key, receiver.place),
             (None, true) => receiver.label.clone(),
             (None, false) => format!("other sessions @ {}", receiver.label),
         };
@@ -714,8 +715,9 @@ struct Receiver {
     mirror: MirrorReceiver,
     /// The place of each session's point in `Engine::sessions`, by its number.
     points: HashMap<usize, usize>,
-    /// What the mirror is called.
+    /// What the mirror is called, and host and interface where it ends.
     label: String,
+    place: String,
     /// Whether there is nothing around the frames, and so no sessions.
     is_plain: bool,
 }
@@ -739,6 +741,8 @@ impl Receiver {
         Self {
             mirror: MirrorReceiver::new(rule),
             points: HashMap::new(),
+            // What the mirror is called is in the name of its session.
+            place: label.rsplit_once(" @ ").map_or(label, |(_, place)| place).to_owned(),
             label: label.to_owned(),
             is_plain: form.is_none(),
         }
