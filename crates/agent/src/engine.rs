@@ -13,18 +13,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use capture::{Condition, MirrorReceiver, MirrorRule, Received, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::{DropReason, Filter, Guard, Ownership};
-use wire::file::InterfaceHeader;
+use select::{DropReason, Export, Filter, Guard, Ownership};
+use wire::file::{InterfaceHeader, SectionHeader};
 use wire::mirror::SessionNumber;
 use wire::{KeptPacket, PointId, Timestamp};
 
 use crate::channel::Channel;
 use crate::kernel::KernelRules;
 use crate::orders::{End, Job, MirrorOrder, News, Order, Outcome, PointOrder, Progress};
-use crate::output::OutputSink;
+use crate::output::{self, OutputSink};
 use crate::past::{Past, Step};
 use crate::sandbox::Sandbox;
 use crate::store_output::StoreOutput;
+use crate::tools::{ToolOrder, ToolSink};
 
 /// Runs the engine on the line behind `control` until it is told to stop or the line breaks.
 ///
@@ -95,6 +96,13 @@ struct Engine {
     /// Live packets that wait for the end of what was recorded, and their bytes.
     early: VecDeque<KeptPacket>,
     early_bytes: usize,
+    /// Tools that have come, until all have.
+    tools: Vec<(ToolOrder, Option<OwnedFd>)>,
+    /// How streams to tools begin.
+    section: SectionHeader,
+    interfaces: Vec<InterfaceHeader>,
+    /// How many tools there will be.
+    tool_count: usize,
     /// Points whose sockets have not come yet.
     awaited: std::vec::IntoIter<PointOrder>,
     is_terminated: Arc<AtomicBool>,
@@ -121,7 +129,9 @@ impl Engine {
         };
         let recorded = past.as_ref().map(Past::infos).unwrap_or_default();
         let sink = OutputSink::open(job, &recorded, now())?;
-        let session_header = crate::output::session_header(job);
+        let session_header = output::session_header(job);
+        let section = output::section(job);
+        let interfaces = job.points.iter().map(|point| output::interface(point, job)).collect();
         let sandbox = Sandbox::enter(sink.directory(), past.as_ref().map(Past::directory));
         let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
         let mut rules = KernelRules::new(filter.as_ref());
@@ -153,6 +163,10 @@ impl Engine {
             doubles: Vec::new(),
             early: VecDeque::new(),
             early_bytes: 0,
+            tools: Vec::new(),
+            section,
+            interfaces,
+            tool_count: job.tools as usize,
             awaited: job.points.clone().into_iter(),
             is_terminated,
             written_until: Timestamp::ZERO,
@@ -183,6 +197,9 @@ impl Engine {
             },
             None => self.take_packets(),
         };
+        if let Some(tools) = self.sink.tools() {
+            tools.flush();
+        }
         self.is_behind = wait.is_zero() || wait == READER_REST;
         if let Some(end) = self.sink.end() {
             return Some(end);
@@ -424,8 +441,17 @@ impl Engine {
             self.next_progress = instant + PROGRESS_EVERY;
             self.count();
             // A session that is gone shows at the next wait.
-            let settled = if self.is_behind { self.written_until.min(settled) } else { settled };
-            let progress = Progress { settled_ns: settled.as_nanos(), ..self.progress() };
+            let settled = match &self.past {
+                // It comes in the order of time.
+                Some(past) => self.pipeline.settled(past.newest()),
+                None if self.is_behind => self.written_until.min(settled),
+                None => settled,
+            };
+            let progress = Progress {
+                settled_ns: settled.as_nanos(),
+                is_past: self.past.is_some(),
+                ..self.progress()
+            };
             let _ = channel.send(&News::Progress(progress), None);
             if let Some(text) = self.sink.store().and_then(StoreOutput::news) {
                 let _ = channel.send(&News::Said(text), None);
@@ -504,15 +530,67 @@ impl Engine {
                     store.note(point as usize, now(), &text);
                 }
             }
+            Order::Rename(point, machine, label, at) => {
+                if let Some(store) = self.sink.store() {
+                    store.rename(point as usize, machine, label, at);
+                }
+            }
             Order::EndPoint(point) => self.end_point(point as usize),
             Order::Live(seam) => {
                 if let Some(past) = &mut self.past {
                     past.set_seam(seam);
                 }
             }
+            Order::AddTool(tool) => {
+                self.tools.push((*tool, descriptor));
+                if self.tools.len() == self.tool_count
+                    && let Err(message) = self.open_tools()
+                {
+                    let _ = channel.send(&News::Failed { message }, None);
+                }
+            }
+            Order::AddReader(number, export) => {
+                let said = self.add_reader(number as usize, descriptor, export);
+                let _ = channel.send(&News::Said(said), None);
+            }
+            Order::Entitle(grants, at) => {
+                if let Some(tools) = self.sink.tools() {
+                    tools.entitle(&grants, at);
+                }
+            }
             Order::Stop => return Some(End::Asked),
         }
         None
+    }
+
+    /// All tools are here: from now on packets go to them.
+    fn open_tools(&mut self) -> Result<(), String> {
+        let orders = std::mem::take(&mut self.tools);
+        let (section, interfaces) = (self.section.clone(), self.interfaces.clone());
+        let ports = self.rules.ports().clone();
+        let tools = ToolSink::open(orders, section, interfaces, ports, now())?;
+        self.pipeline.exclude(tools.exports().clone());
+        self.sink.set_tools(tools);
+        Ok(())
+    }
+
+    /// A reader has called. Returns what a person should hear.
+    fn add_reader(
+        &mut self,
+        number: usize,
+        descriptor: Option<OwnedFd>,
+        export: Option<Export>,
+    ) -> String {
+        let (Some(tools), Some(fd)) = (self.sink.tools(), descriptor) else {
+            return "a reader has called a tool that is not there".into();
+        };
+        let added = tools.add_reader(number, fd, export, now());
+        let exports = tools.exports().clone();
+        self.pipeline.exclude(exports);
+        match added {
+            Ok(()) => "a reader has called".into(),
+            Err(error) => format!("a reader has called and is sent nothing: {error}"),
+        }
     }
 
     fn add_socket(&mut self, descriptor: Option<OwnedFd>) -> io::Result<()> {

@@ -20,11 +20,13 @@ mod own_counts;
 mod past;
 mod place;
 mod receipt;
+mod recorded;
 mod recording;
 mod recording_selection;
 mod sandbox;
 mod session;
 mod store_output;
+mod tools;
 
 pub use capture::{Capture, Happened, Wanted};
 pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
@@ -37,7 +39,9 @@ pub use orders::{End, FileReport, Outcome, Output, PastOrder, Progress, Rotation
 pub use own_counts::OwnCounts;
 pub use place::{NoPoint, Place};
 pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets};
+pub use recorded::recorded;
 pub use recording::{PointReceipt, Recording, RecordingReceipt, RecordingWanted};
 pub use recording_selection::{Selection, SelectionError};
 pub use sandbox::Sandbox;
 pub use session::{ENGINE_WORD, Event, Request, Session, SessionError};
+pub use tools::{ToolReport, ToolWanted};

@@ -1,12 +1,14 @@
 //! What a session tells its engine, and what the engine tells the session.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use capture::{RingSize, Side};
 use pipeline::{Ledger, Limit, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::Sandbox;
+use crate::tools::{ToolOrder, ToolReport};
 
 /// From the session to its engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,10 +33,21 @@ pub(crate) enum Order {
     AddPoint(Box<PointOrder>, recorder::MachineRef, wire::Timestamp),
     /// Something a reader of a recorded point's machine must know.
     Note(u32, String),
+    /// From this time on a recorded point is of a machine that is called so or belongs to this
+    /// owner, and the point has this name.
+    Rename(u32, recorder::MachineRef, String, wire::Timestamp),
     /// Nothing of a recorded point is seen any more.
     EndPoint(u32),
     /// All sockets have come; what was recorded comes before this time, what they see after it.
     Live(wire::Timestamp),
+    /// A tool that packets are sent to as well; its socket comes with this message unless it is one
+    /// that readers call. All come behind the start and before the first point's socket.
+    AddTool(Box<ToolOrder>),
+    /// A reader of the tool with this number; its connection comes with this message.
+    AddReader(u32, Option<select::Export>),
+    /// From this time on these are the grants of the tools for the VM's packets, in their order;
+    /// `None` for none.
+    Entitle(Vec<Option<broker::Grant>>, wire::Timestamp),
     /// Let nothing in any more, write what is there, close the file.
     Stop,
 }
@@ -85,6 +98,8 @@ pub(crate) struct Job {
     pub(crate) comments: Vec<String>,
     /// Names of addresses, for the file.
     pub(crate) names: Vec<(Address, String)>,
+    /// How many tools come behind the start.
+    pub(crate) tools: u32,
     /// What was recorded comes first.
     pub(crate) past: Option<PastOrder>,
 }
@@ -96,12 +111,15 @@ pub struct PastOrder {
     pub directory: PathBuf,
     /// The host's keys.
     pub keys: recorder::KeyRing,
-    /// Identities of the machine, `uuid:...`.
-    pub machines: Vec<String>,
+    /// The machine, by all names and owners under which its packets may be seen. What was recorded
+    /// of it otherwise is withheld, and counted.
+    pub machines: Vec<recorder::MachineRef>,
     /// From when on.
     pub from: wire::Timestamp,
     /// Whether it goes on with what is seen live.
     pub is_live: bool,
+    /// Whether gaps are said; not where other hosts may have seen what is missing here.
+    pub are_gaps_said: bool,
 }
 
 /// An address that has a name.
@@ -124,6 +142,9 @@ pub struct Output {
     pub rotation: Rotation,
     /// Bytes of the file system that stay free.
     pub min_free_bytes: u64,
+    /// Whether nothing is written at all: packets go to tools only.
+    #[serde(default)]
+    pub is_nothing: bool,
     /// Whether the path is the directory of a flight recorder.
     pub store: Option<StoreOrder>,
 }
@@ -144,8 +165,8 @@ pub struct StoreOrder {
 pub struct Rotation {
     /// No file gets larger than this many bytes.
     pub bytes: Option<u64>,
-    /// A file lasts this many seconds.
-    pub interval_s: Option<u64>,
+    /// A file lasts this long; no file is shorter than a millisecond.
+    pub interval: Option<Duration>,
     /// At most this many files are kept.
     pub files: Option<u32>,
 }
@@ -153,7 +174,7 @@ pub struct Rotation {
 impl Rotation {
     /// Whether there is more than one file.
     pub const fn is_ring(&self) -> bool {
-        self.bytes.is_some() || self.interval_s.is_some() || self.files.is_some()
+        self.bytes.is_some() || self.interval.is_some() || self.files.is_some()
     }
 }
 
@@ -205,6 +226,9 @@ pub struct Progress {
     pub failed: u64,
     /// Every packet older than this, in nanoseconds since 1970, is in the file; none will be added.
     pub settled_ns: u64,
+    /// Whether what was recorded is still being written.
+    #[serde(default)]
+    pub is_past: bool,
     /// What became of every packet so far, at all points together.
     #[serde(default)]
     pub ledger: Ledger,
@@ -228,6 +252,9 @@ pub struct Outcome {
     /// Names of mirror sessions, whose accounts come behind all others.
     #[serde(default)]
     pub sessions: Vec<String>,
+    /// What each tool got.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolReport>,
     /// Names of recorded points, whose accounts come behind those of the live ones.
     pub recorded: Vec<String>,
 }

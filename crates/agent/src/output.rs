@@ -1,7 +1,6 @@
 //! Where the engine's packets go: the file sink, as a sink of the pipeline, or a recorder's store.
 
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
 
 use capture::RingCounters;
 use deliver::{
@@ -16,6 +15,7 @@ use wire::{Mac, PointId, Timestamp};
 
 use crate::orders::{Address, End, FileReport, Job, Outcome, PointOrder};
 use crate::store_output::StoreOutput;
+use crate::tools::ToolSink;
 
 /// The output of a capture.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl OutputSink {
         matches!(self, Self::Store(_))
     }
 
-    /// The one directory in which files are made; `None` for standard output.
+    /// The one directory in which files are still made; `None` where the only one is open already.
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::File(file) => file.directory(),
@@ -64,6 +64,21 @@ impl OutputSink {
         match self {
             Self::File(file) => file.is_crowded(),
             Self::Store(_) => false,
+        }
+    }
+
+    /// Packets go to these tools as well.
+    pub(crate) fn set_tools(&mut self, tools: ToolSink) {
+        if let Self::File(file) = self {
+            file.tools = Some(Box::new(tools));
+        }
+    }
+
+    /// The tools, if there are any.
+    pub(crate) fn tools(&mut self) -> Option<&mut ToolSink> {
+        match self {
+            Self::File(file) => file.tools.as_deref_mut(),
+            Self::Store(_) => None,
         }
     }
 
@@ -153,10 +168,12 @@ impl Sink for OutputSink {
     }
 }
 
-/// A file as output, and why it takes nothing more, once it does not.
+/// A file and tools as output, each if it was asked for, and why the file takes nothing more, once
+/// it does not.
 #[derive(Debug)]
 pub(crate) struct FileOutput {
-    file: FileSink,
+    file: Option<FileSink>,
+    tools: Option<Box<ToolSink>>,
     end: Option<End>,
     /// Times of the first and last packet taken.
     span: Option<(Timestamp, Timestamp)>,
@@ -165,44 +182,48 @@ pub(crate) struct FileOutput {
 impl FileOutput {
     /// Opens the first file and writes its beginning.
     fn open(job: &Job, past: &[PointInfo], now: Timestamp) -> Result<Self, SinkError> {
+        if job.output.is_nothing {
+            return Ok(Self { file: None, tools: None, end: None, span: None });
+        }
         let live = job.points.iter().map(|point| interface(point, job));
         let interfaces = live.chain(past.iter().map(recorded_interface)).collect();
         let mut settings = FileSettings::new(destination(job), interfaces);
-        settings.section = SectionHeader {
-            hardware: std::env::consts::ARCH.into(),
-            os: os(),
-            application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
-            comments: job.comments.clone(),
-        };
+        settings.section = section(job);
         settings.names = job.names.iter().map(|(a, name)| (address(a), name.clone())).collect();
         settings.min_free_bytes =
             (job.output.min_free_bytes > 0).then_some(job.output.min_free_bytes);
         settings.when_slow = WhenSlow::Refuse;
-        Ok(Self { file: FileSink::open(settings, now)?, end: None, span: None })
+        let file = Some(FileSink::open(settings, now)?);
+        Ok(Self { file, tools: None, end: None, span: None })
     }
 
-    /// The one directory in which files are made; `None` for standard output.
+    /// The one directory in which files are still made; `None` where the only one is open already.
     fn directory(&self) -> Option<BorrowedFd<'_>> {
-        self.file.directory()
+        self.file.as_ref()?.directory()
     }
 
     /// Whether the reader of a pipe is behind: then packets wait better in the kernel's rings.
     fn is_crowded(&mut self) -> bool {
-        if self.file.is_crowded() {
+        if self.file.as_ref().is_some_and(FileSink::is_crowded) {
             self.keep(FileSink::flush);
         }
-        self.file.is_crowded()
+        self.file.as_ref().is_some_and(FileSink::is_crowded)
     }
 
     /// Sends what waits, and turns to the next file when it is time.
     fn tick(&mut self, now: Timestamp) {
         self.keep(|file| file.tick(now));
         self.keep(FileSink::flush);
+        if let Some(tools) = &mut self.tools {
+            tools.flush();
+        }
     }
 
     /// Says something at this place of the file.
     fn comment(&mut self, text: &str) {
-        self.file.add_comment(text);
+        if let Some(file) = &mut self.file {
+            file.add_comment(text);
+        }
     }
 
     /// Tells what the kernel counted for a point.
@@ -213,7 +234,9 @@ impl FileOutput {
             kernel_dropped: counters.kernel_dropped,
             interface_dropped: 0,
         };
-        self.file.update_counters(point, counters);
+        if let Some(file) = &mut self.file {
+            file.update_counters(point, counters);
+        }
     }
 
     /// Why nothing more is taken, once that is so.
@@ -230,7 +253,12 @@ impl FileOutput {
         out_of_order: u64,
     ) -> Outcome {
         let refusal = self.refusal();
-        let summary = self.file.finish(now);
+        let tools = self.tools.map(|tools| tools.finish(now)).unwrap_or_default();
+        let span = self.span.map(|(first, last)| (first.as_nanos(), last.as_nanos()));
+        let Some(file) = self.file else {
+            return Outcome { ledgers, tools, span, end, out_of_order, ..Outcome::default() };
+        };
+        let summary = file.finish(now);
         for (ledger, written) in ledgers.iter_mut().zip(&summary.written) {
             // Taken into the buffer, and then the disk or the reader did not.
             let unwritten = ledger.written.saturating_sub(*written);
@@ -257,7 +285,8 @@ impl FileOutput {
                 })
                 .collect(),
             deleted_files: summary.files_deleted,
-            span: self.span.map(|(first, last)| (first.as_nanos(), last.as_nanos())),
+            tools,
+            span,
             end,
             out_of_order,
             recorded: Vec::new(),
@@ -274,7 +303,8 @@ impl FileOutput {
     }
 
     fn keep(&mut self, act: impl FnOnce(&mut FileSink) -> Result<(), SinkError>) {
-        let result = act(&mut self.file);
+        let Some(file) = &mut self.file else { return };
+        let result = act(file);
         self.note(result.err());
     }
 
@@ -282,7 +312,7 @@ impl FileOutput {
         if self.end.is_some() {
             return;
         }
-        self.end = match (error, self.file.ended()) {
+        self.end = match (error, self.file.as_ref().and_then(FileSink::ended)) {
             (Some(error), _) => Some(End::OutputFailed(error.to_string())),
             (None, Some(deliver::End::FreeSpace)) => Some(End::DiskReserve),
             (None, Some(deliver::End::ReaderGone)) => Some(End::ReaderClosed),
@@ -297,8 +327,15 @@ impl FileOutput {
 impl Sink for FileOutput {
     #[inline]
     fn take(&mut self, packet: &Cleared<'_, '_>) -> Result<(), DropReason> {
+        if let Some(tools) = &mut self.tools {
+            tools.take(packet);
+        }
         let packet = packet.packet();
-        match self.file.write(packet.time, packet) {
+        let written = match &mut self.file {
+            Some(file) => file.write(packet.time, packet),
+            None => Ok(deliver::Outcome::Written),
+        };
+        match written {
             Ok(deliver::Outcome::Written) => {
                 let first = self.span.map_or(packet.time, |(first, _)| first);
                 self.span = Some((first, packet.time));
@@ -327,13 +364,23 @@ fn destination(job: &Job) -> Destination {
     let ring = Ring {
         max_bytes: output.rotation.bytes,
         max_packets: None,
-        interval: output.rotation.interval_s.map(|s| Interval::SinceStart(Duration::from_secs(s))),
+        interval: output.rotation.interval.map(Interval::SinceStart),
         keep: output.rotation.files.and_then(std::num::NonZeroU32::new),
     };
     Destination::Ring { base: path.clone(), ring }
 }
 
-fn interface(point: &PointOrder, job: &Job) -> InterfaceHeader {
+/// What a file or a stream says of its origin.
+pub(crate) fn section(job: &Job) -> SectionHeader {
+    SectionHeader {
+        hardware: std::env::consts::ARCH.into(),
+        os: os(),
+        application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
+        comments: job.comments.clone(),
+    }
+}
+
+pub(crate) fn interface(point: &PointOrder, job: &Job) -> InterfaceHeader {
     InterfaceHeader {
         description: point.description.clone(),
         filter: job.expression.clone().unwrap_or_default(),

@@ -9,6 +9,6 @@ mod sys;
 
 pub use error::OpenError;
 pub use input::{Advance, Input, InputError};
-pub use interface::{InterfaceCounters, interface_with};
+pub use interface::{InterfaceCounters, frame_sender, interface_with};
 pub use mirror::{MirrorReceiver, MirrorRule, Received};
 pub use ring::{Condition, Opening, Ring, RingCounters, RingSize, Side};

@@ -25,6 +25,8 @@ pub enum By {
     Apps,
     /// Protocols and ports of servers.
     Ports,
+    /// Addresses, with their networks where these are named.
+    Addresses,
 }
 
 /// What a row sums up.
@@ -51,6 +53,16 @@ impl Sums {
     /// Bytes both ways of one split.
     pub fn of(&self, split: Split) -> u64 {
         self.by_split.get(split as usize).copied().unwrap_or_default()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.packets += other.packets;
+        self.sent += other.sent;
+        self.received += other.received;
+        for (sum, more) in self.by_split.iter_mut().zip(other.by_split) {
+            *sum += more;
+        }
     }
 
     fn add(&mut self, counted: Counted, split: Split, is_sender: bool) {
@@ -131,6 +143,21 @@ impl Summary {
         }
     }
 
+    /// Adds what was summed elsewhere under this name; the totals are not changed.
+    pub fn add_sums(&mut self, name: &str, sums: &Sums) {
+        self.row(name).merge(sums);
+    }
+
+    /// Adds what was summed elsewhere without a name.
+    pub fn add_others(&mut self, sums: &Sums) {
+        self.others.merge(sums);
+    }
+
+    /// Sets the sums over all flows, where these were summed elsewhere.
+    pub const fn set_totals(&mut self, totals: Totals) {
+        self.totals = totals;
+    }
+
     /// The rows, that with most bytes first, and what found none any more.
     pub fn rows(&self) -> (Vec<(&str, Sums)>, Sums) {
         let mut rows: Vec<_> =
@@ -157,7 +184,7 @@ impl Summary {
     fn names(&self, flow: &Flow, ends: &[Whereabouts<'_>; 2], places: &Places) -> Names {
         let port = flow.server_port();
         match self.by {
-            By::Vms | By::Hosts | By::Tenants => {
+            By::Vms | By::Hosts | By::Tenants | By::Addresses => {
                 Names::Ends([0, 1].map(|end| end_name(self.by, flow, end, ends, places)))
             }
             By::Apps => Names::Whole(flow.application.name(flow.ends.protocol, port).into_owned()),
@@ -194,6 +221,10 @@ fn end_name(
     match by {
         By::Hosts => place.map(|place| place.host.clone()).filter(|h| !h.is_empty()),
         By::Tenants => machine.and_then(|machine| machine.tenant.clone()),
+        By::Addresses => {
+            let [one, other] = flow.ends.addresses;
+            Some(address(if end == 0 { one } else { other }, flow.network))
+        }
         _ => machine.map(|machine| machine.label.clone()).or_else(|| {
             let [one, other] = flow.ends.addresses;
             Some(address(if end == 0 { one } else { other }, flow.network))
@@ -264,6 +295,17 @@ pub struct PairSums {
     pub by_split: [u64; Split::ALL.len()],
 }
 
+impl PairSums {
+    fn merge(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.packets += other.packets;
+        let counts = self.octets.iter_mut().chain(&mut self.by_split);
+        for (sum, more) in counts.zip(other.octets.iter().chain(&other.by_split)) {
+            *sum += more;
+        }
+    }
+}
+
 impl Matrix {
     /// Without flows, by machines, hosts or tenants.
     pub fn new(by: By) -> Self {
@@ -287,6 +329,28 @@ impl Matrix {
                 *sum += counted.octets;
             }
         }
+    }
+
+    /// Adds what was summed elsewhere between these two; the totals are not changed.
+    pub fn add_sums(&mut self, [one, other]: [&str; 2], sums: &PairSums) {
+        let mut sums = *sums;
+        let is_swapped = other < one;
+        if is_swapped {
+            sums.octets.reverse();
+        }
+        let pair = if is_swapped { [other, one] } else { [one, other] };
+        let pair = pair.map(str::to_owned);
+        bounded(&mut self.cells, pair.into(), &mut self.others).merge(&sums);
+    }
+
+    /// Adds what was summed elsewhere without names.
+    pub fn add_others(&mut self, sums: &PairSums) {
+        self.others.merge(sums);
+    }
+
+    /// Sets the sums over all flows, where these were summed elsewhere.
+    pub const fn set_totals(&mut self, totals: Totals) {
+        self.totals = totals;
     }
 
     /// The pairs, that with most bytes first, and what found no place any more.

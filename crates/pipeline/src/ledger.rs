@@ -23,6 +23,9 @@ pub struct Ledger {
     pub other_tenant: u64,
     /// Its owner, or what a fragment is a piece of, cannot be known.
     pub undecidable: u64,
+    /// It is one that overtap itself sends to a tool.
+    #[serde(default)]
+    pub own_export: u64,
     /// It came after a limit was reached.
     pub after_limit: u64,
     /// The destination's queue was full.
@@ -54,6 +57,7 @@ impl Ledger {
             DropReason::NotMirrored => self.not_mirrored,
             DropReason::OtherTenant => self.other_tenant,
             DropReason::Undecidable => self.undecidable,
+            DropReason::OwnExport => self.own_export,
             DropReason::AfterLimit => self.after_limit,
             DropReason::QueueFull => self.queue_full,
             DropReason::SinkFailed => self.sink_failed,
@@ -98,6 +102,7 @@ impl Ledger {
             DropReason::NotMirrored => &mut self.not_mirrored,
             DropReason::OtherTenant => &mut self.other_tenant,
             DropReason::Undecidable => &mut self.undecidable,
+            DropReason::OwnExport => &mut self.own_export,
             DropReason::AfterLimit => &mut self.after_limit,
             DropReason::QueueFull => &mut self.queue_full,
             DropReason::SinkFailed => &mut self.sink_failed,

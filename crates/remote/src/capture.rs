@@ -13,6 +13,7 @@ use wire::Timestamp;
 
 use crate::fetch::{AHEAD, News, fetch, follow};
 use crate::output::WovenFile;
+use crate::past::{self, Gap, Gathering};
 use crate::receipt::{SessionReceipt, Story, clock_of};
 use crate::{Connection, Login, Output, RemoteError};
 
@@ -62,6 +63,10 @@ pub struct Capture {
     end: Option<String>,
     notes_told: usize,
     began: Instant,
+    /// What no host has recorded and is to be said at its place, the last first.
+    gaps: Vec<Gap>,
+    /// The past is not gathered yet: until then nothing is woven.
+    gathering: Option<Gathering>,
 }
 
 /// A part that is fetched.
@@ -83,9 +88,13 @@ impl Capture {
         let hold = if wanted.is_live { LIVE_HOLD } else { FILE_HOLD };
         let session = wanted.session.clone();
         let file = WovenFile::new(wanted.output.clone(), Vec::new());
+        let mut weave = Weave::new(hold);
+        // What is older needs not be held back: every host has said by then what it has.
+        weave.pass_to(Timestamp::from_nanos(session.began_ns));
         Self {
             connection,
-            weave: Weave::new(hold),
+            gathering: (session.wish.last_s > 0).then(Gathering::new),
+            weave,
             file,
             parts: Vec::new(),
             session,
@@ -93,6 +102,7 @@ impl Capture {
             after_limit: 0,
             end: None,
             notes_told: 0,
+            gaps: Vec::new(),
             began: Instant::now(),
             wanted,
         }
@@ -151,6 +161,7 @@ impl Capture {
                 }
                 _ = every.tick() => self.tick(&mut tell),
             }
+            self.gather(&mut tell);
             if self.weave_on().map_err(|error| RemoteError::Refused(error.to_string()))? {
                 self.stop_session(&mut tell).await;
             }
@@ -219,6 +230,25 @@ impl Capture {
         self.session = session;
     }
 
+    /// Waits until all hosts have said what they have recorded, so that nothing comes too late for
+    /// its place; then says what nobody has.
+    fn gather(&mut self, tell: &mut impl FnMut(Told)) {
+        let Some(gathering) = &mut self.gathering else { return };
+        let Some(awaited) = gathering.is_over(&self.session, self.parts.len()) else { return };
+        self.gathering = None;
+        if !awaited.is_empty() {
+            let hosts = awaited.join(", ");
+            let text = format!("not waited for what these have recorded: {hosts}");
+            self.file.comment(&text);
+            tell(Told::Sentence(text));
+        }
+        self.gaps = past::gaps(&self.session);
+        for gap in &self.gaps {
+            tell(Told::Sentence(gap.text.clone()));
+        }
+        self.gaps.sort_by_key(|gap| std::cmp::Reverse(gap.to));
+    }
+
     fn take(&mut self, number: usize, piece: Piece) {
         let Some(part) = self.parts.get_mut(number) else { return };
         part.away = None;
@@ -244,8 +274,13 @@ impl Capture {
     /// Weaves as far as possible. Says whether the number of packets that was asked for is there.
     fn weave_on(&mut self) -> Result<bool, deliver::SinkError> {
         let mut is_full = false;
-        loop {
+        while self.gathering.is_none() {
             let step = self.weave.next();
+            if let Step::Packet(woven) = &step {
+                while let Some(gap) = self.gaps.pop_if(|gap| gap.to <= woven.packet.time) {
+                    self.file.comment(&gap.text);
+                }
+            }
             match step {
                 Step::Wait => break,
                 Step::Packet(_)
@@ -335,6 +370,7 @@ impl Capture {
     fn finish(mut self, tell: &mut impl FnMut(Told)) -> Result<SessionReceipt, RemoteError> {
         let failed = |error: deliver::SinkError| RemoteError::Refused(error.to_string());
         // What was waited for in vain is not waited for any more.
+        self.gathering = None;
         self.weave.complete();
         for part in &self.parts {
             self.weave.set_awaited(part.strand, false);

@@ -6,6 +6,7 @@ mod connection;
 mod fetch;
 mod login;
 mod output;
+mod past;
 mod receipt;
 
 pub use capture::{Capture, Told, Wanted};

@@ -15,6 +15,8 @@ pub enum DropReason {
     /// Its owner, or whether it was asked for, cannot be known: a later IP fragment whose first was
     /// not seen or could be one of several, or cut before the identity.
     Undecidable,
+    /// It is one of the packets that overtap itself sends to a tool, or carries one.
+    OwnExport,
     /// The session had reached its limit of packets, bytes or time.
     AfterLimit,
     /// The destination was slower than the traffic and its queue was full.
@@ -30,6 +32,7 @@ impl DropReason {
         Self::NotMirrored,
         Self::OtherTenant,
         Self::Undecidable,
+        Self::OwnExport,
         Self::AfterLimit,
         Self::QueueFull,
         Self::SinkFailed,
@@ -42,6 +45,7 @@ impl DropReason {
             Self::NotMirrored => "not_mirrored",
             Self::OtherTenant => "other_tenant",
             Self::Undecidable => "undecidable",
+            Self::OwnExport => "own_export",
             Self::AfterLimit => "after_limit",
             Self::QueueFull => "queue_full",
             Self::SinkFailed => "sink_failed",
@@ -56,6 +60,7 @@ impl fmt::Display for DropReason {
             Self::NotMirrored => "of no mirror",
             Self::OtherTenant => "other tenant",
             Self::Undecidable => "owner undecidable",
+            Self::OwnExport => "sent by overtap itself",
             Self::AfterLimit => "after the limit",
             Self::QueueFull => "queue full",
             Self::SinkFailed => "could not be written",

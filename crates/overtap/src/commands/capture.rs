@@ -4,6 +4,7 @@ pub(super) mod far;
 mod last;
 mod said;
 mod signals;
+mod to_tools;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ use plan::{Names, Point};
 use platform::LiveSite;
 use select::{Filter, Member, Name, ParseError, Resolved, Resolver, UnknownName};
 
-use self::said::Said;
+pub(super) use self::said::Shown;
+use self::said::{Listener, Said};
 pub(super) use self::signals::Signals;
 use crate::Output;
 use crate::controller;
@@ -49,6 +51,11 @@ pub(crate) struct Args {
     /// Where to write; `-` is standard output. Default: VM-TIME.pcapng here.
     #[arg(short, long, value_name = "FILE")]
     write: Option<PathBuf>,
+
+    /// Send the packets to these tools (overtap tools), several with commas between them. Nothing is
+    /// written then unless -w says so.
+    #[arg(long, value_name = "TOOL")]
+    to: Option<String>,
 
     /// Where to look: `auto`, `tap` (the VM's own ports), `uplink`, `inside`, or an interface.
     #[arg(long, value_name = "auto|tap|uplink|inside|IFACE", default_value = "auto")]
@@ -145,19 +152,32 @@ Examples:
   overtap capture web --point uplink --strip -w web.pcapng
   overtap capture web --last 10m -w web.pcapng       what the flight recorder has, then live
   overtap capture --mirror erspan://10.0.0.9 -w mirror.pcapng       what a switch mirrors here
+  overtap capture web 'tcp port 443' --to ids-1     to a tool, within its grant
   overtap capture web --rotate-size 100MB --ring-files 10 -w web.pcapng
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    run_shown(args, None)
+}
+
+/// Runs the command; `listener` hears what a terminal would show.
+pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Result<Exit> {
+    let mut said = Said::new(args.quiet, std::io::stderr().is_terminal(), listener);
     let expression = args.expression.join(" ");
     // Mistakes first, then what takes time.
     parse_filter(&expression, &AnyName)?;
     check_ring(args)?;
     if let Some(login) = controller::login(args.local || !args.mirror.is_empty())? {
         args.last.refuse_far()?;
-        return far::run(args, login);
+        if args.to.is_some() {
+            return Err(WrongUsage(
+                "tools are reached from the host they are named on; add --local".into(),
+            )
+            .into());
+        }
+        return far::run(args, login, said);
     }
     if args.detach {
         return Err(WrongUsage("--detach needs a controller; see overtap login".into()).into());
@@ -170,14 +190,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         })?,
     };
     let past = args.last.order(&machine, &point)?;
+    let tools = to_tools::wanted(args.to.as_deref(), live.site(), &machine)?;
+    if past.is_some() && !tools.is_empty() {
+        return Err(
+            WrongUsage("what was recorded goes into files only, not to tools".into()).into()
+        );
+    }
     let explained = explained(&expression, live.site(), &machine)?;
     let filter = parse_filter(&expression, &explained)?;
     let host = live.site().host.name.clone();
     let output = output(args, &machine);
-    let duration = duration(args, output.path.is_some());
+    let is_file = output.path.is_some();
+    let duration = duration(args, is_file);
     let signals = Signals::take()?;
     let wanted = Wanted {
-        limits: limits(args, duration, output.path.is_some()),
+        limits: limits(args, duration, is_file),
         comments: vec![comment(&machine, &host, &point, filter.as_ref())],
         ip_names: agent::ip_names(live.site()),
         machine,
@@ -191,10 +218,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         output,
         buffer_bytes: args.buffer,
         past,
+        tools,
     };
     let mut capture = Capture::start(wanted)?;
     signals.keep_alive();
-    let mut said = Said::new(args.quiet, std::io::stderr().is_terminal());
     said.beginning(capture.wanted(), duration, args.no_limits);
     live.watch()?;
     let outcome = until_it_ends(&mut capture, &mut live, &signals, &mut said)?;
@@ -291,8 +318,9 @@ fn chosen(live: &LiveSite, args: &Args) -> anyhow::Result<(Machine, Point)> {
 }
 
 fn output(args: &Args, machine: &Machine) -> agent::Output {
+    let is_nothing = args.to.is_some() && args.write.is_none();
     let path = match &args.write {
-        _ if is_stdout(args) => None,
+        _ if is_stdout(args) || is_nothing => None,
         Some(path) => Some(path.clone()),
         None => Some(PathBuf::from(format!(
             "{}-{}.pcapng",
@@ -302,12 +330,12 @@ fn output(args: &Args, machine: &Machine) -> agent::Output {
     };
     let rotation = Rotation {
         bytes: args.rotate_size,
-        interval_s: args.rotate_interval.map(|interval| interval.as_secs().max(1)),
+        interval: args.rotate_interval,
         files: args.ring_files,
     };
     let default_reserve = || path.as_deref().map_or(0, agent::default_reserve);
     let min_free_bytes = args.min_free.unwrap_or_else(default_reserve);
-    agent::Output { path, force: args.force, rotation, min_free_bytes, store: None }
+    agent::Output { path, force: args.force, rotation, min_free_bytes, is_nothing, store: None }
 }
 
 /// How long the capture lasts at most. Who reads a pipe stops when they like.
@@ -356,6 +384,9 @@ fn until_it_ends(
                 return Ok(*outcome);
             }
             Some(Event::InterfaceGone(_) | Event::CaughtUp) | None => {}
+        }
+        for happened in to_tools::regranted(capture)? {
+            said.line(&happened.to_string());
         }
         if live.update() {
             for happened in capture.compare(live.site(), live.changed_at())? {

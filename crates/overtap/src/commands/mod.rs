@@ -6,12 +6,15 @@ pub(crate) mod audit;
 pub(crate) mod capture;
 pub(crate) mod collect;
 pub(crate) mod decode;
+pub(crate) mod exporters;
+pub(crate) mod extcap;
 pub(crate) mod extract;
 pub(crate) mod filter;
 pub(crate) mod find;
 pub(crate) mod flows;
 pub(crate) mod grants;
 pub(crate) mod login;
+pub(crate) mod mirror;
 pub(crate) mod plan;
 pub(crate) mod receipt;
 pub(crate) mod record;
@@ -20,7 +23,13 @@ pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod stat;
 pub(crate) mod status;
+#[cfg(feature = "flow-store")]
+pub(crate) mod store;
+#[cfg(not(feature = "flow-store"))]
+#[path = "store_absent.rs"]
+pub(crate) mod store;
 pub(crate) mod tokens;
+pub(crate) mod tools;
 pub(crate) mod top;
 pub(crate) mod users;
 

@@ -49,7 +49,11 @@ impl FakeHost {
             }
         });
         let host = Self { runtime, to, orders, name: name.to_owned() };
-        host.say(Said::Hello(Hello { version: "0".to_owned(), host: name.to_owned() }));
+        host.say(Said::Hello(Hello {
+            version: "0".to_owned(),
+            host: name.to_owned(),
+            ..Hello::default()
+        }));
         host
     }
 

@@ -17,7 +17,7 @@ use crate::controller::{Far, stopped};
 use crate::exit::{Exit, WrongUsage};
 
 /// Captures what the words say, through the controller of this login.
-pub(super) fn run(args: &Args, login: Login) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args, login: Login, said: Said) -> anyhow::Result<Exit> {
     if args.buffer.is_some() {
         bail!(WrongUsage("--buffer is for captures on this host: add --local".into()));
     }
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, login: Login) -> anyhow::Result<Exit> {
         output,
         ends_session: true,
     };
-    follow(wanted, &far, args.quiet, args.output)
+    follow(wanted, &far, said, args.output)
 }
 
 /// A session that exists, to be fetched into a file.
@@ -99,13 +99,13 @@ impl Fetching {
             is_live: false,
             ends_session: false,
         };
-        follow(wanted, far, self.is_quiet, self.output)
+        let said = Said::new(self.is_quiet, std::io::stderr().is_terminal(), None);
+        follow(wanted, far, said, self.output)
     }
 }
 
-fn follow(wanted: Wanted, far: &Far, is_quiet: bool, output: Output) -> anyhow::Result<Exit> {
+fn follow(wanted: Wanted, far: &Far, mut said: Said, output: Output) -> anyhow::Result<Exit> {
     let is_stdout = wanted.output.path.is_none();
-    let mut said = Said::new(is_quiet, std::io::stderr().is_terminal());
     said.line(&format!(
         "session {} at {}; Ctrl-C stops",
         wanted.session.id, far.login.controller.address
@@ -124,7 +124,7 @@ fn follow(wanted: Wanted, far: &Far, is_quiet: bool, output: Output) -> anyhow::
     let capture = Capture::new(wanted, far.connection.clone());
     let receipt = far.wait(capture.run(far.login.clone(), stopped, tell))?;
     said.clear();
-    print(&receipt, is_quiet, is_stdout, output)?;
+    print(&receipt, said.is_quiet(), is_stdout, output)?;
     Ok(if receipt.unaccounted != 0 {
         Exit::Failed
     } else if receipt.is_complete() {
@@ -179,6 +179,8 @@ fn wish(args: &Args, is_file: bool) -> Wish {
         reason: args.reason.clone().unwrap_or_default(),
         is_attached: !args.detach,
         spool_bytes: args.max_bytes.unwrap_or(agent::DEFAULT_BYTES),
+        last_s: args.last.seconds(),
+        is_past_only: args.last.is_past_only(),
     }
 }
 
