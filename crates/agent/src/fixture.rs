@@ -84,6 +84,7 @@ pub(crate) fn refused(kind: PointKind, reason: &str) -> Point {
 /// A capture of everything at `point`, to standard output.
 pub(crate) fn request(point: &Point) -> Request<'_> {
     Request {
+        mirrors: &[],
         point,
         filter: None,
         explained: select::Resolved::default(),
