@@ -348,6 +348,7 @@ impl Look {
 
 /// What is known of a machine at a time in the past.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made for one answer, a few at a time")]
 pub enum Past {
     /// It was so: seen at `from`, and nothing else was seen up to `until`.
     Seen {
