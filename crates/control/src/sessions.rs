@@ -218,7 +218,7 @@ impl Sessions {
         true
     }
 
-    /// Takes what an agent says of a part. Words are cut to what a person reads, receipts beyond
+    /// Takes what an agent says of a part; its clock is what the controller has measured. Words are cut to what a person reads, receipts beyond
     /// all measure are left out, and so are parts beyond all measure, which is noted. Says whether
     /// anybody must be told.
     pub fn take_part(&mut self, agent: &str, mut part: Part, now: Moment) -> bool {
@@ -259,6 +259,9 @@ impl Sessions {
         known.session.revision += 1;
         match before {
             Some(before) => {
+                // An agent that is back says again what had ended long ago.
+                let is_old = before.ended.is_some() && before.clock.is_some();
+                part.clock = if is_old { before.clock } else { part.clock.or(before.clock) };
                 *before = part;
                 let place = place.and_then(|place| known.receipt_bytes.get_mut(place));
                 place.into_iter().for_each(|before| *before = bytes);

@@ -14,6 +14,8 @@ use wire::Timestamp;
 use crate::fetch::{AHEAD, News, fetch, follow};
 use crate::output::WovenFile;
 use crate::receipt::{SessionReceipt, Story, clock_of};
+#[cfg(feature = "s3")]
+use crate::stored::{StoredSession, fetch_stored};
 use crate::{Connection, Login, Output, RemoteError};
 
 /// What is wanted of a session.
@@ -29,6 +31,16 @@ pub struct Wanted {
     pub ends_session: bool,
     /// Stop after so many packets.
     pub packets: Option<u64>,
+}
+
+/// Who has the packets of a session.
+#[derive(Debug, Clone)]
+pub enum Keeper {
+    /// Its agents, asked through a controller.
+    Controller(Connection, Login),
+    /// An object store.
+    #[cfg(feature = "s3")]
+    Store(StoredSession),
 }
 
 /// What people should hear meanwhile.
@@ -50,7 +62,7 @@ pub enum Told {
 /// A session being fetched.
 pub struct Capture {
     wanted: Wanted,
-    connection: Connection,
+    keeper: Keeper,
     weave: Weave,
     file: WovenFile,
     parts: Vec<Fetched>,
@@ -75,17 +87,28 @@ struct Fetched {
     is_all_here: bool,
     /// Since when it cannot be fetched, and why.
     away: Option<(Instant, String)>,
+    /// Why no more of it is to be had at all.
+    gone: Option<String>,
 }
 
 impl Capture {
     /// Begins. Nothing is fetched before [`run`](Self::run).
-    pub fn new(wanted: Wanted, connection: Connection) -> Self {
+    pub fn new(wanted: Wanted, keeper: Keeper) -> Self {
         let hold = if wanted.is_live { LIVE_HOLD } else { FILE_HOLD };
         let session = wanted.session.clone();
-        let file = WovenFile::new(wanted.output.clone(), Vec::new());
+        let mut weave = Weave::new(hold);
+        // What has ended is told by its own times, the same whenever and from wherever it is
+        // fetched: nothing of it is yet to come.
+        let span = session.ended_ns.filter(|_| session.is_complete());
+        if span.is_some() {
+            weave.complete();
+        }
+        let span = span
+            .map(|ended| (Timestamp::from_nanos(session.began_ns), Timestamp::from_nanos(ended)));
+        let file = WovenFile::new(wanted.output.clone(), Vec::new(), span);
         Self {
-            connection,
-            weave: Weave::new(hold),
+            keeper,
+            weave,
             file,
             parts: Vec::new(),
             session,
@@ -105,7 +128,6 @@ impl Capture {
     /// When the session cannot be followed at all, or the file cannot be made.
     pub async fn run<S, F>(
         mut self,
-        login: Login,
         stop: S,
         mut tell: impl FnMut(Told),
     ) -> Result<SessionReceipt, RemoteError>
@@ -113,9 +135,12 @@ impl Capture {
         S: Fn() -> F,
         F: Future<Output = ()>,
     {
-        let login = Arc::new(login);
         let (to, mut news) = mpsc::channel(64);
-        tokio::spawn(follow(self.connection.clone(), self.session.id.clone(), to.clone()));
+        if let Keeper::Controller(connection, _) = &self.keeper {
+            tokio::spawn(follow(connection.clone(), self.session.id.clone(), to.clone()));
+        }
+        self.update(self.wanted.session.clone(), &to);
+        self.say_notes(&mut tell);
         let mut every = tokio::time::interval(TICK);
         let mut stopping = Box::pin(stop());
         let mut is_asked = false;
@@ -124,11 +149,12 @@ impl Capture {
             tokio::select! {
                 heard = news.recv() => match heard {
                     Some(News::Session(session)) => {
-                        self.update(*session, &login, &to);
+                        self.update(*session, &to);
                         self.say_notes(&mut tell);
                     }
                     Some(News::Piece(number, piece)) => self.take(number, piece),
                     Some(News::Away(number, why)) => self.away(number, why),
+                    Some(News::Gone(number, why)) => self.gone(number, why),
                     Some(News::Lost(why)) => {
                         tell(Told::Sentence(format!("the session cannot be followed: {why}")));
                         self.end.get_or_insert(why);
@@ -154,7 +180,8 @@ impl Capture {
             if self.weave_on().map_err(|error| RemoteError::Refused(error.to_string()))? {
                 self.stop_session(&mut tell).await;
             }
-            if self.session.is_complete() && self.parts.iter().all(|part| part.is_all_here) {
+            let is_had = |part: &Fetched| part.is_all_here || part.gone.is_some();
+            if self.session.is_complete() && self.parts.iter().all(is_had) {
                 break;
             }
             // A host that is away keeps its part; it can be fetched later.
@@ -169,7 +196,7 @@ impl Capture {
     }
 
     /// Takes the session as it is now: begins to fetch what is new, corrects clocks.
-    fn update(&mut self, session: Session, login: &Arc<Login>, to: &mpsc::Sender<News>) {
+    fn update(&mut self, session: Session, to: &mpsc::Sender<News>) {
         for part in &session.parts {
             let clock = part.clock.map(clock_of);
             let is_this =
@@ -192,20 +219,7 @@ impl Capture {
                 clock: clock.unwrap_or_default(),
             });
             let ahead = Arc::new(Semaphore::new(AHEAD));
-            let ask = FetchRequest {
-                session: session.id.clone(),
-                agent: part.agent.clone(),
-                part: part.number,
-                offset: 0,
-            };
-            tokio::spawn(fetch(
-                self.connection.clone(),
-                Arc::clone(login),
-                ask,
-                self.parts.len(),
-                Arc::clone(&ahead),
-                to.clone(),
-            ));
+            self.begin_fetching(part, Arc::clone(&ahead), to.clone());
             self.parts.push(Fetched {
                 agent: part.agent.clone(),
                 number: part.number,
@@ -214,9 +228,37 @@ impl Capture {
                 owed: 0,
                 is_all_here: false,
                 away: None,
+                gone: None,
             });
         }
         self.session = session;
+    }
+
+    /// Has a part fetched, as the next of our parts.
+    fn begin_fetching(&self, part: &Part, ahead: Arc<Semaphore>, to: mpsc::Sender<News>) {
+        let number = self.parts.len();
+        match &self.keeper {
+            Keeper::Controller(connection, login) => {
+                let ask = FetchRequest {
+                    session: self.session.id.clone(),
+                    agent: part.agent.clone(),
+                    part: part.number,
+                    offset: 0,
+                };
+                let login = Arc::new(login.clone());
+                tokio::spawn(fetch(connection.clone(), login, ask, number, ahead, to));
+            }
+            #[cfg(feature = "s3")]
+            Keeper::Store(stored) => {
+                if let Some(part) = stored.part(&part.agent, part.number) {
+                    let bucket = Arc::clone(&stored.bucket);
+                    tokio::spawn(fetch_stored(bucket, part, number, ahead, to));
+                } else {
+                    let why = "it was not stored".to_owned();
+                    tokio::spawn(async move { to.send(News::Gone(number, why)).await });
+                }
+            }
+        }
     }
 
     fn take(&mut self, number: usize, piece: Piece) {
@@ -238,6 +280,14 @@ impl Capture {
         if let Some(part) = self.parts.get_mut(number) {
             let since = part.away.as_ref().map_or_else(Instant::now, |(since, _)| *since);
             part.away = Some((since, why));
+        }
+    }
+
+    /// No more of a part comes; the others do not wait for it.
+    fn gone(&mut self, number: usize, why: String) {
+        if let Some(part) = self.parts.get_mut(number) {
+            part.gone = Some(why);
+            self.weave.set_awaited(part.strand, false);
         }
     }
 
@@ -318,7 +368,12 @@ impl Capture {
         if !self.wanted.ends_session || self.session.ended.is_some() {
             return;
         }
-        if let Err(error) = self.connection.stop(&self.session.id).await {
+        let stopped = match &self.keeper {
+            Keeper::Controller(connection, _) => connection.stop(&self.session.id).await,
+            #[cfg(feature = "s3")]
+            Keeper::Store(_) => return,
+        };
+        if let Err(error) = stopped {
             tell(Told::Sentence(format!(
                 "the session could not be ended: {error}; it ends by itself a minute after this"
             )));
@@ -347,9 +402,11 @@ impl Capture {
             .iter()
             .filter(|part| !part.is_all_here)
             .map(|part| {
-                let why = part.away.as_ref().map_or("it was not waited for", |(_, why)| why);
-                let later = format!("{why}; later: overtap sessions fetch {}", self.session.id);
-                ((part.agent.clone(), part.number), later)
+                let why = part.gone.clone().unwrap_or_else(|| {
+                    let why = part.away.as_ref().map_or("it was not waited for", |(_, why)| why);
+                    format!("{why}; later: overtap sessions fetch {}", self.session.id)
+                });
+                ((part.agent.clone(), part.number), why)
             })
             .collect();
         let parts: Vec<(&Part, Option<String>)> = self
@@ -373,7 +430,7 @@ impl Capture {
         let within = SessionReceipt::new(story(self.file.written(), Vec::new()));
         let file = std::mem::replace(
             &mut self.file,
-            WovenFile::new(self.wanted.output.clone(), Vec::new()),
+            WovenFile::new(self.wanted.output.clone(), Vec::new(), None),
         );
         let summary = file.finish(within.comments()).map_err(failed)?;
         let files = summary.files.iter().map(|file| file.path.clone()).collect();

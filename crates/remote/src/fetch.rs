@@ -22,6 +22,9 @@ pub(crate) enum News {
     Piece(usize, Piece),
     /// A part cannot be fetched now, and why; it is tried again.
     Away(usize, String),
+    /// A part, or what is left of it, is not to be had at all, and why.
+    #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "agents come back"))]
+    Gone(usize, String),
 }
 
 /// Follows a session until nobody listens.

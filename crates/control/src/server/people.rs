@@ -513,7 +513,12 @@ impl PeopleService {
             let (state, now_ns) = (self.0.state(), now_ns());
             for part in &mut session.parts {
                 let seat = state.fleet.seat(&part.agent);
-                part.clock = seat.and_then(|seat| seat.clock(now_ns));
+                // Of a part that has ended the clock is as it was then: clocks drift, and are set.
+                let now = || seat.and_then(|seat| seat.clock(now_ns));
+                part.clock = match (&part.ended, part.clock) {
+                    (Some(_), Some(then)) => Some(then),
+                    (_, then) => now().or(then),
+                };
                 part.is_reachable = seat.is_some_and(|seat| seat.line.is_some());
             }
         }

@@ -8,7 +8,8 @@ use anyhow::bail;
 use api::document::{Session, Wish};
 use jiff::Zoned;
 use pipeline::Limits;
-use remote::{Capture, Login, SessionReceipt, Told, Wanted};
+use remote::{Capture, Keeper, Login, SessionReceipt, Told, Wanted};
+use tokio::runtime::Runtime;
 
 use super::said::Said;
 use super::{Args, is_stdout};
@@ -58,7 +59,7 @@ pub(super) fn run(args: &Args, login: Login) -> anyhow::Result<Exit> {
         output,
         ends_session: true,
     };
-    follow(wanted, &far, args.quiet, args.output)
+    follow(wanted, far.keeper(), &far.runtime, args.quiet, args.output)
 }
 
 /// A session that exists, to be fetched into a file.
@@ -76,8 +77,8 @@ pub(crate) struct Fetching {
 }
 
 impl Fetching {
-    /// Fetches it.
-    pub(crate) fn run(self, far: &Far) -> anyhow::Result<Exit> {
+    /// Fetches it from whoever has it.
+    pub(crate) fn run(self, keeper: Keeper, runtime: &Runtime) -> anyhow::Result<Exit> {
         let path = (self.write != Path::new("-")).then_some(self.write);
         if let Some(path) = &path
             && !self.force
@@ -99,17 +100,24 @@ impl Fetching {
             is_live: false,
             ends_session: false,
         };
-        follow(wanted, far, self.is_quiet, self.output)
+        follow(wanted, keeper, runtime, self.is_quiet, self.output)
     }
 }
 
-fn follow(wanted: Wanted, far: &Far, is_quiet: bool, output: Output) -> anyhow::Result<Exit> {
+fn follow(
+    wanted: Wanted,
+    keeper: Keeper,
+    runtime: &Runtime,
+    is_quiet: bool,
+    output: Output,
+) -> anyhow::Result<Exit> {
     let is_stdout = wanted.output.path.is_none();
     let mut said = Said::new(is_quiet, std::io::stderr().is_terminal());
-    said.line(&format!(
-        "session {} at {}; Ctrl-C stops",
-        wanted.session.id, far.login.controller.address
-    ));
+    let place = match &keeper {
+        Keeper::Controller(_, login) => login.controller.address.clone(),
+        Keeper::Store(stored) => stored.address().to_string(),
+    };
+    said.line(&format!("session {} at {place}; Ctrl-C stops", wanted.session.id));
     let mut told_hosts = Vec::new();
     let tell = |told: Told| match told {
         Told::Sentence(text) => said.line(&text),
@@ -121,8 +129,8 @@ fn follow(wanted: Wanted, far: &Far, is_quiet: bool, output: Output) -> anyhow::
             said.far_progress(packets, lost);
         }
     };
-    let capture = Capture::new(wanted, far.connection.clone());
-    let receipt = far.wait(capture.run(far.login.clone(), stopped, tell))?;
+    let capture = Capture::new(wanted, keeper);
+    let receipt = runtime.block_on(capture.run(stopped, tell))?;
     said.clear();
     print(&receipt, is_quiet, is_stdout, output)?;
     Ok(if receipt.unaccounted != 0 {
