@@ -446,6 +446,7 @@ impl Engine {
                     past.set_seam(seam);
                 }
             }
+            Order::Room(bytes) => self.sink.set_room(bytes),
             Order::Stop => return Some(End::Asked),
         }
         None

@@ -94,6 +94,7 @@ pub(crate) fn request(point: &Point) -> Request<'_> {
             force: false,
             rotation: Rotation::default(),
             min_free_bytes: 0,
+            room_bytes: None,
             store: None,
         },
         buffer_bytes: None,

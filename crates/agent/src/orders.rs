@@ -35,6 +35,8 @@ pub(crate) enum Order {
     EndPoint(u32),
     /// All sockets have come; what was recorded comes before this time, what they see after it.
     Live(wire::Timestamp),
+    /// The output has room for so many bytes now, those that are there included.
+    Room(u64),
     /// Let nothing in any more, write what is there, close the file.
     Stop,
 }
@@ -124,6 +126,10 @@ pub struct Output {
     pub rotation: Rotation,
     /// Bytes of the file system that stay free.
     pub min_free_bytes: u64,
+    /// Bytes there is room for at first: packets beyond that are dropped and counted until there is
+    /// more ([`Capture::set_room`](crate::Capture::set_room)). `None` for no such bound.
+    #[serde(default)]
+    pub room_bytes: Option<u64>,
     /// Whether the path is the directory of a flight recorder.
     pub store: Option<StoreOrder>,
 }

@@ -477,7 +477,13 @@ fn bound(part: &mut Part) {
         *word = sentence(word);
     }
     // The sum of all parts there can be must fit.
-    let numbers = [&mut part.bytes, &mut part.packets, &mut part.kernel_dropped, &mut part.failed];
+    let numbers = [
+        &mut part.bytes,
+        &mut part.freed_bytes,
+        &mut part.packets,
+        &mut part.kernel_dropped,
+        &mut part.failed,
+    ];
     for number in numbers {
         *number = (*number).min(MOST_COUNTED);
     }
@@ -503,6 +509,7 @@ fn order(session: &Session) -> Order {
         is_stripped: wish.is_stripped,
         limits,
         spool_bytes: wish.spool_bytes,
+        when_full: wish.when_full,
         comment: format!("overtap session {} of {} ({reason})", session.id, session.owner),
     }
 }

@@ -5,13 +5,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::document::{Part, Session};
-use api::proto::{FetchRequest, Piece};
+use api::document::{Part, Session, WhenFull};
+use api::proto::{FetchRequest, Piece, ReleaseRequest};
 use tokio::sync::{Semaphore, mpsc};
 use weave::{Origin, Step, StrandId, Weave};
 use wire::Timestamp;
 
-use crate::fetch::{AHEAD, News, fetch, follow};
+use crate::fetch::{AHEAD, News, fetch, follow, release};
 use crate::output::WovenFile;
 use crate::receipt::{SessionReceipt, Story, clock_of};
 #[cfg(feature = "s3")]
@@ -29,6 +29,8 @@ pub struct Wanted {
     pub is_live: bool,
     /// Whether the session is to end when this does.
     pub ends_session: bool,
+    /// Whether its hosts may forget what has come here, where they have little room for it.
+    pub releases: bool,
     /// Stop after so many packets.
     pub packets: Option<u64>,
 }
@@ -70,6 +72,8 @@ pub struct Capture {
     /// The time of the common clock, and when it was that.
     front: (Timestamp, Instant),
     after_limit: u64,
+    /// Where to say what the hosts may forget; `None` if they are to keep all of it.
+    releases: Option<mpsc::Sender<ReleaseRequest>>,
     /// Why we end, once that is so.
     end: Option<String>,
     notes_told: usize,
@@ -85,6 +89,9 @@ struct Fetched {
     /// Pieces that were woven in as far as that was possible, and whose permits are still out.
     owed: usize,
     is_all_here: bool,
+    /// Bytes that came of it, and those that its host may forget.
+    fed_bytes: u64,
+    released_bytes: u64,
     /// Since when it cannot be fetched, and why.
     away: Option<(Instant, String)>,
     /// Why no more of it is to be had at all.
@@ -114,6 +121,7 @@ impl Capture {
             session,
             front: (Timestamp::ZERO, Instant::now()),
             after_limit: 0,
+            releases: None,
             end: None,
             notes_told: 0,
             began: Instant::now(),
@@ -136,8 +144,15 @@ impl Capture {
         F: Future<Output = ()>,
     {
         let (to, mut news) = mpsc::channel(64);
+        #[cfg_attr(not(feature = "s3"), allow(irrefutable_let_patterns, reason = "the only one"))]
         if let Keeper::Controller(connection, _) = &self.keeper {
             tokio::spawn(follow(connection.clone(), self.session.id.clone(), to.clone()));
+            let is_scarce = self.session.wish.when_full == WhenFull::Drop;
+            if self.wanted.releases && (is_scarce || !self.wanted.ends_session) {
+                let (to, told) = mpsc::channel(16);
+                tokio::spawn(release(connection.clone(), told));
+                self.releases = Some(to);
+            }
         }
         self.update(self.wanted.session.clone(), &to);
         self.say_notes(&mut tell);
@@ -227,6 +242,8 @@ impl Capture {
                 ahead,
                 owed: 0,
                 is_all_here: false,
+                fed_bytes: 0,
+                released_bytes: 0,
                 away: None,
                 gone: None,
             });
@@ -238,6 +255,10 @@ impl Capture {
     fn begin_fetching(&self, part: &Part, ahead: Arc<Semaphore>, to: mpsc::Sender<News>) {
         let number = self.parts.len();
         match &self.keeper {
+            Keeper::Controller(..) if part.freed_bytes > 0 => {
+                let why = format!("its first {} bytes were fetched and released", part.freed_bytes);
+                tokio::spawn(async move { to.send(News::Gone(number, why)).await });
+            }
             Keeper::Controller(connection, login) => {
                 let ask = FetchRequest {
                     session: self.session.id.clone(),
@@ -265,6 +286,7 @@ impl Capture {
         let Some(part) = self.parts.get_mut(number) else { return };
         part.away = None;
         part.owed += 1;
+        part.fed_bytes += piece.bytes.len() as u64;
         self.weave.set_awaited(part.strand, true);
         self.weave.feed(part.strand, piece.bytes.into());
         if piece.settled_ns > 0 && !piece.is_last {
@@ -344,12 +366,35 @@ impl Capture {
         if let Err(error) = self.file.tick() {
             self.end.get_or_insert_with(|| format!("the output failed: {error}"));
         }
+        self.release();
         let running = self.session.parts.iter().filter(|part| part.ended.is_none());
         let mut hosts: Vec<String> = running.map(|part| part.host.clone()).collect();
         hosts.sort();
         hosts.dedup();
         let lost = self.session.parts.iter().map(|part| part.kernel_dropped + part.failed).sum();
         tell(Told::Progress { packets: self.file.written(), lost, hosts });
+    }
+
+    /// Says what the hosts may forget: what was taken by the output.
+    fn release(&mut self) {
+        let Some(to) = &self.releases else { return };
+        for part in &mut self.parts {
+            // Whose bytes wait for the reader is not known; no more than these do.
+            let waiting = self.weave.waiting(part.strand) as u64 + self.file.waiting_bytes();
+            let taken = part.fed_bytes.saturating_sub(waiting);
+            let is_worth_it = taken >= part.released_bytes + RELEASE_BYTES
+                || part.is_all_here && taken > part.released_bytes;
+            let release = ReleaseRequest {
+                session: self.session.id.clone(),
+                agent: part.agent.clone(),
+                part: part.number,
+                offset: taken,
+            };
+            // If there is much to tell, it is told together.
+            if is_worth_it && to.try_send(release).is_ok() {
+                part.released_bytes = taken;
+            }
+        }
     }
 
     fn say_notes(&mut self, tell: &mut impl FnMut(Told)) {
@@ -453,6 +498,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a host that is away is waited for once the session has ended.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes that are worth telling a host that it may forget them.
+const RELEASE_BYTES: u64 = 128 << 10;
 
 /// Bytes of a part that wait to be woven in before no more of it is fetched.
 const ENOUGH: usize = 4 * 1024 * 1024;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::PIECE_BYTES;
 use api::document::Session;
-use api::proto::{FetchRequest, Piece};
+use api::proto::{FetchRequest, Piece, ReleaseRequest};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::connection::session;
@@ -96,6 +96,14 @@ pub(crate) async fn fetch(
             return;
         }
         tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// Tells agents what was taken of their parts, until nobody has more to tell. What is not heard now
+/// is told with the next.
+pub(crate) async fn release(connection: Connection, mut told: mpsc::Receiver<ReleaseRequest>) {
+    while let Some(release) = told.recv().await {
+        let _ = connection.release(release).await;
     }
 }
 

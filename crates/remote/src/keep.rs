@@ -168,6 +168,10 @@ impl Tools {
     ) -> Result<(StoredPart, bool), KeepError> {
         // It is never closed.
         let _turn = self.turns.acquire().await;
+        if part.freed_bytes > 0 {
+            let why = format!("its first {} bytes were fetched and released", part.freed_bytes);
+            return Err(KeepError::Away { number: part.number, host: part.host.clone(), why });
+        }
         if let Some(there) = self.find(part).await? {
             return Ok((there, true));
         }

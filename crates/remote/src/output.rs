@@ -103,6 +103,11 @@ impl WovenFile {
         sink.flush()
     }
 
+    /// Bytes that were taken and that neither file nor reader has yet.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.sink.as_ref().map_or(0, FileSink::waiting_bytes)
+    }
+
     /// Packets written at an interface.
     pub(crate) fn written(&self) -> u64 {
         self.sink.as_ref().map_or(0, |sink| sink.totals().packets)

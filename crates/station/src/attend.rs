@@ -201,6 +201,14 @@ impl Line {
                 }
             }
             Some(to_agent::Said::Send(wanted)) => self.upload(wanted),
+            Some(to_agent::Said::Release(released)) => {
+                let mut state = self.board.state();
+                let key = (released.session, released.part);
+                if state.parts.contains_key(&key) {
+                    let offset = state.released.entry(key).or_default();
+                    *offset = released.offset.max(*offset);
+                }
+            }
             // A newer controller says more.
             None => {}
         }
@@ -213,6 +221,10 @@ impl Line {
             let Some(posted) = state.parts.get(&(wanted.session.clone(), wanted.part)) else {
                 return;
             };
+            if wanted.offset < posted.part.freed_bytes {
+                // There is a hole, which nobody may take for packets.
+                return;
+            }
             (posted.path.clone(), posted.reached.subscribe())
         };
         let offset = wanted.offset.min(reached.borrow().bytes);

@@ -51,6 +51,10 @@ enum Command {
         /// Replace an existing file.
         #[arg(long)]
         force: bool,
+        /// Let the hosts forget what has come here; it cannot be fetched again. Makes room for a
+        /// session that runs with --when-full drop.
+        #[arg(long)]
+        release: bool,
         /// Print nothing but errors.
         #[arg(short, long)]
         quiet: bool,
@@ -108,7 +112,7 @@ impl AccessArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    if let Command::Fetch { id, write, force, quiet, access } = &args.command
+    if let Command::Fetch { id, write, force, quiet, access, .. } = &args.command
         && BucketAddress::is_meant(id)
     {
         api::tls::install_provider();
@@ -119,6 +123,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             session: stored.session().clone(),
             write: write.clone(),
             force: *force,
+            releases: false,
             is_quiet: *quiet,
             output: args.output,
         };
@@ -150,11 +155,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             far.wait(far.connection.refilter(id, &expression.join(" ")))?;
         }
         Command::Remove { id } => far.wait(far.connection.remove(id))?,
-        Command::Fetch { id, write, force, quiet, .. } => {
+        Command::Fetch { id, write, force, release, quiet, .. } => {
             let fetching = Fetching {
                 session: find(&far, id)?,
                 write: write.clone(),
                 force: *force,
+                releases: *release,
                 is_quiet: *quiet,
                 output: args.output,
             };

@@ -69,7 +69,7 @@ impl FakeHost {
                         let client = AgentsClient::new(identity.channel().unwrap());
                         tokio::spawn(upload(client, Arc::clone(&spooled), wanted));
                     }
-                    None => {}
+                    _ => {}
                 }
             }
         });

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
-use api::document::{Session, Wish};
+use api::document::{Session, WhenFull, Wish};
 use jiff::Zoned;
 use pipeline::Limits;
 use remote::{Capture, Keeper, Login, SessionReceipt, Told, Wanted};
@@ -58,6 +58,8 @@ pub(super) fn run(args: &Args, login: Login) -> anyhow::Result<Exit> {
         session,
         output,
         ends_session: true,
+        // Nobody fetches it again: it is all in this file.
+        releases: true,
     };
     follow(wanted, far.keeper(), &far.runtime, args.quiet, args.output)
 }
@@ -70,6 +72,8 @@ pub(crate) struct Fetching {
     pub(crate) write: PathBuf,
     /// Whether an existing file may be replaced.
     pub(crate) force: bool,
+    /// Whether its hosts may forget what has come here.
+    pub(crate) releases: bool,
     /// Whether nothing is said but errors.
     pub(crate) is_quiet: bool,
     /// How the receipt is printed.
@@ -99,6 +103,7 @@ impl Fetching {
             output,
             is_live: false,
             ends_session: false,
+            releases: self.releases,
         };
         follow(wanted, keeper, runtime, self.is_quiet, self.output)
     }
@@ -186,7 +191,11 @@ fn wish(args: &Args, is_file: bool) -> Wish {
         is_lifetime_meant: args.duration.is_some(),
         reason: args.reason.clone().unwrap_or_default(),
         is_attached: !args.detach,
-        spool_bytes: args.max_bytes.unwrap_or(agent::DEFAULT_BYTES),
+        spool_bytes: args.spool.or(args.max_bytes).unwrap_or(agent::DEFAULT_BYTES),
+        when_full: match args.when_full {
+            super::WhenFull::End => WhenFull::End,
+            super::WhenFull::Drop => WhenFull::Drop,
+        },
     }
 }
 
