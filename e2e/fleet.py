@@ -62,8 +62,8 @@ def serve(*prefix):
         raise RuntimeError(f"the controller does not start: {SERVER[-1].err()}")
 
 
-def agent(host):
-    AGENTS[host] = lasting(Process(host, OVERTAP, "agent", "--dir", folder(f"agent-{host}")))
+def agent(host, *words):
+    AGENTS[host] = lasting(Process(host, OVERTAP, "agent", "--dir", folder(f"agent-{host}"), *words))
     if not until(lambda: "attending" in AGENTS[host].err()):
         raise RuntimeError(f"the agent of {host} does not start: {AGENTS[host].err()}")
 
@@ -693,6 +693,34 @@ for length in (0, 1, 100, 100000):
 """
 
 
+def in_wireshark():
+    """tshark on the third machine lists VMs of all hosts and tenants, and captures one through a migration."""
+    login_of("admin")
+    os.environ["XDG_CACHE_HOME"], os.environ["XDG_CONFIG_HOME"] = folder("cache"), folder("config")
+    extcap, file = folder("extcap"), f"{WORK}/tshark.pcapng"
+    must("extcap", "install", "--folder", extcap)
+    place = re.search(r"Extcap path:\s*(\S+)", started("mon", "tshark", "-G", "folders"))[1]
+    started("mon", "mount", "--bind", extcap, place)
+    said = started("mon", "tshark", "-D")
+    line = re.search(rf"(overtap_v_\w+) \(overtap: web on {where('web')} \(acme\)\)", said)
+    check("in Wireshark: web, its host and its tenant", line, said)
+    check("in Wireshark: whole tenants", "overtap_t_acme (overtap: tenant acme)" in said, said)
+    shark = Process("mon", "tshark", "-i", line[1], "-f", "udp", "-w", file)
+    check("in Wireshark: it captures", until(lambda: os.path.exists(file) and os.path.getsize(file) > 100, 15), shark.err())
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(1)
+    migrate("web")
+    sent = sending.stop()
+    time.sleep(1.5)
+    equal("in Wireshark: tshark ends in peace", shark.stop(), 0)
+    capture = Capture(file)
+    missing, twice = marked(capture, "acme", sent["sent"], WEB_IP)
+    check("in Wireshark: every datagram once", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}; {sent}")
+    check("in Wireshark: both hosts are interfaces", {"hv-1", "hv-2"} <= {re.search(r"@ ([^:]+):", i["name"])[1] for i in capture.interfaces}, capture.interfaces)
+    running = lambda: [s for s in must("sessions", "list").splitlines() if "web" in s and "running" in s]
+    check("in Wireshark: the session ended with it", until(lambda: not running(), 10), running())
+
+
 def restarted_elsewhere():
     """The VM's QEMU is killed and it is started again on another host: said, and captured there."""
     here = where("db")
@@ -713,8 +741,160 @@ def restarted_elsewhere():
     equal("restarted: a part on each host", [part["host"] for part in receipt["parts"]], [here, other(here)])
 
 
+def recording():
+    """Agents that keep a flight recorder of both tenants' machines."""
+    for host in ("hv-1", "hv-2"):
+        if "recording tenant" not in AGENTS[host].err():
+            AGENTS[host].stop(signal.SIGTERM)
+            agent(host, "--record-tenant", "acme", "--record-tenant", "bravo", "--record-size", "256MiB")
+    here = where("web")
+    if not until(lambda: "recording web/" in AGENTS[here].err() and there() == {"hv-1", "hv-2"}, 10):
+        raise RuntimeError(f"nothing is recorded: {AGENTS[here].err()}")
+
+
+def past_only(user, *words, last="1m", vm="web"):
+    """What was recorded of a VM, from a third machine: the process, its receipt and its file."""
+    file = f"{WORK}/past-{user}-{getattr(Process, 'number', 0)}-{time.time_ns()}.pcapng"
+    done = far("capture", vm, "--last", last, "--no-live", *words, "-w", file, "--output", "json", user=user)
+    receipt = json.loads(done.stdout[done.stdout.index("{\n"):]) if "{\n" in done.stdout else None
+    return done, receipt, Capture(file) if os.path.exists(file) else None
+
+
+def found_id(name):
+    return next(m["id"] for m in json.loads(must("find", name, "--output", "json"))["machines"] if m["name"] == name)
+
+
+def past():
+    """--last from a third machine: what both hosts had seen before anybody asked, then live, each packet once."""
+    recording()
+    sending = Traffic("web", "db", "--udp", "200pps", name="acme")
+    time.sleep(2)
+    migrate("web")
+    time.sleep(2)
+    asked = time.time()
+    capture = Far("web", "--point", "tap", "--last", "1m")
+    time.sleep(3)
+    receipt, file = ended("past", capture, sending)
+    before = [packet for packet in file.packets if packet.time / 1e9 < asked]
+    check("past: from before it was asked for, and from after", len(before) > 500 and len(file.packets) - len(before) > 400, f"{len(before)} of {len(file.packets)}")
+    equal("past: from both hosts", {part["host"] for part in receipt["parts"]}, {"hv-1", "hv-2"})
+    equal("past: the move is in it, though nobody was looking", len(receipt["moves"]), 1)
+    check("past: before the recording is said", "no host has recorded anything to show of web" in capture.err(), capture.err())
+    equal("past: in one piece", capture.err().count("no host has recorded anything to show of web"), 1)
+    time.sleep(1.5)
+    done, receipt, only = past_only("admin")
+    check("past only: exit status 0, and why it ended", done.returncode == 0 and "all that was recorded" in receipt["end"], done.stderr + str(receipt and receipt["end"]))
+    whole("past only", done.returncode, receipt, only)
+    acme = lambda capture: [p.data for p in capture.packets if b"acme:" in p.data and p.data[26:30] == WEB_IP]
+    equal("past only: the same packets again", acme(only), acme(file))
+    check("past: it is in the audit log", "the last 60 s" in must("audit", "list"), must("audit", "list")[-500:])
+    size = os.path.getsize(only.path)
+    check("past: the disk of the host has nothing in the clear", size > 10_000 and not any(
+        b"acme:" in open(os.path.join(folder(f"agent-{host}"), "recorder", name), "rb").read()
+        for host in ("hv-1", "hv-2") for name in os.listdir(os.path.join(folder(f"agent-{host}"), "recorder"))))
+    stream = Traffic("web", "db", "--tcp", 60_000_000, name="stream")
+    stream.wait()
+    time.sleep(1.5)
+    done, receipt, only = past_only("admin", "tcp")
+    check("past only: much of it", tcp_payload(only, WEB_IP) >= 60_000_000 and receipt["lost"] == 0, f"{tcp_payload(only, WEB_IP)} {done.stderr}")
+    piped = f"{WORK}/piped.pcapng"
+    login_of("admin")
+    with open(piped, "wb") as out:
+        pipe = Process("mon", OVERTAP, "capture", "web", "udp", "--last", "1m", "-w", "-", stdout=out)
+        check("past into a pipe: there within two seconds", until(lambda: os.path.getsize(piped) > 100_000 and len(Capture(piped).packets) > 500, 2), pipe.err())
+        asked = time.time()
+        traffic("web", "db", "--udp", "200pps", "--count", 100)
+        check("past into a pipe: and live", until(lambda: sum(p.time / 1e9 > asked for p in Capture(piped).packets) >= 100, 5), pipe.err())
+        equal("past into a pipe: exit status", pipe.stop(), 0)
+    done = overtap(where("web"), "capture", "web", "--local", "--last", "1m", "--no-live", "--recorder", f"{folder('agent-' + where('web'))}/recorder",
+                   "-w", f"{WORK}/never.pcapng")
+    check("past: half a key opens nothing on the host", done.returncode == 1 and "other half" in done.stderr, done.stderr)
+
+
+def past_of_another():
+    """The VM was another tenant's for a while: that while is withheld from its owner, counted, said and logged."""
+    recording()
+    must("users", "add", "eve")
+    log_in("eve", must("tokens", "add", "eve"))
+    must("grants", "add", "eve", "--machine", "tenant:acme", "--longest", "10m", "--snaplen", "100")
+    here = where("web")
+    # Datagrams of the chapter before have the same numbers.
+    time.sleep(3)
+    first = time.time()
+    sending = Traffic("web", "db", "--udp", "200pps", name="acme")
+    time.sleep(2)
+    try:
+        own(here, "web", "bravo")
+        began = time.time()
+        time.sleep(2)
+    finally:
+        over = time.time()
+        own(here, "web", "acme")
+    time.sleep(1)
+    sent = sending.stop()
+    time.sleep(1.5)
+    done, receipt, file = past_only("eve", last=f"{time.time() - first + 1:.0f}s")
+    check("past of another: exit status 0", done.returncode == 0, done.stderr)
+    missing, twice = marked(file, "acme", sent["sent"], WEB_IP)
+    one_piece = bool(missing) and missing == list(range(missing[0], missing[-1] + 1))
+    check("past of another: what is missing is one piece", one_piece and 350 < len(missing) < 600 and not twice, f"{len(missing)} {missing[:3]} {missing[-3:]}")
+    inside = [p for p in file.packets if began + 0.3 < p.time / 1e9 < over - 0.1]
+    check("past of another: not one packet of that while", not inside, len(inside))
+    check("past of another: counted", receipt["total"]["other_tenant"] >= len(missing), receipt["total"])
+    check("past of another: the receipt adds up", far_adds_up(receipt), receipt)
+    check("past of another: said", "withheld" in done.stderr and "changed hands" in done.stderr and "bravo" not in done.stderr, done.stderr)
+    check("past of another: in the audit log", "some of what was recorded of web is withheld" in must("audit", "list", "--refused"))
+    check("past of another: the grant's snaplen holds", max(len(p.data) for p in file.packets) <= 100)
+    done, _, file = past_only("eve", last="20m")
+    check("past of another: no further back than the grant goes", done.returncode == 1 and "so far" in done.stderr and file is None, done.stderr)
+    before = len(refusals())
+    must("users", "add", "mallory")
+    log_in("mallory", must("tokens", "add", "mallory"))
+    must("grants", "add", "mallory", "--machine", "vm:bravo/db-b")
+    for vm in ("web", "tenant:acme", "tenant:bravo", "*,web", found_id("web")):
+        done, _, file = past_only("mallory", vm=vm)
+        check(f"past: no grant, no past: {vm}", done.returncode == 1 and file is None, done.stderr)
+    check("past: ... and a line in the log for each", len(refusals()) >= before + 5)
+    must("grants", "add", "mallory", "--machine", "tenant:bravo")
+    for vm in ("web", "tenant:bravo"):
+        done, _, file = past_only("mallory", vm=vm)
+        packets = [p for p in file.packets if b"acme:" in p.data] if file else []
+        inside = [p for p in packets if began - 0.1 < p.time / 1e9 < over + 0.5]
+        check(f"past: bravo's has that while and nothing else, asked as {vm}", packets == inside and len(inside) > 300, f"{len(inside)} of {len(packets)}; {done.stderr}")
+
+
+def past_revoked():
+    """A host's recorder key is revoked: nothing recorded before can be read, a sentence says so; it records on."""
+    recording()
+    here = where("web")
+    traffic("web", "db", "--udp", "200pps", "--count", 300)
+    time.sleep(1.5)
+    done, receipt, file = past_only("admin")
+    check("revoked: before that, it is there", receipt and receipt["written"] >= 300, done.stderr)
+    done = far("agents", "revoke-recorder", here, "--reason", "a disk was stolen", user="eve")
+    check("revoked: not by everybody", done.returncode == 1, done.stderr)
+    must("agents", "revoke-recorder", here, "--reason", "a disk was stolen")
+    must("agents", "revoke-recorder", other(here), "--reason", "a disk was stolen")
+    check("revoked: the recorder begins anew", until(lambda: AGENTS[here].err().count("recording tenant acme") == 2, 10), AGENTS[here].err())
+    done, receipt, file = past_only("admin")
+    check("revoked: nothing of before", done.returncode in (0, 3) and not any(b"e2e" in p.data for p in file.packets) and len(file.packets) < 50, f"{done.returncode} {len(file.packets)}")
+    check("revoked: a sentence", "their key was revoked" in done.stderr, done.stderr)
+    sent = traffic("web", "db", "--udp", "200pps", "--count", 200)
+    time.sleep(1.5)
+    done, receipt, file = past_only("admin")
+    check("revoked: recorded from then on", len(file.packets) >= sent["received"], f"{len(file.packets)} {sent} {done.stderr}")
+    check("revoked: in the audit log", f"revoke the recorder key of agent {here}" in must("audit", "list"))
+    AGENTS[here].stop(signal.SIGKILL)
+    agent(here, "--record-tenant", "acme", "--record-tenant", "bravo", "--record-size", "256MiB")
+    until(lambda: "recording web/" in AGENTS[here].err(), 10)
+    done, receipt, file = past_only("admin")
+    check("killed: its recording is there when it is back", len(file.packets) >= sent["received"], f"{len(file.packets)} {done.stderr}")
+    check("killed: the time between is said", "no host has recorded anything to show of web" in done.stderr, done.stderr)
+
+
 if __name__ == "__main__":
     chapters(
         set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, cut_off, killed, detached,
-        full, filtered, growing, live, grants, changes_hands, strangers, restarted_elsewhere,
+        full, filtered, growing, live, in_wireshark, grants, changes_hands, strangers, restarted_elsewhere,
+        past, past_of_another, past_revoked,
     )

@@ -411,6 +411,13 @@ def found_by():
           done.returncode in (1, 2) and "web" in done.stderr and "web-b" in done.stderr, f"{done.returncode} {done.stderr}")
     plan = json.loads(overtap("hv-1", "plan", "web", "--output", "json").stdout)
     equal("plan ranks the VM's own port first", plan["points"][0]["interfaces"][0]["name"], tap["web"])
+    long = " or ".join(f"udp port {port}" for port in range(5001, 5020))
+    command = next(line for line in overtap("hv-1", "plan", "web", long).stdout.splitlines() if line.split()[:1] == ["run"])
+    check("plan's command can be copied, however long it is", command.endswith(f"overtap capture --point tap web '{long}'"), command)
+    started("hv-1", "ip", "netns", "add", "web")
+    by_id = json.loads(overtap("hv-1", "plan", ids["web"], "--output", "json").stdout)["points"][0]["command"]
+    started("hv-1", "ip", "netns", "del", "web")
+    equal("plan's command names one of two machines called alike", by_id, f"overtap capture --point tap uuid:{ids['web']}")
     plan = json.loads(overtap("hv-1", "plan", "vault-1", "--output", "json").stdout)
     uplink = [point for point in plan["points"] if point["kind"] == "uplink"]
     check("plan refuses an uplink for an internal network", uplink and uplink[0]["refusal"], plan)

@@ -299,7 +299,8 @@ def sentences():
     there = f"{WORK}/there.pcapng"
     with open(there, "w") as file:
         file.write("mine")
-    target = f"{WORK}/never.pcapng"
+    target, link = f"{WORK}/never.pcapng", f"{WORK}/link.pcapng"
+    os.symlink(there, link)
     for what, words, status, wanted in (
         ("file exists", ("box", "-w", there), 1, ["there.pcapng exists", "--force"]),
         ("unknown VM", ("bxo", "-w", target), 1, ['"bxo"', 'did you mean "box"']),
@@ -308,6 +309,7 @@ def sentences():
         ("unbalanced expression", ("box", "-w", target, "(tcp or udp"), 2, ["column", "^"]),
         ("missing directory", ("box", "-w", f"{WORK}/no/such/x.pcapng"), 1, ["no/such", "there is no directory", "make it"]),
         ("a directory as file", ("box", "-w", WORK), 1, ["names no file"]),
+        ("a link as file", ("box", "-w", link, "--force"), 1, ["is a symbolic link"]),
         ("no such point", ("box", "-w", target, "--point", "nothere"), 1, ["nothere", "tap-box"]),
         ("no uplink", ("box", "-w", target, "--point", "uplink"), 1, ["uplink", "overtap plan box"]),
         ("ring without size", ("box", "-w", target, "--ring-files", "3"), 2, ["--rotate-size", "--rotate-interval"]),
@@ -447,6 +449,14 @@ def rings():
     check("--rotate-interval: files turn without traffic", status == 0 and len(files) == 3, receipt["files"])
     equal("--rotate-interval: nothing is lost", sum(len(numbers(f)) for f in files), 10)
     equal("--rotate-interval: everybody reads each file, also the empty ones", [c for f in files for c in complaints(f.path)], [])
+
+    capture = Overtap(HOST, "box", "--rotate-interval", "700ms", "--duration", "2s", file=f"{folder}/beat.pcapng", *SMALL)
+    sender = Sender(rate=2000)
+    status = capture.wait(6)
+    sender.stop()
+    spans = [(file.packets[0].time, file.packets[-1].time) for file in (Capture(f["path"]) for f in capture.receipt()["files"])]
+    turns = [(later - first) / 1e6 for (first, _), (later, _) in zip(spans[1:], spans[2:])]
+    check("--rotate-interval 700ms: files turn at that beat", status == 0 and len(spans) == 3 and all(695 < ms < 705 for ms in turns), (len(spans), turns))
 
 
 # --- pipes ------------------------------------------------------------------------------------
@@ -705,6 +715,21 @@ def sandbox():
     check("the engine holds no other packet sockets than its own", packet_sockets(HOST) == before + 1, open_files)
     status, receipt, _ = capture.finish()
     check("the receipt says which fences stood", receipt["sandbox"]["has_no_capabilities"] and receipt["sandbox"]["has_seccomp"], receipt["sandbox"])
+
+    theirs = f"{WORK}/theirs"
+    os.makedirs(theirs)
+    os.chown(theirs, 65534, 65534)
+    for what, words, kept in (("a file", (), 0), ("a ring of files", ("--rotate-interval", "1s"), 1 << 1)):
+        capture = Overtap(HOST, "box", *words, *SMALL, file=f"{theirs}/{what.split()[1]}.pcapng")
+        with open(f"/proc/{capture.engine()}/status") as status:
+            held = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff"))
+        equal(f"{what} in another user's directory: the capabilities kept", held, kept)
+        if kept:
+            time.sleep(1.2)
+        sent = send(5)
+        status, receipt = capture.stop(), capture.receipt()
+        equal(f"{what} in another user's directory: it is written", (status, receipt["total"]["written"]), (0, sent))
+        equal(f"{what} in another user's directory: the receipt does not deny them", receipt["sandbox"]["has_no_capabilities"], kept == 0)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,9 @@ process_spawn() {
   rm -f "$LAB_DIR/log/$name.rc"
   # Emptied here and not in the child: nobody may wait on the words of an earlier run.
   : >"$LAB_DIR/log/$name.log"
-  # The keeper's own words, such as "Killed", are nobody's.
-  process_keep "$name" "$@" 2>/dev/null &
+  # The keeper's own words, such as "Killed", are nobody's; and who reads ours in a pipe shall not
+  # wait for its end.
+  process_keep "$name" "$@" >/dev/null 2>&1 &
   process_record "$name" $!
   disown
 }

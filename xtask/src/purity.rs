@@ -43,7 +43,7 @@ fn impure_lines(file: &File) -> Vec<Fault> {
         .collect()
 }
 
-const PURE: [&str; 6] = ["wire", "inventory", "select", "plan", "pipeline", "flows"];
+const PURE: [&str; 7] = ["wire", "inventory", "select", "plan", "pipeline", "broker", "flows"];
 
 const FOREIGN: [&str; 7] = ["libc", "rustix", "tokio", "netlink-sys", "nix", "mio", "async-std"];
 

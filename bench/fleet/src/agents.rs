@@ -111,7 +111,7 @@ impl Enrolled {
 
 async fn attend(host: usize, channel: Channel) -> Result<Agent> {
     let (to, said) = mpsc::channel(64);
-    let hello = Hello { version: "bench".into(), host: host_name(host) };
+    let hello = Hello { version: "bench".into(), host: host_name(host), ..Hello::default() };
     to.send(FromAgent { said: Some(Said::Hello(hello)) }).await?;
     let mut client = AgentsClient::new(channel).max_decoding_message_size(8 << 20);
     let mut heard = client.attend(ReceiverStream::new(said)).await?.into_inner();

@@ -360,8 +360,17 @@ impl Engine {
             self.next_progress = instant + PROGRESS_EVERY;
             self.count();
             // A session that is gone shows at the next wait.
-            let settled = if self.is_behind { self.written_until.min(settled) } else { settled };
-            let progress = Progress { settled_ns: settled.as_nanos(), ..self.progress() };
+            let settled = match &self.past {
+                // It comes in the order of time.
+                Some(past) => self.pipeline.settled(past.newest()),
+                None if self.is_behind => self.written_until.min(settled),
+                None => settled,
+            };
+            let progress = Progress {
+                settled_ns: settled.as_nanos(),
+                is_past: self.past.is_some(),
+                ..self.progress()
+            };
             let _ = channel.send(&News::Progress(progress), None);
             if let Some(text) = self.sink.store().and_then(StoreOutput::news) {
                 let _ = channel.send(&News::Said(text), None);
@@ -438,6 +447,11 @@ impl Engine {
             Order::Note(point, text) => {
                 if let Some(store) = self.sink.store() {
                     store.note(point as usize, now(), &text);
+                }
+            }
+            Order::Rename(point, machine, label, at) => {
+                if let Some(store) = self.sink.store() {
+                    store.rename(point as usize, machine, label, at);
                 }
             }
             Order::EndPoint(point) => self.end_point(point as usize),

@@ -19,6 +19,7 @@ mod own_counts;
 mod past;
 mod place;
 mod receipt;
+mod recorded;
 mod recording;
 mod recording_selection;
 mod sandbox;
@@ -35,6 +36,7 @@ pub use orders::{End, FileReport, Outcome, Output, PastOrder, Progress, Rotation
 pub use own_counts::OwnCounts;
 pub use place::{NoPoint, Place};
 pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets};
+pub use recorded::recorded;
 pub use recording::{PointReceipt, Recording, RecordingReceipt, RecordingWanted};
 pub use recording_selection::{Selection, SelectionError};
 pub use sandbox::Sandbox;

@@ -1,6 +1,7 @@
 //! What a session tells its engine, and what the engine tells the session.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use capture::{RingSize, Side};
 use pipeline::{Ledger, Limit, Limits};
@@ -31,6 +32,9 @@ pub(crate) enum Order {
     AddPoint(Box<PointOrder>, recorder::MachineRef, wire::Timestamp),
     /// Something a reader of a recorded point's machine must know.
     Note(u32, String),
+    /// From this time on a recorded point is of a machine that is called so or belongs to this
+    /// owner, and the point has this name.
+    Rename(u32, recorder::MachineRef, String, wire::Timestamp),
     /// Nothing of a recorded point is seen any more.
     EndPoint(u32),
     /// All sockets have come; what was recorded comes before this time, what they see after it.
@@ -98,12 +102,15 @@ pub struct PastOrder {
     pub directory: PathBuf,
     /// The host's keys.
     pub keys: recorder::KeyRing,
-    /// Identities of the machine, `uuid:...`.
-    pub machines: Vec<String>,
+    /// The machine, by all names and owners under which its packets may be seen. What was recorded
+    /// of it otherwise is withheld, and counted.
+    pub machines: Vec<recorder::MachineRef>,
     /// From when on.
     pub from: wire::Timestamp,
     /// Whether it goes on with what is seen live.
     pub is_live: bool,
+    /// Whether gaps are said; not where other hosts may have seen what is missing here.
+    pub are_gaps_said: bool,
 }
 
 /// An address that has a name.
@@ -150,8 +157,8 @@ pub struct StoreOrder {
 pub struct Rotation {
     /// No file gets larger than this many bytes.
     pub bytes: Option<u64>,
-    /// A file lasts this many seconds.
-    pub interval_s: Option<u64>,
+    /// A file lasts this long; no file is shorter than a millisecond.
+    pub interval: Option<Duration>,
     /// At most this many files are kept.
     pub files: Option<u32>,
 }
@@ -159,7 +166,7 @@ pub struct Rotation {
 impl Rotation {
     /// Whether there is more than one file.
     pub const fn is_ring(&self) -> bool {
-        self.bytes.is_some() || self.interval_s.is_some() || self.files.is_some()
+        self.bytes.is_some() || self.interval.is_some() || self.files.is_some()
     }
 }
 
@@ -195,6 +202,9 @@ pub struct Progress {
     pub failed: u64,
     /// Every packet older than this, in nanoseconds since 1970, is in the file; none will be added.
     pub settled_ns: u64,
+    /// Whether what was recorded is still being written.
+    #[serde(default)]
+    pub is_past: bool,
     /// What became of every packet so far, at all points together.
     #[serde(default)]
     pub ledger: Ledger,

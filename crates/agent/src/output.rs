@@ -1,7 +1,6 @@
 //! Where the engine's packets go: the file sink, as a sink of the pipeline, or a recorder's store.
 
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
 
 use capture::RingCounters;
 use deliver::{
@@ -51,7 +50,7 @@ impl OutputSink {
         matches!(self, Self::Store(_))
     }
 
-    /// The one directory in which files are made; `None` for standard output.
+    /// The one directory in which files are still made; `None` where the only one is open already.
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::File(file) => file.directory(),
@@ -171,7 +170,7 @@ impl FileOutput {
         Ok(Self { file: FileSink::open(settings, now)?, end: None, span: None })
     }
 
-    /// The one directory in which files are made; `None` for standard output.
+    /// The one directory in which files are still made; `None` where the only one is open already.
     fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.file.directory()
     }
@@ -316,7 +315,7 @@ fn destination(job: &Job) -> Destination {
     let ring = Ring {
         max_bytes: output.rotation.bytes,
         max_packets: None,
-        interval: output.rotation.interval_s.map(|s| Interval::SinceStart(Duration::from_secs(s))),
+        interval: output.rotation.interval.map(Interval::SinceStart),
         keep: output.rotation.files.and_then(std::num::NonZeroU32::new),
     };
     Destination::Ring { base: path.clone(), ring }

@@ -4,6 +4,10 @@
 //! up with, and only then the sockets are opened: they come with a time, the seam. Everything
 //! before it is read from the store once the recorder says that it is complete up to there;
 //! everything from it on is taken live. Packets that both have seen are left to the recorder.
+//!
+//! What was recorded of the machine while it belonged to somebody else, or under a name that was
+//! not asked for, goes through the same pipeline to a guard that lets nothing pass: it is counted
+//! like any other packet that is not the asker's.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -11,8 +15,8 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use pipeline::{Ledger, Pipeline, PointRules};
-use recorder::{Gap, Item, PointInfo, Reading, Store};
-use select::Guard;
+use recorder::{Gap, Item, MachineRef, PointInfo, Reading, Store};
+use select::{Guard, Ownership};
 use wire::{Packet, PointId, Timestamp};
 
 use crate::orders::PastOrder;
@@ -40,6 +44,8 @@ pub(crate) struct Past {
     seam: Option<Timestamp>,
     has_caught_up: bool,
     is_last_window: bool,
+    /// Packets that were somebody else's.
+    withheld: u64,
     /// What is to be said when the packets of that time come.
     sentences: VecDeque<(Timestamp, String)>,
     newest: Timestamp,
@@ -68,8 +74,12 @@ impl Past {
     ) -> Result<Self, String> {
         let store =
             Store::open(&order.directory, order.keys.clone()).map_err(|error| error.to_string())?;
-        let reading = store.read(&order.machines, Timestamp::ZERO, Timestamp::from_nanos(u64::MAX));
-        let points = reading.points().iter().map(|info| Played::new(info.as_ref())).collect();
+        let end = Timestamp::from_nanos(u64::MAX);
+        let reading = store.read(&order.machines, Timestamp::ZERO, end);
+        let infos = reading.points().iter().map(|info| info.as_ref().clone());
+        let withheld = !withheld(&store, order, (order.from, end)).is_empty();
+        let withheld = withheld.then(|| withheld_point(order));
+        let points = infos.chain(withheld).map(Played::new).collect();
         Ok(Self {
             order: order.clone(),
             store,
@@ -83,6 +93,7 @@ impl Past {
             seam: None,
             has_caught_up: false,
             is_last_window: false,
+            withheld: 0,
             sentences: VecDeque::new(),
             newest: Timestamp::ZERO,
             zone: TimeZone::system(),
@@ -137,6 +148,7 @@ impl Past {
         }
         if self.is_last_window {
             self.tell_until(Timestamp::from_nanos(u64::MAX), sink, say);
+            self.tell_withheld(sink, say);
             return Step::Over(self.cut(now));
         }
         if let Err(error) = self.store.refresh() {
@@ -170,8 +182,8 @@ impl Past {
     pub(crate) fn account(&self, ledgers: &mut [Ledger]) {
         let own = ledgers.get_mut(self.first_point as usize..).unwrap_or_default();
         for (ledger, point) in own.iter_mut().zip(&self.points) {
-            let id = &point.info.machine.id;
-            let lost = self.store.lost(id, &point.info.label, self.order.from, self.from);
+            let (machine, label) = (&point.info.machine, &point.info.label);
+            let lost = self.store.lost(machine, label, self.order.from, self.from);
             ledger.kernel_dropped = lost.kernel_dropped;
             // Fragments that still waited have no place in the account; there are none at the end.
             ledger.sink_failed += lost.unwritten + point.unreadable;
@@ -203,6 +215,8 @@ impl Past {
                     }
                     self.newest = self.newest.max(packet.time);
                     let place = self.places.get(packet.point.0 as usize).copied().unwrap_or(0);
+                    let is_withheld = |point: &Played| point.info.machine.id.is_empty();
+                    self.withheld += u64::from(self.points.get(place).is_some_and(is_withheld));
                     let number = u32::try_from(place).unwrap_or(u32::MAX);
                     let point = PointId(self.first_point.saturating_add(number));
                     pipeline.offer(Packet { point, ..packet }, sink);
@@ -234,22 +248,27 @@ impl Past {
     ) {
         let machines = &self.order.machines;
         self.to = to.max(self.from);
-        let gaps = self.store.gaps(machines, self.from, self.to);
+        let mut gaps = self.store.gaps(machines, self.from, self.to);
+        gaps.retain(|_| self.order.are_gaps_said);
         let told = gaps.into_iter().map(|gap| (gap.to, self.gap_sentence(gap)));
         let notes = self.store.notes(machines, self.from, self.to);
         let mut sentences: Vec<(Timestamp, String)> = told.chain(notes).collect();
         sentences.sort();
         self.sentences.extend(sentences);
-        let reading = self.store.read(machines, self.from, self.to);
+        let withheld = withheld(&self.store, &self.order, (self.from, self.to));
+        let all = [machines.as_slice(), &withheld].concat();
+        let reading = self.store.read(&all, self.from, self.to);
         self.places.clear();
-        for info in reading.points() {
+        let somebody_elses = withheld_point(&self.order);
+        for info in reading.points().iter().map(AsRef::as_ref) {
+            let info = if machines.contains(&info.machine) { info } else { &somebody_elses };
             let place = self.points.iter().position(|known| known.is(info));
             self.places.push(place.unwrap_or_else(|| {
                 // It came while we read.
                 let guard = Guard::new(&info.ownership);
                 pipeline.add_point(PointRules { guard, later: None });
                 sink.add_recorded(info, now);
-                self.points.push(Played::new(info));
+                self.points.push(Played::new(info.clone()));
                 self.points.len() - 1
             }));
         }
@@ -274,6 +293,17 @@ impl Past {
 
     fn tell_until(&mut self, time: Timestamp, sink: &mut OutputSink, say: &mut impl FnMut(String)) {
         while let Some((_, text)) = self.sentences.pop_front_if(|(due, _)| *due <= time) {
+            sink.comment(&text);
+            say(text);
+        }
+    }
+
+    fn tell_withheld(&self, sink: &mut OutputSink, say: &mut impl FnMut(String)) {
+        if self.withheld > 0 {
+            let text = format!(
+                "{} packets recorded while the machine was not the asker's are left out",
+                self.withheld
+            );
             sink.comment(&text);
             say(text);
         }
@@ -307,12 +337,40 @@ struct Played {
 }
 
 impl Played {
-    fn new(info: &PointInfo) -> Self {
-        Self { info: info.clone(), unreadable: 0 }
+    const fn new(info: PointInfo) -> Self {
+        Self { info, unreadable: 0 }
     }
 
     fn is(&self, info: &PointInfo) -> bool {
-        self.info.label == info.label && self.info.machine.id == info.machine.id
+        self.info.label == info.label && self.info.machine == info.machine
+    }
+}
+
+/// What there is of the machines in a time that is not the asker's, if there is anything.
+fn withheld(
+    store: &Store,
+    order: &PastOrder,
+    (from, to): (Timestamp, Timestamp),
+) -> Vec<MachineRef> {
+    let others = store.others(&order.machines);
+    if store.read(&others, from, to).planned_packets() > 0 { others } else { Vec::new() }
+}
+
+/// Stands for all points at which packets were recorded that are not the asker's: nothing of them
+/// passes, and what they were called is not the asker's business either.
+fn withheld_point(order: &PastOrder) -> PointInfo {
+    let first = order.machines.first();
+    let name = first.map_or("the machine", |machine| machine.name.as_str());
+    PointInfo {
+        machine: MachineRef { id: String::new(), name: name.to_owned(), tenant: None },
+        label: format!("{name} while it was not the asker's"),
+        description: "recorded while the machine belonged to somebody else, or under another name"
+            .into(),
+        mac: None,
+        filter: String::new(),
+        snaplen: 0,
+        ownership: Ownership::Shared(Vec::new()),
+        since: Timestamp::ZERO,
     }
 }
 

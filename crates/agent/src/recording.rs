@@ -57,6 +57,8 @@ pub struct Recording {
 #[derive(Debug)]
 struct Part {
     following: Following,
+    /// As the machine is recorded now.
+    name: MachineRef,
     /// Number of the first of them.
     first: usize,
     /// `None` once it is gone.
@@ -100,6 +102,7 @@ impl Recording {
         match self.wanted.selection.clone().machines(site) {
             Ok(selected) => {
                 self.end_deselected(site, &selected, at, &mut said)?;
+                self.rename(site, at)?;
                 for machine in selected {
                     self.add_new(site, machine, &mut said)?;
                 }
@@ -206,6 +209,31 @@ impl Recording {
         Ok(())
     }
 
+    /// A machine that is called otherwise, has another owner, or whose identity is known better is
+    /// recorded as that from now on: what was before stays what it was.
+    fn rename(&mut self, site: &Site, at: wire::Timestamp) -> Result<(), SessionError> {
+        for part in self.parts.iter_mut().filter(|part| !part.is_over) {
+            let machine = part.following.machine();
+            let name = name_of(machine);
+            if name == part.name || !site.machines.iter().any(|other| other.id == machine.id) {
+                continue;
+            }
+            let plan = plan::plan(site, machine);
+            let planned = plan.points.iter().flat_map(|point| &point.interfaces);
+            let since = part.following.since(at);
+            for (number, interface) in part.interfaces.iter_mut().enumerate() {
+                let Some(interface) = interface else { continue };
+                if let Some(now) = planned.clone().find(|other| key(other) == key(interface)) {
+                    interface.label.clone_from(&now.label);
+                }
+                let number = part.first + number;
+                self.session.rename(number, name.clone(), &interface.label, since)?;
+            }
+            part.name = name;
+        }
+        Ok(())
+    }
+
     /// Records the interfaces of a machine that are not recorded yet.
     fn add_new(
         &mut self,
@@ -224,11 +252,7 @@ impl Recording {
         let is_new = |interface: &Interface| !self.is_recorded(machine, interface);
         let new: Vec<Interface> = found.interfaces.into_iter().filter(is_new).collect();
         let mut added = Vec::new();
-        let name = MachineRef {
-            id: machine.id.to_string(),
-            name: machine.name.clone(),
-            tenant: machine.tenant.clone(),
-        };
+        let name = name_of(machine);
         let mut complaints = Vec::new();
         for interface in new {
             let one = point(found.kind, vec![interface.clone()]);
@@ -250,15 +274,12 @@ impl Recording {
             said.extend(added.iter().map(|interface| format!("recording {}", interface.label)));
             let following = Following::new(machine, &point(found.kind, added.clone()));
             let interfaces = added.into_iter().map(Some).collect();
-            self.parts.push(Part { following, first, interfaces, is_over: false });
+            self.parts.push(Part { following, name, first, interfaces, is_over: false });
         }
         Ok(())
     }
 
     fn is_recorded(&self, machine: &Machine, interface: &Interface) -> bool {
-        let key = |interface: &Interface| {
-            (interface.name.clone(), interface.ifindex, interface.namespace_path.clone())
-        };
         self.parts
             .iter()
             .filter(|part| !part.is_over && part.following.machine().id == machine.id)
@@ -333,6 +354,20 @@ pub struct PointReceipt {
     /// What became of its packets.
     #[serde(flatten)]
     pub ledger: Ledger,
+}
+
+/// A machine as it is recorded.
+fn name_of(machine: &Machine) -> MachineRef {
+    MachineRef {
+        id: machine.id.to_string(),
+        name: machine.name.clone(),
+        tenant: machine.tenant.clone(),
+    }
+}
+
+/// What an interface is known by, whoever has it.
+fn key(interface: &Interface) -> (&str, Option<u32>, Option<&String>) {
+    (&interface.name, interface.ifindex, interface.namespace_path.as_ref())
 }
 
 fn point(kind: PointKind, interfaces: Vec<Interface>) -> Point {

@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 /// Which fences stand around a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
-    /// It has no capabilities, and cannot get any.
+    /// It has no capabilities, and cannot get any. Not so for a ring of files in a directory of
+    /// another user: root keeps `cap_dac_override` for that.
     pub has_no_capabilities: bool,
-    /// It reaches no file but those in its output directory.
+    /// It reaches no file but those it has open and, for a ring of files, those in its directory.
     pub has_landlock: bool,
     /// It can make only the system calls it needs.
     pub has_seccomp: bool,
@@ -30,7 +31,7 @@ impl Sandbox {
     /// Puts this process, which must have one thread only, behind every fence there is here.
     ///
     /// `directory` is where files may still be made and removed, `source` where they may be read;
-    /// `None` for none at all.
+    /// `None` for none at all. What is open already stays so.
     pub(crate) fn enter(directory: Option<BorrowedFd<'_>>, source: Option<BorrowedFd<'_>>) -> Self {
         let is_writable = directory.is_none_or(is_writable_without_rights);
         Self {
@@ -67,8 +68,8 @@ fn is_writable_without_rights(directory: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Root may write into a directory of another user only by capability; that one is then kept,
-/// and landlock confines it to the directory.
+/// Root may write into a directory of another user only by capability; that one is then kept, and
+/// landlock confines it to the directory. Returns whether nothing is left.
 fn drop_capabilities(is_writable: bool) -> bool {
     let kept = if is_writable { CapabilitySet::empty() } else { CapabilitySet::DAC_OVERRIDE };
     let held = rustix::thread::capabilities(None).map_or(kept, |sets| sets.permitted);
@@ -78,6 +79,7 @@ fn drop_capabilities(is_writable: bool) -> bool {
     let _ = rustix::thread::clear_ambient_capability_set();
     rustix::thread::set_no_new_privs(true).is_ok()
         && rustix::thread::set_capabilities(None, sets).is_ok()
+        && kept.is_empty()
 }
 
 fn restrict_files(

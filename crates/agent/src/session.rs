@@ -199,6 +199,22 @@ impl Session {
         self.order(&Order::Note(point, text.to_owned()), None)
     }
 
+    /// From `at` on point `number` of a recording is of a machine that is called so or belongs to
+    /// this owner; the point is called `label`.
+    ///
+    /// # Errors
+    /// When the engine cannot be told.
+    pub fn rename(
+        &mut self,
+        number: usize,
+        machine: recorder::MachineRef,
+        label: &str,
+        at: Timestamp,
+    ) -> Result<(), SessionError> {
+        let point = u32::try_from(number).unwrap_or(u32::MAX);
+        self.order(&Order::Rename(point, machine, label.to_owned(), at), None)
+    }
+
     /// Ends the recording of point `number`: from `at` on nothing there is the machine's.
     ///
     /// # Errors

@@ -60,6 +60,17 @@ impl StoreOutput {
         self.recorder.own(number, ownership);
     }
 
+    /// From `at` on a point is of a machine that is called so or belongs to this owner.
+    pub(crate) fn rename(
+        &mut self,
+        number: usize,
+        machine: MachineRef,
+        label: String,
+        at: Timestamp,
+    ) {
+        self.recorder.rename(number, machine, label, at);
+    }
+
     pub(crate) fn end_point(&mut self, number: usize, now: Timestamp) {
         self.recorder.end_point(number, now);
     }

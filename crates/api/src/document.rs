@@ -39,6 +39,10 @@ pub struct Wish {
     pub spool_bytes: u64,
     /// What becomes of it when a host keeps that much.
     pub when_full: WhenFull,
+    /// How far back it begins, with what hosts have recorded, in seconds; 0 for now.
+    pub last_s: u64,
+    /// Whether it ends with what was recorded until now.
+    pub is_past_only: bool,
 }
 
 /// What becomes of a session when a host has no more room for what was not fetched yet.
@@ -93,6 +97,18 @@ pub struct Order {
     pub when_full: WhenFull,
     /// Who asked and why, for the file.
     pub comment: String,
+    /// How far back it begins; `None` for now.
+    #[serde(default)]
+    pub past: Option<Past>,
+}
+
+/// How far back a session begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// From when on what was recorded belongs to it, by the controller's clock.
+    pub from_ns: u64,
+    /// Whether it ends with what was recorded until now.
+    pub is_all: bool,
 }
 
 /// A part of a session: what one agent captured of one machine at one point, from a beginning to
@@ -133,12 +149,27 @@ pub struct Part {
     /// The receipt, once it has ended well: that of `overtap capture --output json`.
     #[serde(default)]
     pub receipt: Option<serde_json::Value>,
+    /// What it has of the time before it was asked for.
+    #[serde(default)]
+    pub recorded: Option<Recorded>,
     /// How the host's clock differs from the controller's; filled in by the controller.
     #[serde(default)]
     pub clock: Option<Clock>,
     /// Whether the agent is connected now; filled in by the controller.
     #[serde(default)]
     pub is_reachable: bool,
+}
+
+/// What a part has of the time before it was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// From when to when its host has recorded the machine, by the host's clock, oldest first. The
+    /// end of time stands for a recording that goes on.
+    pub spans_ns: Vec<(u64, u64)>,
+    /// Whether all of it is written.
+    pub is_written: bool,
+    /// Whether the part ends with it.
+    pub is_all: bool,
 }
 
 /// How a clock differs from the controller's.
@@ -204,6 +235,10 @@ pub struct Session {
     /// What the names in the expression mean.
     #[serde(default)]
     pub explained: Resolved,
+    /// Hosts that are there and have not said yet what they have recorded; filled in by the
+    /// controller.
+    #[serde(default)]
+    pub awaited: Vec<String>,
 }
 
 impl Session {

@@ -1,9 +1,29 @@
-//! What an interface itself counts: a check from outside on what a socket saw.
+//! What an interface itself counts: a check from outside on what a socket saw. And the socket that
+//! sends frames into one.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use crate::ring::enter;
+use crate::sys;
+
+/// A socket that sends whole frames into an interface and receives nothing, and the interface's
+/// MTU.
+///
+/// # Errors
+/// There is no such interface, or no right.
+pub fn frame_sender(interface: &str) -> io::Result<(OwnedFd, u32)> {
+    let folder = Path::new("/sys/class/net").join(interface);
+    let number = |file: &str| {
+        let text = std::fs::read_to_string(folder.join(file))?;
+        text.trim().parse().map_err(io::Error::other)
+    };
+    let (ifindex, mtu) = (number("ifindex")?, number("mtu")?);
+    let socket = sys::packet_socket()?;
+    sys::bind_to_send(socket.as_fd(), ifindex)?;
+    Ok((socket, mtu))
+}
 
 /// Packets an interface has counted since it exists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -8,5 +8,5 @@ mod sys;
 
 pub use error::OpenError;
 pub use input::{Advance, Input, InputError};
-pub use interface::InterfaceCounters;
+pub use interface::{InterfaceCounters, frame_sender};
 pub use ring::{Condition, Opening, Ring, RingCounters, RingSize, Side};

@@ -92,6 +92,16 @@ pub(crate) fn bind(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Sends into the interface from now on, and receives nothing.
+pub(crate) fn bind_to_send(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
+    let address = link_address(ifindex)?;
+    // SAFETY: the pointer and length describe `address`, which outlives the call.
+    let result = unsafe {
+        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), socklen::<libc::sockaddr_ll>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// The interface the socket is bound to, or `None` once that interface was unregistered.
 pub(crate) fn bound_interface(socket: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     let mut address = link_address(0)?;

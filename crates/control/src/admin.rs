@@ -13,6 +13,7 @@ use crate::ca::Fingerprint;
 use crate::enrolled::Enrolled;
 use crate::grants::{Grant, GrantId, Purpose, Role, User};
 use crate::names::{AgentId, UserName};
+use crate::recorder_key::RecorderKey;
 use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Versioned};
 use crate::tokens::{Enrolment, EnrolmentTerms, NoEntropy, TokenId, UserCredential, UserToken};
 
@@ -51,6 +52,8 @@ pub enum Over {
     Grant(GrantId),
     /// This agent is no more.
     Agent(AgentId),
+    /// What this agent has recorded can be read no more; its recorder has another key.
+    Recorder(AgentId),
 }
 
 impl Office<'_> {
@@ -102,6 +105,13 @@ impl Office<'_> {
             Command::RemoveAgent { id, reason } => {
                 self.remove_agent(command, id, reason)?;
                 over = Some(Over::Agent(id.clone()));
+                Reply::Done
+            }
+            Command::RevokeRecorder { id, .. } => {
+                self.found::<RecorderKey>(id)?;
+                let new = RecorderKey::make(id.clone(), self.now)?;
+                self.commit(command, &[Change::put(&new, Expected::Anything)?])?;
+                over = Some(Over::Recorder(id.clone()));
                 Reply::Done
             }
         };
@@ -273,6 +283,10 @@ impl Office<'_> {
         let found = self.found::<Enrolled>(id)?;
         let expected = Expected::Version(found.version);
         let mut changes = vec![Change::remove(Kind::Agent, id.to_string(), expected)?];
+        if self.store.one::<RecorderKey>(id.as_str())?.is_some() {
+            // What it has recorded shall not be readable once nobody answers for it.
+            changes.push(Change::remove(Kind::RecorderKey, id.to_string(), Expected::Anything)?);
+        }
         for revocation in found.value.revocations(&self.by.name, reason, self.now) {
             changes.push(Change::put(&revocation, Expected::Anything)?);
         }

@@ -12,6 +12,7 @@ pub mod enrolled;
 pub mod fleet;
 pub mod grants;
 mod names;
+pub mod recorder_key;
 pub mod server;
 pub mod sessions;
 pub mod store;

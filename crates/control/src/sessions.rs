@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use api::document::{Note, Order, Orders, Part, Session};
+use api::document::{Note, Order, Orders, Part, Past, Session};
 use inventory::{Machine, MachineId, MachineState};
 use select::Resolved;
 use serde::Deserialize;
@@ -34,6 +34,8 @@ struct Known {
     session: Session,
     /// How many follow it now.
     followers: usize,
+    /// Agents that have looked for what was recorded for it.
+    looked: BTreeSet<String>,
     /// Since when nobody does.
     left: Moment,
     /// The machines it is about, as far as they are known by name.
@@ -80,6 +82,7 @@ impl Sessions {
         self.remove(&session.id);
         let mut known = Known {
             followers: 0,
+            looked: BTreeSet::new(),
             left: now,
             whereabouts: BTreeMap::new(),
             notes_of: BTreeMap::new(),
@@ -140,6 +143,7 @@ impl Sessions {
             machine: part.machine.clone(),
             point: part.point.clone(),
             ended: part.ended.clone(),
+            recorded: part.recorded.clone(),
             receipt: None,
             ..*part
         });
@@ -153,6 +157,7 @@ impl Sessions {
             notes: notes.collect(),
             permit: session.permit.clone(),
             explained: session.explained.clone(),
+            awaited: Vec::new(),
             ..*session
         })
     }
@@ -317,6 +322,39 @@ impl Sessions {
         true
     }
 
+    /// An agent has looked for what was recorded for a session, and has said what there is. Says
+    /// whether that is new.
+    pub fn take_looked(&mut self, agent: &str, session: &str) -> bool {
+        let Some(known) = self.all.get_mut(session) else { return false };
+        let is_new = known.session.wish.last_s > 0 && known.looked.insert(agent.to_owned());
+        known.session.revision += u64::from(is_new);
+        is_new
+    }
+
+    /// Hosts whose agents are there and have not said yet what they have recorded for a session
+    /// that began in the past.
+    pub fn awaited(&self, session: &str, fleet: &Fleet) -> Vec<String> {
+        let known = self.all.get(session).filter(|known| known.session.wish.last_s > 0);
+        let Some(known) = known else { return Vec::new() };
+        let is_awaited =
+            |(id, seat): &(&str, &Seat)| seat.line.is_some() && !known.looked.contains(*id);
+        fleet.seats().filter(is_awaited).map(|(_, seat)| seat.host.clone()).collect()
+    }
+
+    /// Sessions that end with what was recorded and of which all that is there.
+    pub fn past_over(&self, fleet: &Fleet, now: Moment) -> Vec<String> {
+        let running = self.iter().filter(|session| session.ended.is_none());
+        let is_over = |session: &&Session| {
+            // An agent of an earlier release never says that it has looked.
+            let waited_ns = now.wall_ns.saturating_sub(session.began_ns);
+            let is_enough = u128::from(waited_ns) >= LONGEST_LOOK.as_nanos();
+            session.wish.is_past_only
+                && session.parts.iter().all(|part| part.ended.is_some())
+                && (is_enough || self.awaited(&session.id, fleet).is_empty())
+        };
+        running.filter(is_over).map(|session| session.id.clone()).collect()
+    }
+
     /// Sessions whose time is over or whose follower is gone, and why.
     pub fn overdue(&self, now: Moment) -> Vec<(String, String)> {
         let running = self.all.values().filter(|known| known.session.ended.is_none());
@@ -472,6 +510,9 @@ fn about(session: &str, text: String, now: Moment) -> Note {
 
 /// Cuts the words of a part to what a person reads, and its numbers to what there can be.
 fn bound(part: &mut Part) {
+    if let Some(recorded) = &mut part.recorded {
+        recorded.spans_ns.truncate(MOST_SPANS);
+    }
     let words = [&mut part.host, &mut part.machine_id, &mut part.machine, &mut part.point];
     for word in words.into_iter().chain(&mut part.ended) {
         *word = sentence(word);
@@ -511,6 +552,10 @@ fn order(session: &Session) -> Order {
         spool_bytes: wish.spool_bytes,
         when_full: wish.when_full,
         comment: format!("overtap session {} of {} ({reason})", session.id, session.owner),
+        past: (wish.last_s > 0).then(|| Past {
+            from_ns: session.began_ns.saturating_sub(wish.last_s.saturating_mul(1_000_000_000)),
+            is_all: wish.is_past_only,
+        }),
     }
 }
 
@@ -519,6 +564,9 @@ const LEASE: Duration = Duration::from_secs(60);
 
 /// How long the packets of a session that has ended are kept.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// How long agents may look for what was recorded.
+const LONGEST_LOOK: Duration = Duration::from_secs(15);
 
 /// How long a machine may be nowhere before that is said.
 const GRACE: Duration = Duration::from_secs(2);
@@ -544,6 +592,9 @@ const MOST_RECEIPT_BYTES: usize = 64 << 20;
 const WHOLE_PARTS_KEPT: usize = 50;
 const PARTS_KEPT: usize = 1000;
 const NOTES_KEPT: usize = 500;
+
+/// Times that one part can tell of in which its host has recorded.
+const MOST_SPANS: usize = 1000;
 
 /// What a part can have at most of anything that is counted.
 const MOST_COUNTED: u64 = 1 << 44;

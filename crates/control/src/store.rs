@@ -104,6 +104,9 @@ pub enum StoreError {
         /// Why.
         because: serde_json::Error,
     },
+    /// No random numbers for what was to be made.
+    #[error("the system gives no random numbers")]
+    NoRandomness,
     /// An audit entry that cannot be written.
     #[error("an audit entry cannot be written: {0}")]
     Entry(serde_json::Error),

@@ -176,7 +176,7 @@ async fn line(
     channel: Channel,
 ) -> (mpsc::Sender<FromAgent>, Result<tonic::Streaming<api::proto::ToAgent>, Status>) {
     let (to, said) = mpsc::channel(4);
-    let hello = Hello { version: "test".into(), host: "hv".into() };
+    let hello = Hello { version: "test".into(), host: "hv".into(), ..Hello::default() };
     to.send(FromAgent { said: Some(Said::Hello(hello)) }).await.unwrap();
     let mut client = AgentsClient::new(channel).max_encoding_message_size(usize::MAX);
     let heard = client.attend(ReceiverStream::new(said)).await;
@@ -317,6 +317,7 @@ async fn an_agent_that_says_nonsense_and_far_too_much_is_bounded() {
             packets: u64::MAX,
             kernel_dropped: u64::MAX,
             failed: u64::MAX,
+            recorded: None,
             receipt: Some(
                 serde_json::json!({ "x": "y".repeat(if number < 500 { 60_000 } else { 100 }) }),
             ),

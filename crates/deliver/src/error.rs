@@ -16,6 +16,12 @@ pub enum SinkError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is a symbolic link, which may lead into somebody else's hands.
+    #[error("{} is a symbolic link; give the name of the file it leads to", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
     /// The file may not be made there.
     #[error("cannot create {}: permission denied; choose another directory", path.display())]
     Permission {
@@ -114,6 +120,8 @@ impl SinkError {
     pub(crate) fn opening(path: PathBuf, errno: Errno) -> Self {
         match errno {
             Errno::EXIST => Self::Exists { path },
+            // Files are opened with O_NOFOLLOW; a loop on the way to the directory fails before.
+            Errno::LOOP => Self::Link { path },
             Errno::ACCESS | Errno::PERM => Self::Permission { path },
             Errno::NOSPC | Errno::DQUOT => Self::NoSpace { path, packets_safe: 0, packets_lost: 0 },
             _ => Self::Open { path, source: errno.into() },

@@ -248,7 +248,8 @@ impl FileSink {
         self.headroom = Headroom::NONE;
     }
 
-    /// Where files are made and deleted; `None` for standard output.
+    /// Where files are still made and deleted; `None` unless this is a ring: the one file or pipe
+    /// is open already.
     pub fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.place.directory()
     }
@@ -484,7 +485,7 @@ impl FileSink {
     const fn max_bytes(&self) -> Option<u64> {
         match &self.settings.destination {
             Destination::Ring { ring, .. } => ring.max_bytes,
-            Destination::File { .. } | Destination::Stdout => None,
+            Destination::File { .. } | Destination::Stdout | Destination::Open { .. } => None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ pub(crate) struct Opened {
 #[derive(Debug)]
 enum PlaceKind {
     Stdout,
+    Open { fd: Arc<OwnedFd>, name: PathBuf },
     File { directory: OwnedFd, name: OsString, path: PathBuf, existing: Existing },
     Ring(Box<RingPlace>),
 }
@@ -65,6 +67,9 @@ impl Place {
     pub(crate) fn open(destination: &Destination, now: Timestamp) -> Result<Self, SinkError> {
         let kind = match destination {
             Destination::Stdout => PlaceKind::Stdout,
+            Destination::Open { fd, name } => {
+                PlaceKind::Open { fd: Arc::clone(fd), name: name.clone() }
+            }
             Destination::File { path, existing } => {
                 let name = path.file_name().ok_or_else(|| no_file(path))?.to_owned();
                 let (directory, _) = open_directory(path)?;
@@ -95,6 +100,13 @@ impl Place {
     ) -> Result<Opened, SinkError> {
         let opened = match &mut self.kind {
             PlaceKind::Stdout => open_stdout()?,
+            PlaceKind::Open { fd, name } => {
+                let path = name.clone();
+                let own = fcntl_dupfd_cloexec(&*fd, 3);
+                let fd = own.map_err(|errno| SinkError::opening(path.clone(), errno))?;
+                let kind = Kind::of(fd.as_fd());
+                Opened { fd, kind, path }
+            }
             PlaceKind::File { directory, name, path, existing } => {
                 open_one(directory.as_fd(), name, path, *existing, stop)?
             }
@@ -164,10 +176,10 @@ impl Place {
         }
     }
 
+    /// Where files are still made and deleted after the first one.
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         match &self.kind {
-            PlaceKind::Stdout => None,
-            PlaceKind::File { directory, .. } => Some(directory.as_fd()),
+            PlaceKind::Stdout | PlaceKind::Open { .. } | PlaceKind::File { .. } => None,
             PlaceKind::Ring(place) => Some(place.directory.as_fd()),
         }
     }

@@ -1,6 +1,7 @@
 //! What a file sink is asked to do.
 
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,6 +55,13 @@ impl FileSettings {
 pub enum Destination {
     /// To standard output.
     Stdout,
+    /// To a socket or file that somebody else has opened.
+    Open {
+        /// It.
+        fd: Arc<OwnedFd>,
+        /// What it is called.
+        name: PathBuf,
+    },
     /// To one file; a pipe or device that is there already is written to as it is.
     File {
         /// Its path.

@@ -32,7 +32,15 @@ impl Copies {
     pub(crate) fn add_point(&mut self, input: usize, interface: &Interface<'_>, file: &str) {
         let name = interface.name().map(|name| name.to_str().into_owned());
         let is_named = name.is_some();
-        let name = name.unwrap_or_else(|| file.to_owned());
+        self.number(input, interface.point, name.as_deref().unwrap_or(file), is_named);
+    }
+
+    /// A point of input number `input` that no interface of it is.
+    pub(crate) fn add_named(&mut self, input: usize, point: PointId, name: &str) {
+        self.number(input, point, name, true);
+    }
+
+    fn number(&mut self, input: usize, point: PointId, name: &str, is_named: bool) {
         let name = name.replace(char::is_control, "\u{fffd}");
         let key = (input, name);
         let known = self.names.iter().position(|known| *known == key).filter(|_| is_named);
@@ -44,7 +52,7 @@ impl Copies {
         while self.numbers.len() <= input {
             self.numbers.push(Vec::new());
         }
-        let index = interface.point.0 as usize;
+        let index = point.0 as usize;
         if let Some(numbers) = self.numbers.get_mut(input)
             && index < MAX_INTERFACES
         {

@@ -11,9 +11,11 @@ use std::time::Duration;
 use capture::InputError;
 use pipeline::{Known, Tenants};
 use wire::file::{Item, Record};
-use wire::{Layers, LinkType, Packet, Strip, Timestamp};
+use wire::mirror::MirrorForm;
+use wire::{Layers, LinkType, Packet, Strip, Timestamp, TunnelPorts};
 
 use crate::copies::Copies;
+use crate::mirrors::Mirrors;
 use crate::outputs::{Encoding, Key, OutputError, Outputs};
 use crate::pieces::{First, Held, Pieces};
 use crate::points::{Point, Points, is_fine};
@@ -26,6 +28,9 @@ use crate::{Fate, OpenInputs, Receipt, Selection, Slice, Tally, Target};
 pub struct Request {
     /// Which packets.
     pub selection: Selection,
+    /// Which mirrors' frames are taken out of what the mirror has put around them, before anything
+    /// else is asked of them; what is of no mirror is left out then.
+    pub mirror: Option<MirrorForm>,
     /// Which headers go.
     pub strip: Strip,
     /// How much of each packet is kept.
@@ -55,6 +60,7 @@ impl Request {
     /// Whether several threads are asked for, and no packet's fate depends on others' before it.
     fn can_be_shared(&self) -> bool {
         self.threads > 1
+            && self.mirror.is_none()
             && self.dedup.is_none()
             && self.count.is_none()
             && self.target.split.is_none()
@@ -102,9 +108,13 @@ pub enum ExtractError {
 /// An output cannot be opened. Whatever happens later is in the receipt.
 pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractError> {
     let taken = inputs.identities().collect();
-    let outputs = Outputs::open(request.target.clone(), taken, Arc::clone(&request.stop))?;
+    let mut outputs = Outputs::open(request.target.clone(), taken, Arc::clone(&request.stop))?;
+    if request.mirror.is_some() {
+        outputs.keep_nanoseconds();
+    }
     let mut job = Job {
         copies: request.dedup.as_ref().map(Copies::new),
+        mirrors: request.mirror.map(Mirrors::new),
         rules: Rules {
             needs_headers: request.needs_headers(),
             points: Points::default(),
@@ -145,6 +155,7 @@ struct Job {
     rules: Rules,
     results: Results,
     copies: Option<Copies>,
+    mirrors: Option<Mirrors>,
     hands: Hands,
 }
 
@@ -190,19 +201,32 @@ impl Job {
     /// Gives one packet its fate.
     #[inline(always)]
     fn take(&mut self, input: usize, record: &Record<'_>) -> ControlFlow<Broken> {
-        let mut way = self.way();
-        if let Err(error) = way.take(input, record) {
-            return ControlFlow::Break(Broken::Failed(error));
+        if self.mirrors.is_some() {
+            return self.take_mirrored(input, record);
         }
-        if way.is_enough() {
-            return ControlFlow::Break(Broken::Count);
+        self.way().take_or_end(input, record)
+    }
+
+    /// Gives the frame in a mirror's packet its fate.
+    #[inline(never)]
+    fn take_mirrored(&mut self, input: usize, record: &Record<'_>) -> ControlFlow<Broken> {
+        let Self { rules, results, copies, mirrors, hands } = self;
+        let Some(mirrors) = mirrors else { return ControlFlow::Continue(()) };
+        match mirrors.open(input, record, rules, copies.as_mut()) {
+            Ok(record) => {
+                Way { rules, results, copies: copies.as_mut(), hands }.take_or_end(input, &record)
+            }
+            Err(fate) => {
+                results.tally.read += 1;
+                results.tally.count(fate);
+                ControlFlow::Continue(())
+            }
         }
-        ControlFlow::Continue(())
     }
 
     #[inline(always)]
     fn way(&mut self) -> Way<'_> {
-        let Self { rules, results, copies, hands } = self;
+        let Self { rules, results, copies, hands, .. } = self;
         Way { rules, results, copies: copies.as_mut(), hands }
     }
 
@@ -237,7 +261,8 @@ impl Job {
     }
 
     fn finish(self, sources: Vec<Source>, ended: Ended, failure: Option<OutputError>) -> Receipt {
-        let Results { outputs, mut tally, first_link, .. } = self.results;
+        let Results { mut outputs, mut tally, first_link, .. } = self.results;
+        let mirrors = self.mirrors.map(|mirrors| mirrors.finish(&self.rules, &mut outputs));
         let link = first_link.unwrap_or(LinkType::ETHERNET);
         let repeated = outputs.repeated;
         let (outputs, late) = outputs.finish(link, &self.rules.points);
@@ -254,6 +279,7 @@ impl Job {
             tally,
             repeated,
             copies: self.copies.map(Copies::report),
+            mirrors: mirrors.unwrap_or_default(),
             ended,
             failure: failure.or(late).map(|error| error.to_string()),
         }
@@ -270,6 +296,11 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// Which UDP ports carry tunnels.
+    pub(crate) const fn ports(&self) -> &TunnelPorts {
+        &self.request.selection.ports
+    }
+
     /// The first part of the way of a packet: whether it is wanted.
     #[inline(always)]
     pub(crate) fn look(&self, hands: &mut Hands, input: usize, record: &Record<'_>) -> Look {
@@ -406,6 +437,18 @@ pub(crate) struct Way<'a> {
 }
 
 impl Way<'_> {
+    /// Gives one packet its fate, and says whether it was the last.
+    #[inline(always)]
+    fn take_or_end(&mut self, input: usize, record: &Record<'_>) -> ControlFlow<Broken> {
+        if let Err(error) = self.take(input, record) {
+            return ControlFlow::Break(Broken::Failed(error));
+        }
+        if self.is_enough() {
+            return ControlFlow::Break(Broken::Count);
+        }
+        ControlFlow::Continue(())
+    }
+
     /// Gives one packet its fate.
     #[inline(always)]
     pub(crate) fn take(&mut self, input: usize, record: &Record<'_>) -> Result<(), OutputError> {

@@ -5,6 +5,11 @@
 pub enum Fate {
     /// It is in an output.
     Written,
+    /// It is no mirror's, and only mirrored frames were asked for.
+    NoMirror,
+    /// A mirror sent it, but no frame can be read from it: it is cut, in fragments, or holds
+    /// something else.
+    Unreadable,
     /// It is of none of the VMs that were asked for.
     OtherVm,
     /// The expression does not want it.
@@ -24,8 +29,10 @@ pub enum Fate {
 
 impl Fate {
     /// Every fate, in the order receipts show them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Written,
+        Self::NoMirror,
+        Self::Unreadable,
         Self::OtherVm,
         Self::NotSelected,
         Self::Undecidable,
@@ -39,6 +46,8 @@ impl Fate {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Written => "written",
+            Self::NoMirror => "no_mirror",
+            Self::Unreadable => "unreadable_mirror",
             Self::OtherVm => "other_vm",
             Self::NotSelected => "not_selected",
             Self::Undecidable => "undecidable",
@@ -53,6 +62,8 @@ impl Fate {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Written => "written",
+            Self::NoMirror => "of no mirror",
+            Self::Unreadable => "of a mirror, but cut, in fragments or without a frame",
             Self::OtherVm => "of other VMs",
             Self::NotSelected => "not selected",
             Self::Undecidable => "fragments of packets unknown",
@@ -65,7 +76,7 @@ impl Fate {
 
     /// Whether such a packet was asked for and is not there.
     pub const fn is_loss(self) -> bool {
-        matches!(self, Self::OtherLink | Self::Unwritten)
+        matches!(self, Self::Unreadable | Self::OtherLink | Self::Unwritten)
     }
 }
 

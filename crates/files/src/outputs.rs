@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use deliver::{ByteSink, Destination, Existing, SinkError, WriteError};
 use wire::file::{
-    PcapTime, Record, SectionHeader, Statistics, copy_packet, copy_statistics, write_pcap_header,
-    write_pcap_packet, write_section,
+    PcapTime, Record, SectionHeader, Statistics, StatisticsBlock, copy_packet, copy_statistics,
+    write_pcap_header, write_pcap_packet, write_section, write_statistics,
 };
 use wire::{Layers, LinkType, Packet, PointId, Timestamp};
 
@@ -230,6 +230,16 @@ impl Outputs {
             if self.statistics_bytes <= MAX_NOTES {
                 self.statistics.push((link, block));
             }
+        }
+    }
+
+    /// Counters of an interface that no input has.
+    pub(crate) fn add_counters(&mut self, point: Point, counters: &StatisticsBlock) {
+        let mut block = Vec::new();
+        write_statistics(&mut block, point.number, counters);
+        self.statistics_bytes += block.len();
+        if self.statistics_bytes <= MAX_NOTES {
+            self.statistics.push((point.link, block));
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use wire::file::{Interface, Resolution, copy_interface};
+use wire::file::{Interface, InterfaceHeader, Resolution, copy_interface, write_interface};
 use wire::{LinkType, PointId};
 
 /// The interfaces of all inputs.
@@ -18,6 +18,10 @@ pub(crate) struct Points {
     numbers: HashMap<(usize, Vec<u8>), Point>,
     counts: HashMap<LinkType, u32>,
     bytes: usize,
+    /// What is taken out of packets has interfaces of its own, numbered from [`FIRST_OPENED`].
+    opened: Vec<Option<Point>>,
+    /// What interfaces are called, by number and link type.
+    names: HashMap<(u32, LinkType), String>,
 }
 
 /// An interface as outputs know it.
@@ -88,9 +92,34 @@ impl Points {
         }
     }
 
-    /// The interface `point` of input number `input`.
+    /// An interface for what is taken out of the packets of `outer`. Its number is no interface's of
+    /// any input.
+    pub(crate) fn add_opened(&mut self, outer: Point, header: &InterfaceHeader) -> PointId {
+        let mut block = Vec::new();
+        write_interface(&mut block, header);
+        self.bytes += block.len() + ENTRY_BYTES;
+        let point = (self.bytes <= MAX_BYTES).then(|| Point {
+            number: self.number(header.link, block),
+            as_ethernet: None,
+            link: header.link,
+            fcs_bytes: outer.fcs_bytes,
+        });
+        let number = self.opened.len();
+        self.opened.push(point);
+        PointId(FIRST_OPENED.saturating_add(u32::try_from(number).unwrap_or(u32::MAX)))
+    }
+
+    /// What an interface is called.
+    pub(crate) fn name(&self, point: Point) -> &str {
+        self.names.get(&(point.number, point.link)).map_or("", String::as_str)
+    }
+
+    /// The interface `point` of input number `input`, or of what was taken out of its packets.
     #[inline]
     pub(crate) fn of(&self, input: usize, point: PointId) -> Option<Point> {
+        if point.0 >= FIRST_OPENED && !self.opened.is_empty() {
+            return *self.opened.get((point.0 - FIRST_OPENED) as usize)?;
+        }
         let (first, points) = self.sections.get(input)?;
         *points.get(point.0.checked_sub(*first)? as usize)?
     }
@@ -121,6 +150,8 @@ impl Points {
         });
         let fcs_bytes = interface.fcs_bytes.unwrap_or_default();
         let point = Point { number, as_ethernet, link, fcs_bytes };
+        let called = interface.name().map(|name| name.to_str().into_owned());
+        self.names.insert((number, link), called.unwrap_or_else(|| name.to_owned()));
         self.numbers.insert((input, block), point);
         Some(point)
     }
@@ -144,5 +175,7 @@ pub(crate) fn is_fine(resolution: Resolution) -> bool {
 const MAX_BYTES: usize = 8 << 20;
 /// What an entry takes beside its block.
 const ENTRY_BYTES: usize = 200;
+/// No file has so many interfaces.
+const FIRST_OPENED: u32 = 1 << 19;
 /// The most interfaces of a section that the reader shows.
 const MAX_OF_SECTION: usize = 65_536;

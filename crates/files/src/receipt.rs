@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use wire::LinkType;
 use wire::file::{Damage, DamageReason};
 
-use crate::{CopiesReport, Ended, Fate, Tally};
+use crate::{CopiesReport, Ended, Fate, MirrorReport, Tally};
 
 /// The account of a job.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Receipt {
     pub repeated: u64,
     /// What was found about copies, if they were looked for.
     pub copies: Option<CopiesReport>,
+    /// The mirror sessions that frames were taken out of, by input, if they were.
+    pub mirrors: Vec<MirrorReport>,
     /// Why it ended.
     pub ended: Ended,
     /// What could not be written, in a sentence.
@@ -30,6 +32,11 @@ impl Receipt {
     /// Damages of the inputs that cost at least one packet each.
     pub fn damaged(&self) -> u64 {
         self.inputs.iter().map(|input| input.damaged).sum()
+    }
+
+    /// Packets of mirrors lost on the way to who captured them, by their numbers: an estimate.
+    pub fn lost_of_mirrors(&self) -> u64 {
+        self.mirrors.iter().map(MirrorReport::lost).sum()
     }
 
     /// Whether every packet that was asked for, and that is in the inputs, is in the outputs.

@@ -66,6 +66,13 @@ impl Exports {
         }
     }
 
+    /// Says what time it is, where nothing comes that would: tells the flows that samples have made
+    /// and that have ended since.
+    pub fn advance(&mut self, now: Timestamp, mut each: impl FnMut(Flow)) {
+        let sampled = &self.sampled;
+        self.meter.advance(now, &mut |flow| each(scaled(flow, sampled)));
+    }
+
     /// Tells the flows that samples have made and that have not ended.
     pub fn finish(&mut self, mut each: impl FnMut(Flow)) {
         let sampled = &self.sampled;

@@ -8,7 +8,7 @@ mod wheel;
 
 use std::time::Duration;
 
-use wire::{Layers, Packet, PointId};
+use wire::{Layers, Packet, PointId, Timestamp};
 
 use self::entry::{Cold, Hot};
 use self::pieces::Pieces;
@@ -182,6 +182,19 @@ impl Meter {
                 // The wheel would look again only at the idle time-out.
                 let deadline = self.deadline(slot);
                 self.wheel.add(slot, self.now, deadline);
+            }
+        }
+    }
+
+    /// Says what time it is, where no packet does: flows that have ended by then are given to
+    /// `each`.
+    pub fn advance(&mut self, now: Timestamp, each: &mut impl FnMut(Flow)) {
+        self.settle(each);
+        let now = now.as_nanos();
+        if now > self.now {
+            self.now = now;
+            if self.wheel.is_due(now) {
+                self.expire(each);
             }
         }
     }

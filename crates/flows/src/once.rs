@@ -5,11 +5,12 @@
 //! another one only for the time in which the better ones saw nothing. What does not count stays as
 //! evidence and says what it is a copy of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use wire::export::RateOrigin;
-use wire::{Mac, PointId};
+use wire::{Mac, PointId, Timestamp};
 
 use crate::flow::{Flow, Way};
 use crate::network::Network;
@@ -53,6 +54,177 @@ pub struct Counted {
 
 /// Says of each direction of each flow what of it counts. `points` are by the number in the flows.
 pub fn count_once(flows: &[Flow], points: &[Point], places: &Places) -> Vec<[Counted; 2]> {
+    count_all(flows, points, places)
+}
+
+/// What has counted already, so that a sighting that is told later does not count again.
+///
+/// Exporters tell of one flow at different times: one every five seconds, another when it is over.
+/// Whoever has counted a flow goes on counting it, so that nothing has to be divided: what others
+/// tell of the time behind waits until that one has spoken. Some 150 bytes for each direction of a
+/// flow, at most [`Evidence::MOST`] of them.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    talks: HashMap<Key, Talk>,
+    /// How often what was remembered had to be given up for want of room.
+    overflows: u64,
+}
+
+/// One direction of a flow, as it was counted so far.
+#[derive(Debug)]
+struct Talk {
+    spans: Vec<Covered>,
+    /// Who counts it, how good it is, and the longest time it was silent, in nanoseconds.
+    counter: Option<(Rank, PointId, u64)>,
+}
+
+/// When a point has counted a flow, in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Covered {
+    from: u64,
+    to: u64,
+    point: PointId,
+}
+
+/// A flow that waits to be counted.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The flow.
+    pub flow: Flow,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Evidence {
+    /// How many directions of flows are remembered.
+    pub const MOST: usize = 1 << 20;
+    /// How long a flow waits at most for who counts it, whatever that one's time-outs are.
+    const PATIENCE: Duration = Duration::from_secs(300);
+
+    /// Takes the flows of which can be said what counts, and says it; those that must wait stay.
+    /// Without `now` nothing waits any more.
+    pub fn count(
+        &mut self,
+        held: &mut Vec<Held>,
+        points: &[Point],
+        places: &Places,
+        now: Option<Timestamp>,
+    ) -> (Vec<Flow>, Vec<[Counted; 2]>) {
+        let (mut flows, mut waiting) = (Vec::with_capacity(held.len()), Vec::new());
+        if points.len() <= 1 {
+            flows.extend(held.drain(..).map(|held| held.flow));
+            let counted = flows.iter().map(|f| f.ways().map(|way| all_of(f, way))).collect();
+            return (flows, counted);
+        }
+        let named = NamedNetworks::of(held.iter().map(|held| &held.flow));
+        let mut sightings = Vec::new();
+        let mut heard: HashSet<(Key, PointId)> = HashSet::new();
+        for held in held.iter() {
+            let found = Sighting::of(&held.flow, points, places, &named);
+            heard.extend(found.iter().flatten().map(|(key, sighting)| (*key, sighting.point)));
+            sightings.push(found);
+        }
+        let mut groups: HashMap<Key, Vec<Sighting>> = HashMap::new();
+        for (held, found) in held.drain(..).zip(sightings) {
+            let waits = now.is_some_and(|now| {
+                let mut found = found.iter().flatten();
+                found.any(|(key, sighting)| self.must_wait(key, sighting, &held, &heard, now))
+            });
+            if waits {
+                waiting.push(held);
+                continue;
+            }
+            for (key, sighting) in found.into_iter().flatten() {
+                let sighting = Sighting { flow: flows.len(), ..sighting };
+                groups.entry(key).or_default().push(sighting);
+            }
+            flows.push(held.flow);
+        }
+        *held = waiting;
+        let mut counted: Vec<[Counted; 2]> =
+            flows.iter().map(|flow| flow.ways().map(|way| all_of(flow, way))).collect();
+        for (key, sightings) in groups {
+            self.make_room();
+            let talk = self.talks.entry(key).or_insert(Talk { spans: Vec::new(), counter: None });
+            let counter = talk.counter.map(|(rank, point, _)| (rank, point));
+            let new = choose(&sightings, &talk.spans, counter, &mut counted);
+            talk.remember(&new, &sightings);
+        }
+        (flows, counted)
+    }
+
+    /// Forgets what ended before `time`: of that nothing comes any more.
+    pub fn forget(&mut self, time: Timestamp) {
+        self.talks.retain(|_, talk| {
+            talk.spans.retain(|span| span.to >= time.as_nanos());
+            !talk.spans.is_empty()
+        });
+    }
+
+    /// How often there was no room, and all was forgotten.
+    pub const fn overflows(&self) -> u64 {
+        self.overflows
+    }
+
+    /// Whether somebody else counts this flow and has not yet spoken of this time.
+    fn must_wait(
+        &self,
+        key: &Key,
+        sighting: &Sighting,
+        held: &Held,
+        heard: &HashSet<(Key, PointId)>,
+        now: Timestamp,
+    ) -> bool {
+        let Some(Talk { spans, counter: Some((rank, point, longest)) }) = self.talks.get(key)
+        else {
+            return false;
+        };
+        if *point == sighting.point || sighting.rank < *rank || heard.contains(&(*key, *point)) {
+            return false;
+        }
+        let told = spans.iter().filter(|span| span.point == *point).map(|span| span.to).max();
+        let is_told = told.is_some_and(|told| sighting.to <= told.saturating_add(SLACK_NANOS));
+        let patience = Duration::from_nanos(longest.saturating_mul(2).saturating_add(SLACK_NANOS));
+        let patience = patience.clamp(Duration::from_secs(20), Self::PATIENCE);
+        !is_told && now.since(held.since) < patience
+    }
+
+    fn make_room(&mut self) {
+        if self.talks.len() >= Self::MOST {
+            self.talks.clear();
+            self.overflows += 1;
+        }
+    }
+}
+
+impl Talk {
+    fn remember(&mut self, new: &[Covered], sightings: &[Sighting]) {
+        for span in new {
+            // A flow that goes on is told in pieces; together they are one span.
+            let before = self.spans.iter_mut().rev().find(|known| known.point == span.point);
+            match before {
+                Some(before) if span.from <= before.to.saturating_add(SLACK_NANOS) => {
+                    before.from = before.from.min(span.from);
+                    before.to = before.to.max(span.to);
+                }
+                _ => self.spans.push(*span),
+            }
+        }
+        self.spans = bounded(std::mem::take(&mut self.spans));
+        let Some(most) = new.iter().max_by_key(|span| span.to - span.from) else { return };
+        let own = || sightings.iter().filter(|sighting| sighting.point == most.point);
+        let longest = own().map(|sighting| sighting.to - sighting.from).max().unwrap_or_default();
+        let Some(rank) = own().map(|sighting| sighting.rank).min() else { return };
+        self.counter = match self.counter {
+            Some((known, point, before)) if point == most.point => {
+                Some((known.min(rank), point, before.max(longest)))
+            }
+            _ => Some((rank, most.point, longest)),
+        };
+    }
+}
+
+fn count_all(flows: &[Flow], points: &[Point], places: &Places) -> Vec<[Counted; 2]> {
     let mut counted: Vec<[Counted; 2]> =
         flows.iter().map(|flow| flow.ways().map(|way| all_of(flow, way))).collect();
     let is_one_point =
@@ -60,29 +232,15 @@ pub fn count_once(flows: &[Flow], points: &[Point], places: &Places) -> Vec<[Cou
     if is_one_point {
         return counted;
     }
-    let named = NamedNetworks::of(flows);
+    let named = NamedNetworks::of(flows.iter());
     let mut groups: HashMap<Key, Vec<Sighting>> = HashMap::new();
     for (number, flow) in flows.iter().enumerate() {
-        let ends = places.ends(flow, flow.start());
-        for (way, counts) in flow.ways().into_iter().enumerate() {
-            if counts.packets == 0 && counts.octets == 0 {
-                continue;
-            }
-            let key = Key::of(flow, way, &ends, &named);
-            let sighting = Sighting {
-                flow: number,
-                way,
-                point: flow.point,
-                rank: rank(flow, points, way, &ends),
-                from: counts.first.as_nanos(),
-                to: counts.last.as_nanos(),
-                packets: flow.rate.ratio.scale(counts.packets),
-            };
-            groups.entry(key).or_default().push(sighting);
+        for (key, sighting) in Sighting::of(flow, points, places, &named).into_iter().flatten() {
+            groups.entry(key).or_default().push(Sighting { flow: number, ..sighting });
         }
     }
     for sightings in groups.values() {
-        choose(sightings, &mut counted);
+        choose(sightings, &[], None, &mut counted);
     }
     counted
 }
@@ -111,6 +269,9 @@ struct Rank {
     sampling: u32,
     /// From the port of who sent it to the uplink of who it was for.
     place: u8,
+    /// Whether it does not know the MACs: who names them knows the frame, and counts what is in a
+    /// tunnel rather than the tunnel.
+    is_without_macs: bool,
 }
 
 fn rank(flow: &Flow, points: &[Point], way: usize, ends: &[Whereabouts<'_>; 2]) -> Rank {
@@ -129,35 +290,42 @@ fn rank(flow: &Flow, points: &[Point], way: usize, ends: &[Whereabouts<'_>; 2]) 
         is_host.then_some(u8::from(!is_port))
     };
     let place = at(sender).or_else(|| at(receiver).map(|place| place + 2)).unwrap_or(4);
-    Rank { sampling, place }
+    Rank { sampling, place, is_without_macs: flow.macs.contains(&Mac::default()) }
 }
 
-/// Goes through the sightings of one flow in one direction and takes away what others have counted.
-fn choose(sightings: &[Sighting], counted: &mut [[Counted; 2]]) {
-    let Some(first) = sightings.first() else { return };
-    if sightings.iter().all(|sighting| sighting.point == first.point) {
-        return;
-    }
-    // The best point first; of equal ones the one that saw most, then the one that came first.
-    let mut points: Vec<(Rank, std::cmp::Reverse<u64>, PointId)> = Vec::new();
+/// Goes through the sightings of one flow in one direction and takes away what others have counted,
+/// also `before`. Says when this flow counted now.
+fn choose(
+    sightings: &[Sighting],
+    before: &[Covered],
+    counter: Option<(Rank, PointId)>,
+    counted: &mut [[Counted; 2]],
+) -> Vec<Covered> {
+    // The best point first; of equal ones who has counted it before, the one that saw most, then
+    // the one that came first.
+    let mut own: HashMap<PointId, (Rank, u64, Vec<&Sighting>)> = HashMap::new();
     for sighting in sightings {
-        match points.iter_mut().find(|(_, _, point)| *point == sighting.point) {
-            Some((rank, packets, _)) => {
-                *rank = sighting.rank.min(*rank);
-                packets.0 += sighting.packets;
-            }
-            None => {
-                points.push((sighting.rank, std::cmp::Reverse(sighting.packets), sighting.point));
-            }
-        }
+        let (rank, packets, all) =
+            own.entry(sighting.point).or_insert((sighting.rank, 0, Vec::new()));
+        *rank = sighting.rank.min(*rank);
+        *packets = packets.saturating_add(sighting.packets);
+        all.push(sighting);
     }
-    points.sort_unstable();
-    let mut covered: Vec<(u64, u64, PointId)> = Vec::new();
-    for (_, _, point) in points {
-        let own = sightings.iter().filter(|sighting| sighting.point == point);
-        let mut new = Vec::new();
+    let mut points: Vec<_> = own
+        .into_iter()
+        .map(|(point, (rank, packets, all))| {
+            let is_new = counter.is_none_or(|(_, known)| known != point);
+            ((rank, is_new, std::cmp::Reverse(packets), point), all)
+        })
+        .collect();
+    points.sort_unstable_by_key(|(order, _)| *order);
+    let mut covered: Vec<Covered> = before.to_vec();
+    let mut new = Vec::new();
+    for ((.., point), own) in points {
+        let mut told = Vec::with_capacity(own.len());
         for sighting in own {
-            let (share, copy_of) = sighting.uncovered(&covered);
+            let by_others = covered.iter().filter(|span| span.point != point);
+            let Uncovered { share, copy_of, gaps } = sighting.uncovered(by_others);
             if let Some(counted) =
                 counted.get_mut(sighting.flow).and_then(|ways| ways.get_mut(sighting.way))
                 && let Some(copy_of) = copy_of
@@ -166,41 +334,125 @@ fn choose(sightings: &[Sighting], counted: &mut [[Counted; 2]]) {
                 counted.packets = share.of(counted.packets);
                 counted.copy_of = Some(copy_of);
             }
-            new.push((
-                sighting.from.saturating_sub(SLACK_NANOS),
-                sighting.to.saturating_add(SLACK_NANOS),
-                point,
-            ));
+            new.extend(gaps.into_iter().map(|(from, to)| Covered { from, to, point }));
+            told.push(Covered { from: sighting.from, to: sighting.to, point });
         }
-        covered.extend(new);
+        covered.extend(merged(told));
+        covered = bounded(covered);
+    }
+    new
+}
+
+/// The spans of one point, those that follow one another as one.
+fn merged(mut spans: Vec<Covered>) -> Vec<Covered> {
+    spans.sort_unstable_by_key(|span| (span.from, span.to));
+    let mut merged: Vec<Covered> = Vec::new();
+    for span in spans {
+        match merged.last_mut() {
+            Some(last) if span.from <= last.to.saturating_add(SLACK_NANOS) => {
+                last.to = last.to.max(span.to);
+            }
+            _ => merged.push(span),
+        }
+    }
+    bounded(merged)
+}
+
+/// So many spans that looking at each for every sighting would take for ever are one: what is told
+/// of one flow in more pieces apart was made up.
+fn bounded(spans: Vec<Covered>) -> Vec<Covered> {
+    let from = spans.iter().map(|span| span.from).min();
+    let to = spans.iter().map(|span| span.to).max();
+    match (from, to, spans.first()) {
+        (Some(from), Some(to), Some(Covered { point, .. })) if spans.len() > MOST_SPANS => {
+            vec![Covered { from, to, point: *point }]
+        }
+        _ => spans,
     }
 }
 
+impl Covered {
+    /// The part of `from` to `to` in which this counted, with what clocks may differ.
+    fn within(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        let start = self.from.saturating_sub(SLACK_NANOS).max(from);
+        let end = self.to.saturating_add(SLACK_NANOS).min(to);
+        (start <= end).then_some((start, end))
+    }
+}
+
+/// What of a sighting nobody else has counted.
+struct Uncovered {
+    share: Share,
+    /// Who counted most of the rest.
+    copy_of: Option<PointId>,
+    /// When it counts.
+    gaps: Vec<(u64, u64)>,
+}
+
 impl Sighting {
+    /// The two directions of a flow, those that have packets, with what tells that others are of
+    /// the same.
+    fn of(
+        flow: &Flow,
+        points: &[Point],
+        places: &Places,
+        named: &NamedNetworks,
+    ) -> [Option<(Key, Self)>; 2] {
+        let ends = places.ends(flow, flow.start());
+        let [there, back] = flow.ways();
+        [(0, there), (1, back)].map(|(way, counts)| {
+            if counts.packets == 0 && counts.octets == 0 {
+                return None;
+            }
+            let key = Key::of(flow, way, &ends, named);
+            let sighting = Self {
+                flow: 0,
+                way,
+                point: flow.point,
+                rank: rank(flow, points, way, &ends),
+                from: counts.first.as_nanos(),
+                to: counts.last.max(counts.first).as_nanos(),
+                packets: flow.rate.ratio.scale(counts.packets),
+            };
+            Some((key, sighting))
+        })
+    }
+
     /// The share of its time that nobody covers, and who covers most of the rest.
-    fn uncovered(&self, covered: &[(u64, u64, PointId)]) -> (Share, Option<PointId>) {
+    fn uncovered<'a>(&self, covered: impl Iterator<Item = &'a Covered>) -> Uncovered {
         let mut spans: Vec<(u64, u64, PointId)> = covered
-            .iter()
-            .map(|(from, to, point)| (self.from.max(*from), self.to.min(*to), *point))
-            .filter(|(from, to, _)| from <= to)
+            .filter_map(|span| {
+                let (from, to) = span.within(self.from, self.to)?;
+                Some((from, to, span.point))
+            })
             .collect();
+        let whole = self.to - self.from;
+        if spans.is_empty() {
+            let share = Share { part: whole, whole };
+            return Uncovered { share, copy_of: None, gaps: vec![(self.from, self.to)] };
+        }
         // Of those that cover equally much the first, which is the best point.
         let longest = spans.iter().map(|(from, to, _)| to - from).max();
         let copy_of = spans.iter().find(|(from, to, _)| Some(to - from) == longest);
         let copy_of = copy_of.map(|(_, _, point)| *point);
         spans.sort_unstable();
-        let (mut open, mut sum) = (self.from, 0);
+        let mut gaps = Vec::new();
+        let mut open = self.from;
         for (from, to, _) in spans {
-            sum += from.saturating_sub(open);
+            if from > open {
+                gaps.push((open, from));
+            }
             open = open.max(to);
         }
-        sum += self.to.saturating_sub(open);
-        let whole = self.to - self.from;
+        if self.to > open {
+            gaps.push((open, self.to));
+        }
+        let sum: u64 = gaps.iter().map(|(from, to)| to - from).sum();
         // Seen together from beginning to end, but for what clocks differ.
-        let is_covered = copy_of.is_some() && sum <= whole / 50;
-        let share =
-            if is_covered { Share { part: 0, whole: 1 } } else { Share { part: sum, whole } };
-        (share, copy_of)
+        if sum <= whole / 50 {
+            return Uncovered { share: Share { part: 0, whole: 1 }, copy_of, gaps: Vec::new() };
+        }
+        Uncovered { share: Share { part: sum, whole }, copy_of, gaps }
     }
 }
 
@@ -263,9 +515,9 @@ struct NamedNetworks(HashMap<Talkers, Option<Network>>);
 type Talkers = ([Mac; 2], [IpAddr; 2], [u16; 2]);
 
 impl NamedNetworks {
-    fn of(flows: &[Flow]) -> Self {
+    fn of<'a>(flows: impl Iterator<Item = &'a Flow>) -> Self {
         let mut named: HashMap<_, Option<Network>> = HashMap::new();
-        for flow in flows.iter().filter(|flow| !flow.network.is_unnamed()) {
+        for flow in flows.filter(|flow| !flow.network.is_unnamed()) {
             let network = named.entry(Self::key(flow)).or_insert(Some(flow.network));
             // Of two names nobody knows which one is meant.
             if *network != Some(flow.network) {
@@ -291,3 +543,5 @@ impl NamedNetworks {
 
 /// How far the clocks of two points may be apart, and what one sees later than the other.
 const SLACK_NANOS: u64 = 1_000_000_000;
+/// Spans of one direction of a flow that are known apart.
+const MOST_SPANS: usize = 8192;

@@ -53,6 +53,16 @@ impl Sums {
         self.by_split.get(split as usize).copied().unwrap_or_default()
     }
 
+    fn merge(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.packets += other.packets;
+        self.sent += other.sent;
+        self.received += other.received;
+        for (sum, more) in self.by_split.iter_mut().zip(other.by_split) {
+            *sum += more;
+        }
+    }
+
     fn add(&mut self, counted: Counted, split: Split, is_sender: bool) {
         self.packets += counted.packets;
         if is_sender {
@@ -129,6 +139,21 @@ impl Summary {
             }
             Names::Whole(name) => self.row(name).flows += 1,
         }
+    }
+
+    /// Adds what was summed elsewhere under this name; the totals are not changed.
+    pub fn add_sums(&mut self, name: &str, sums: &Sums) {
+        self.row(name).merge(sums);
+    }
+
+    /// Adds what was summed elsewhere without a name.
+    pub fn add_others(&mut self, sums: &Sums) {
+        self.others.merge(sums);
+    }
+
+    /// Sets the sums over all flows, where these were summed elsewhere.
+    pub const fn set_totals(&mut self, totals: Totals) {
+        self.totals = totals;
     }
 
     /// The rows, that with most bytes first, and what found none any more.
@@ -264,6 +289,17 @@ pub struct PairSums {
     pub by_split: [u64; Split::ALL.len()],
 }
 
+impl PairSums {
+    fn merge(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.packets += other.packets;
+        let counts = self.octets.iter_mut().chain(&mut self.by_split);
+        for (sum, more) in counts.zip(other.octets.iter().chain(&other.by_split)) {
+            *sum += more;
+        }
+    }
+}
+
 impl Matrix {
     /// Without flows, by machines, hosts or tenants.
     pub fn new(by: By) -> Self {
@@ -287,6 +323,28 @@ impl Matrix {
                 *sum += counted.octets;
             }
         }
+    }
+
+    /// Adds what was summed elsewhere between these two; the totals are not changed.
+    pub fn add_sums(&mut self, [one, other]: [&str; 2], sums: &PairSums) {
+        let mut sums = *sums;
+        let is_swapped = other < one;
+        if is_swapped {
+            sums.octets.reverse();
+        }
+        let pair = if is_swapped { [other, one] } else { [one, other] };
+        let pair = pair.map(str::to_owned);
+        bounded(&mut self.cells, pair.into(), &mut self.others).merge(&sums);
+    }
+
+    /// Adds what was summed elsewhere without names.
+    pub fn add_others(&mut self, sums: &PairSums) {
+        self.others.merge(sums);
+    }
+
+    /// Sets the sums over all flows, where these were summed elsewhere.
+    pub const fn set_totals(&mut self, totals: Totals) {
+        self.totals = totals;
     }
 
     /// The pairs, that with most bytes first, and what found no place any more.

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use flows::{
-    Application, By, ClientBasis, Counted, EndReason, Ends, Flow, Matrix, Network, Overlay,
-    OverlayKind, Places, Point, Split, Summary, Way, count_once,
+    Application, By, ClientBasis, Counted, EndReason, Ends, Evidence, Flow, Held, Matrix, Network,
+    Overlay, OverlayKind, Places, Point, Split, Summary, Way, count_once,
 };
 use inventory::History;
 use wire::export::{Rate, RateOrigin, Ratio};
@@ -249,6 +249,49 @@ fn of_a_long_record_the_part_counts_that_nobody_else_saw() {
     let seen =
         [during(flow(0, 0, WEB, DB, 1000), 0, 299), during(flow(1, 5001, WEB, DB, 6000), 0, 1800)];
     assert_eq!(octets(&count_once(&seen, &points(), &places())), [1000, 5000]);
+}
+
+/// Counts what came at a time; says of what counts, and of how many flows wait.
+fn told(
+    evidence: &mut Evidence,
+    held: &mut Vec<Held>,
+    now: Option<u64>,
+    came: &[Flow],
+) -> (Vec<u64>, usize) {
+    let since = at(now.unwrap_or_default());
+    held.extend(came.iter().map(|flow| Held { flow: flow.clone(), since }));
+    let (_, counted) = evidence.count(held, &points(), &places(), now.map(at));
+    (octets(&counted), held.len())
+}
+
+#[test]
+fn what_is_told_late_does_not_count_again() {
+    let (mut evidence, mut held) = (Evidence::default(), Vec::new());
+    let mut told = |now, came: &[Flow]| told(&mut evidence, &mut held, now, came);
+    let piece = |from, to| during(flow(1, 5001, WEB, DB, 1000), from, to);
+    assert_eq!(told(Some(125), &[piece(0, 60), piece(60, 120)]), (vec![1000, 1000], 0));
+    assert_eq!(told(Some(185), &[piece(120, 180)]), (vec![1000], 0));
+    // Another point tells of the same when the flow is over; that it is a better one helps no more.
+    let whole = during(flow(0, 0, WEB, DB, 6000), 0, 180);
+    assert_eq!(told(Some(190), &[whole]), (vec![0], 0));
+}
+
+#[test]
+fn whoever_counts_a_flow_goes_on_counting_it_and_others_wait() {
+    let (mut evidence, mut held) = (Evidence::default(), Vec::new());
+    let mut told = |now, came: &[Flow]| told(&mut evidence, &mut held, now, came);
+    let seen = |point, from, to| during(flow(point, 5001, WEB, DB, 1000), from, to);
+    let [first, other] = [2, 3];
+    assert_eq!(told(Some(6), &[seen(first, 0, 5)]), (vec![1000], 0));
+    assert_eq!(told(Some(11), &[seen(other, 0, 10)]), (vec![], 1));
+    // Now the first one has spoken of that time as well.
+    assert_eq!(told(Some(12), &[seen(first, 5, 10)]), (vec![0, 1000], 0));
+    // When it says nothing for long, or nothing comes any more, the other one counts.
+    assert_eq!(told(Some(21), &[seen(other, 12, 20)]), (vec![], 1));
+    assert_eq!(told(Some(40), &[]), (vec![], 1));
+    assert_eq!(told(Some(42), &[]), (vec![1000], 0));
+    assert_eq!(told(Some(51), &[seen(first, 40, 50)]), (vec![], 1), "now the other one counts");
+    assert_eq!(told(None, &[]), (vec![1000], 0));
 }
 
 #[test]

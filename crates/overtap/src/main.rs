@@ -7,13 +7,16 @@ mod controller;
 mod copies;
 mod csv;
 mod exit;
+mod mirrors;
 mod names;
 mod orders;
 mod quantity;
 mod role;
 mod site;
+mod state;
 mod table;
 mod tenants;
+mod tools;
 mod tunnels;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -36,6 +39,7 @@ Examples:
   overtap capture web -w web.pcapng          at the best of them, until Ctrl-C
   overtap record 'web-*' --size 6GiB          a flight recorder of these
   overtap capture web --last 10m             what it has seen, then live
+  overtap mirror web --to vxlan://10.0.0.9?vni=7    its packets to a tool, until Ctrl-C
   overtap decode web.pcapng                  what was captured
   overtap extract web.pcapng 'tcp port 443' -w https.pcapng
 
@@ -48,11 +52,14 @@ enum Command {
     Capture(commands::capture::Args),
     Record(commands::record::Args),
     Recorder(commands::recorder::Args),
+    Mirror(Box<commands::mirror::Args>),
     Decode(commands::decode::Args),
     Stat(commands::stat::Args),
     Extract(commands::extract::Args),
     Filter(commands::filter::Args),
+    Extcap(commands::extcap::Args),
     Receipt(commands::receipt::Args),
+    Tools(commands::tools::Args),
     Serve(commands::serve::Args),
     Agent(commands::agent::Args),
     Login(commands::login::Args),
@@ -69,6 +76,7 @@ enum Command {
     Pairs(commands::top::PairsArgs),
     Matrix(commands::top::MatrixArgs),
     Collect(commands::collect::Args),
+    Exporters(commands::exporters::Args),
     /// Prints the completions of a shell: bash, zsh, fish, elvish, powershell.
     Completions {
         /// The shell.
@@ -94,17 +102,29 @@ enum Output {
 }
 
 fn main() -> Exit {
-    let result = match Cli::parse().command {
+    let result = commands::extcap::answer(std::env::args()).unwrap_or_else(obey);
+    result.unwrap_or_else(|error| {
+        eprintln!("overtap: {}", sentence(&error));
+        Exit::of(&error)
+    })
+}
+
+/// Does what a person typed.
+fn obey() -> anyhow::Result<Exit> {
+    match Cli::parse().command {
         Command::Find(args) => commands::find::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Capture(args) => commands::capture::run(&args),
         Command::Record(args) => commands::record::run(&args),
         Command::Recorder(args) => commands::recorder::run(&args),
+        Command::Mirror(args) => commands::mirror::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
         Command::Stat(args) => commands::stat::run(&args),
         Command::Extract(args) => commands::extract::run(&args),
         Command::Filter(args) => commands::filter::run(&args),
+        Command::Extcap(args) => commands::extcap::run(&args),
         Command::Receipt(args) => commands::receipt::run(&args),
+        Command::Tools(args) => commands::tools::run(args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Agent(args) => commands::agent::run(&args),
         Command::Login(args) => commands::login::run(&args),
@@ -121,6 +141,7 @@ fn main() -> Exit {
         Command::Pairs(args) => commands::top::run_pairs(&args),
         Command::Matrix(args) => commands::top::run_matrix(&args),
         Command::Collect(args) => commands::collect::run(&args),
+        Command::Exporters(args) => commands::exporters::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "overtap", &mut text);
@@ -128,11 +149,7 @@ fn main() -> Exit {
         }
         Command::Man { command } => man(command.as_deref()),
         Command::CaptureEngine => commands::capture::run_engine(),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("overtap: {}", sentence(&error));
-        Exit::of(&error)
-    })
+    }
 }
 
 /// An error with its causes, each said once: many errors say their cause themselves.

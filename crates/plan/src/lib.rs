@@ -4,6 +4,7 @@
 //! whom it disturbs, and which packets there are the VM's. A place that cannot be used is in the
 //! plan too, with the reason.
 
+pub mod mirror;
 mod names;
 mod point;
 mod port;

@@ -157,7 +157,8 @@ impl<'a> Found<'a> {
         ];
         if has_tunnel {
             misses.push(
-                "later IP fragments of tunnel packets: counted as undecidable, not shown"
+                "a later IP fragment of a tunnel packet whose first one does not come within half a \
+                 second: counted as undecidable"
                     .to_owned(),
             );
         }

@@ -1,12 +1,13 @@
 //! Reads the site: Linux, Open vSwitch, libvirt.
 //!
 //! Each source says what it sees as plain facts ([`inventory::facts`]); nothing is resolved,
-//! joined or believed here. Nothing on the host is changed, and no library of the platforms is
-//! linked: netlink, OVSDB and libvirt are spoken over their sockets.
+//! joined or believed here. Nothing on the host is changed but by [`mirror`], and no library of the
+//! platforms is linked: netlink, OVSDB and libvirt are spoken over their sockets.
 
 mod clock;
 mod libvirt;
 mod live;
+pub mod mirror;
 mod netlink;
 mod ovsdb;
 mod proc;

@@ -83,8 +83,8 @@ fn find(directory: &Path, number: u32) {
     let began = Instant::now();
     let store = Store::open(directory, keys).unwrap();
     let opened = began.elapsed();
-    let id = point(number).machine.id;
-    let mut reading = store.read(&[id], Timestamp::ZERO, Timestamp::from_nanos(u64::MAX));
+    let machine = point(number).machine;
+    let mut reading = store.read(&[machine], Timestamp::ZERO, Timestamp::from_nanos(u64::MAX));
     let (mut packets, mut bytes, mut first) = (0_u64, 0_u64, None);
     while let Some(item) = reading.next() {
         match item {

@@ -22,6 +22,16 @@ pub(crate) struct Losses {
     pub(crate) unwritten: u64,
 }
 
+impl Losses {
+    /// What was lost since there was `before`.
+    pub(crate) const fn since(&self, before: &Self) -> Self {
+        Self {
+            kernel_dropped: self.kernel_dropped.saturating_sub(before.kernel_dropped),
+            unwritten: self.unwritten.saturating_sub(before.unwritten),
+        }
+    }
+}
+
 impl Alive {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.settled.as_nanos().to_le_bytes());

@@ -72,6 +72,15 @@ pub enum KeyError {
         /// The key file.
         path: PathBuf,
     },
+    /// It is one half of a key.
+    #[error(
+        "the key file {} is half a key, the other half is with the controller of this host's \
+         agent: read through it (overtap capture VM --last TIME, without --local)", path.display()
+    )]
+    Half {
+        /// The key file.
+        path: PathBuf,
+    },
     /// The system has no randomness.
     #[error("the system gives no random numbers for a key")]
     NoRandomness,

@@ -40,6 +40,10 @@ impl HostKey {
         KeyId(digest.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
+    pub(crate) const fn of(bytes: [u8; KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+
     pub(crate) const fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
@@ -53,7 +57,7 @@ impl fmt::Debug for HostKey {
 
 impl From<HostKey> for String {
     fn from(key: HostKey) -> Self {
-        key.0.iter().fold(PREFIX.to_owned(), |text, byte| text + &format!("{byte:02x}"))
+        show(&key.0, PREFIX)
     }
 }
 
@@ -61,17 +65,7 @@ impl TryFrom<String> for HostKey {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        const WRONG: &str = "not a key of a recorder";
-        let digits = text.strip_prefix(PREFIX).ok_or(WRONG)?;
-        if digits.len() != 2 * KEY_LEN || !digits.is_ascii() {
-            return Err(WRONG);
-        }
-        let mut key = [0; KEY_LEN];
-        for (number, byte) in key.iter_mut().enumerate() {
-            let pair = digits.get(2 * number..2 * number + 2).ok_or(WRONG)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| WRONG)?;
-        }
-        Ok(Self(key))
+        parse(&text, PREFIX).map(Self).ok_or("not a key of a recorder")
     }
 }
 
@@ -100,18 +94,15 @@ impl KeyRing {
     /// # Errors
     /// When it is missing, others may read it, or it holds something else.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source| KeyError::File { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
-            return Err(KeyError::Open { path: path.to_owned() });
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
+        let text = read_private(path)?;
         let mut keys = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
+            }
+            if line.starts_with(crate::half::PREFIX) {
+                return Err(KeyError::Half { path: path.to_owned() });
             }
             let key = HostKey::try_from(line.to_owned());
             let wrong = |_| KeyError::Line { path: path.to_owned(), line: number + 1 };
@@ -144,25 +135,8 @@ impl KeyRing {
     /// # Errors
     /// Whatever the file system says.
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
-        let failed = |source| KeyError::File { path: path.to_owned(), source };
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let beside = path.with_file_name(name);
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(failed)?;
-        // It may have been there before, with other rights.
-        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
-        for key in &self.0 {
-            writeln!(file, "{}", String::from(key.clone())).map_err(failed)?;
-        }
-        file.sync_all().map_err(failed)?;
-        std::fs::rename(&beside, path).map_err(failed)
+        let keys = self.0.iter().map(|key| String::from(key.clone()));
+        write_private(path, &keys.collect::<Vec<_>>().join("\n"))
     }
 
     /// Puts a new key in front; the others stay to read what they sealed.
@@ -196,7 +170,59 @@ impl KeyRing {
     }
 }
 
-const KEY_LEN: usize = 32;
+/// The text of a file that only its owner may read.
+pub(crate) fn read_private(path: &Path) -> Result<String, KeyError> {
+    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+        return Err(KeyError::Open { path: path.to_owned() });
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+/// Writes a file that only its owner may read; the old one is there until the new one is complete.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), KeyError> {
+    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(failed)?;
+    // It may have been there before, with other rights.
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+    writeln!(file, "{text}").map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(failed)
+}
+
+/// A key as it stands in a file.
+pub(crate) fn show(key: &[u8; KEY_LEN], prefix: &str) -> String {
+    key.iter().fold(prefix.to_owned(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// The key that stands in a text, if it is one.
+pub(crate) fn parse(text: &str, prefix: &str) -> Option<[u8; KEY_LEN]> {
+    let digits = text.strip_prefix(prefix)?;
+    if digits.len() != 2 * KEY_LEN || !digits.is_ascii() {
+        return None;
+    }
+    let mut key = [0; KEY_LEN];
+    for (number, byte) in key.iter_mut().enumerate() {
+        let pair = digits.get(2 * number..2 * number + 2)?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    Some(key)
+}
+
+pub(crate) const KEY_LEN: usize = 32;
 const PREFIX: &str = "overtap-recorder-key-1:";
 
 #[cfg(test)]

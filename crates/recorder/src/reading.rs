@@ -197,9 +197,8 @@ impl Reading {
 
     /// The number of a point; segments and recordings that describe the same one share it.
     fn point(&mut self, info: &Arc<PointInfo>) -> u32 {
-        let is_same = |known: &Arc<PointInfo>| {
-            known.label == info.label && known.machine.id == info.machine.id
-        };
+        let is_same =
+            |known: &Arc<PointInfo>| known.label == info.label && known.machine == info.machine;
         let number = match self.points.iter().position(is_same) {
             Some(number) => {
                 if let Some(known) = self.points.get_mut(number)

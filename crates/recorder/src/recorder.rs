@@ -21,7 +21,7 @@ use crate::directory::{Directory, FLUSH};
 use crate::error::StoreError;
 use crate::key::{HostKey, KeyRing};
 use crate::packets::{packet_len, write_packet};
-use crate::point::PointInfo;
+use crate::point::{MachineRef, PointInfo};
 use crate::seal::fill;
 use crate::segment::mend_index;
 use crate::writer::Writer;
@@ -50,6 +50,8 @@ pub struct Recorder {
     segment: Option<Writer>,
     next_segment: u64,
     points: Vec<Point>,
+    /// The next number of a point in the store: a point gets another one when it is renamed.
+    next_number: u32,
     /// Bytes of packets that are in no chunk yet.
     waiting: usize,
     /// The newest time we know of.
@@ -108,6 +110,7 @@ impl Recorder {
             segment: None,
             next_segment: 0,
             points: Vec::new(),
+            next_number: 0,
             waiting: 0,
             now,
             settled: now,
@@ -129,9 +132,21 @@ impl Recorder {
     pub fn add_point(&mut self, mut info: PointInfo, since: Timestamp) -> PointId {
         info.since = since;
         let number = u32::try_from(self.points.len()).unwrap_or(u32::MAX);
-        self.points.push(Point::new(info));
+        let kept_as = self.take_number();
+        self.points.push(Point::new(info, kept_as));
         self.describe(number as usize);
         PointId(number)
+    }
+
+    /// From `at` on the packets of a point are of a machine that is called so or belongs to whom
+    /// it says: what was before keeps its name and its owner. To be called before later packets
+    /// are offered.
+    pub fn rename(&mut self, number: usize, machine: MachineRef, label: String, at: Timestamp) {
+        self.take_name(number);
+        if let Some(point) = self.points.get_mut(number).filter(|point| !point.is_gone) {
+            point.renamed_at = at;
+            point.next_name = Some((machine, label));
+        }
     }
 
     /// From now on, these packets of a point are its machine's as well.
@@ -144,10 +159,11 @@ impl Recorder {
 
     /// Nothing of the point is seen any more from `now` on.
     pub fn end_point(&mut self, number: usize, now: Timestamp) {
+        self.take_name(number);
         let is_seen = self.points.get(number).is_some_and(|point| !point.is_gone);
         if is_seen {
             self.flush_point(number);
-            self.write_fact(Kind::Gone, number, now, &[]);
+            self.write_fact(Kind::Gone, self.kept_as(number), now, &[]);
             if let Some(point) = self.points.get_mut(number) {
                 point.is_gone = true;
             }
@@ -157,7 +173,7 @@ impl Recorder {
     /// Says something that a reader of a point's machine should know at this place.
     pub fn note(&mut self, number: usize, now: Timestamp, text: &str) {
         let text = text.get(..text.floor_char_boundary(MOST_NOTE_BYTES)).unwrap_or(text);
-        self.write_fact(Kind::Note, number, now, text.as_bytes());
+        self.write_fact(Kind::Note, self.kept_as(number), now, text.as_bytes());
     }
 
     /// Tells how many packets of a point the kernel has dropped since it was added.
@@ -178,6 +194,7 @@ impl Recorder {
             return;
         }
         self.next_flush = now.saturating_add(FLUSH_EVERY);
+        self.take_names(settled);
         self.flush_all();
         self.settled = settled;
         self.write_alive(Kind::Alive);
@@ -197,6 +214,7 @@ impl Recorder {
     /// Ends the recording: everything seen is in it.
     pub fn close(mut self, now: Timestamp) -> Summary {
         self.now = now;
+        self.take_names(now);
         self.flush_all();
         self.settled = now;
         self.write_alive(Kind::End);
@@ -223,7 +241,14 @@ impl Recorder {
     #[inline]
     fn add(&mut self, packet: &wire::Packet<'_>) -> Result<(), DropReason> {
         let number = packet.point.0 as usize;
+        let is_renamed = |point: &Point| packet.time >= point.renamed_at;
+        if self.points.get(number).is_some_and(is_renamed) {
+            self.take_name(number);
+        }
         let Some(point) = self.points.get_mut(number) else { return Err(DropReason::SinkFailed) };
+        if packet.time < point.not_before {
+            return Err(DropReason::OtherTenant);
+        }
         if self.is_full || packet.link != LinkType::ETHERNET {
             return Err(DropReason::SinkFailed);
         }
@@ -270,7 +295,7 @@ impl Recorder {
         let body_len = bytes.len().saturating_sub(CHUNK_HEAD);
         let header = ChunkHeader {
             kind: Kind::Packets,
-            point: u32::try_from(number).unwrap_or(u32::MAX),
+            point: point.kept_as,
             packets: std::mem::take(&mut point.packets),
             body_len: u32::try_from(body_len).unwrap_or(u32::MAX),
             first: point.first,
@@ -319,12 +344,12 @@ impl Recorder {
         }
     }
 
-    fn write_fact(&mut self, kind: Kind, number: usize, at: Timestamp, body: &[u8]) -> bool {
+    fn write_fact(&mut self, kind: Kind, kept_as: u32, at: Timestamp, body: &[u8]) -> bool {
         let mut bytes = vec![0; CHUNK_HEAD];
         bytes.extend_from_slice(body);
         let header = ChunkHeader {
             kind,
-            point: u32::try_from(number).unwrap_or(u32::MAX),
+            point: kept_as,
             packets: 0,
             body_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
             first: at,
@@ -334,15 +359,14 @@ impl Recorder {
     }
 
     fn write_alive(&mut self, kind: Kind) {
-        let changed = |(number, point): (usize, &Point)| {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            (point.losses != point.told).then_some((number, point.losses))
+        let changed = |point: &Point| {
+            (point.losses != point.told).then(|| (point.kept_as, point.losses.since(&point.before)))
         };
-        let counts = self.points.iter().enumerate().filter_map(changed).collect();
+        let counts = self.points.iter().filter_map(changed).collect();
         let alive = Alive { settled: self.settled, counts };
         let mut body = Vec::new();
         alive.encode(&mut body);
-        if self.write_fact(kind, usize::MAX, self.settled, &body) {
+        if self.write_fact(kind, u32::MAX, self.settled, &body) {
             for point in &mut self.points {
                 point.told = point.losses;
             }
@@ -356,9 +380,48 @@ impl Recorder {
     fn describe(&mut self, number: usize) {
         let Some(point) = self.points.get(number).filter(|point| !point.is_gone) else { return };
         let begin = self.segment.as_ref().map_or(self.settled, Writer::begin);
-        let since = point.info.since.max(begin);
+        let (since, kept_as) = (point.info.since.max(begin), point.kept_as);
         let Ok(body) = serde_json::to_vec(&point.info) else { return };
-        self.write_fact(Kind::Point, number, since, &body);
+        self.write_fact(Kind::Point, kept_as, since, &body);
+    }
+
+    fn take_number(&mut self) -> u32 {
+        let number = self.next_number;
+        self.next_number = number.saturating_add(1);
+        number
+    }
+
+    /// The number of a point in the store.
+    fn kept_as(&self, number: usize) -> u32 {
+        self.points.get(number).map_or(u32::MAX, |point| point.kept_as)
+    }
+
+    /// Gives points their new names, after which nothing older comes.
+    fn take_names(&mut self, settled: Timestamp) {
+        for number in 0..self.points.len() {
+            if self.points.get(number).is_some_and(|point| point.renamed_at <= settled) {
+                self.take_name(number);
+            }
+        }
+    }
+
+    /// Gives a point the name that waits for it, if one does: it is another point from here on.
+    #[cold]
+    fn take_name(&mut self, number: usize) {
+        let Some(point) = self.points.get_mut(number) else { return };
+        let Some((machine, label)) = point.next_name.take() else { return };
+        let at = std::mem::replace(&mut point.renamed_at, NEVER);
+        self.flush_point(number);
+        self.write_fact(Kind::Gone, self.kept_as(number), at, &[]);
+        let kept_as = self.take_number();
+        let Some(point) = self.points.get_mut(number) else { return };
+        if machine.tenant != point.info.machine.tenant || machine.id != point.info.machine.id {
+            point.not_before = at;
+        }
+        point.kept_as = kept_as;
+        (point.info.machine, point.info.label, point.info.since) = (machine, label, at);
+        (point.before, point.told) = (point.losses, point.losses);
+        self.describe(number);
     }
 
     /// Goes on in the next segment.
@@ -407,7 +470,7 @@ impl Recorder {
         }
         // A segment tells of losses since the recording began.
         for point in &mut self.points {
-            point.told = Losses::default();
+            point.told = point.before;
         }
         Ok(())
     }
@@ -471,26 +534,41 @@ fn remove_oldest(directory: &Directory) -> bool {
 #[derive(Debug)]
 struct Point {
     info: PointInfo,
+    /// Its number in the store.
+    kept_as: u32,
+    /// When the name that waits is right; never if none does.
+    renamed_at: Timestamp,
+    next_name: Option<(MachineRef, String)>,
+    /// What is older was somebody else's.
+    not_before: Timestamp,
     /// Room for a chunk's header, then packets.
     buffer: Vec<u8>,
     packets: u32,
     first: Timestamp,
     last: Timestamp,
+    /// Since it was added.
     losses: Losses,
+    /// Of these, before it had the name it has.
+    before: Losses,
     /// What of `losses` this segment tells already.
     told: Losses,
     is_gone: bool,
 }
 
 impl Point {
-    const fn new(info: PointInfo) -> Self {
+    const fn new(info: PointInfo, kept_as: u32) -> Self {
         Self {
             info,
+            kept_as,
+            renamed_at: NEVER,
+            next_name: None,
+            not_before: Timestamp::ZERO,
             buffer: Vec::new(),
             packets: 0,
             first: Timestamp::ZERO,
             last: Timestamp::ZERO,
             losses: Losses { kernel_dropped: 0, unwritten: 0 },
+            before: Losses { kernel_dropped: 0, unwritten: 0 },
             told: Losses { kernel_dropped: 0, unwritten: 0 },
             is_gone: false,
         }
@@ -505,3 +583,4 @@ const LOOK_AFTER_BYTES: u64 = 16 << 20;
 /// Bytes of packets in memory, over all points, after which all are written.
 const MOST_WAITING: usize = 64 << 20;
 const MOST_NOTE_BYTES: usize = 1024;
+const NEVER: Timestamp = Timestamp::from_nanos(u64::MAX);

@@ -388,7 +388,7 @@ pub fn fuzz_segment(folder: &std::path::Path, bytes: &[u8]) {
     let ring = KeyRing::of(host);
     let Ok(mut store) = crate::Store::open(folder, ring.clone()) else { return };
     let _ = (store.damages().count(), store.bytes());
-    let ids: Vec<String> = store.machines().into_iter().map(|found| found.machine.id).collect();
+    let ids: Vec<_> = store.names().into_iter().collect();
     let mut reading = store.read(&ids, Timestamp::ZERO, Timestamp::from_nanos(u64::MAX));
     let mut last = Timestamp::ZERO;
     while let Some(item) = reading.next() {

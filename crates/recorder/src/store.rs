@@ -176,27 +176,41 @@ impl Store {
         }
     }
 
-    /// Packets of the machines with these identities, seen from `from` on and before `to`, in the
-    /// order of time. The packets are read later, as far as they are asked for.
-    pub fn read(&self, machines: &[String], from: Timestamp, to: Timestamp) -> Reading {
+    /// All machines by all names and owners they had while they were recorded.
+    pub fn names(&self) -> BTreeSet<MachineRef> {
+        let all = self.segments.iter().flat_map(infos_of).map(|info| &info.machine);
+        all.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+
+    /// The same machines, while they were called otherwise or belonged to somebody else.
+    pub fn others(&self, machines: &[MachineRef]) -> Vec<MachineRef> {
+        let infos = self.segments.iter().flat_map(infos_of).map(|info| &info.machine);
+        let is_same = |own: &&MachineRef| machines.iter().any(|machine| machine.id == own.id);
+        let others = infos.filter(is_same).filter(|own| !machines.contains(own));
+        others.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+
+    /// Packets of the machines while they were called so and belonged to these, seen from `from`
+    /// on and before `to`, in the order of time. They are read later, as far as they are asked for.
+    pub fn read(&self, machines: &[MachineRef], from: Timestamp, to: Timestamp) -> Reading {
         let mut reading = Reading::new(Arc::clone(&self.directory), from, to);
         for segment in &self.segments {
-            reading.add(segment, |info| machines.contains(&info.machine.id));
+            reading.add(segment, |info| machines.contains(&info.machine));
         }
         reading.begin()
     }
 
     /// When the machines were not recorded between `from` and `to`.
-    pub fn gaps(&self, machines: &[String], from: Timestamp, to: Timestamp) -> Vec<Gap> {
+    pub fn gaps(&self, machines: &[MachineRef], from: Timestamp, to: Timestamp) -> Vec<Gap> {
         gaps(&self.spans(machines), from, to)
     }
 
     /// When they were recorded, oldest first.
-    pub fn spans(&self, machines: &[String]) -> Vec<Span> {
+    pub fn spans(&self, machines: &[MachineRef]) -> Vec<Span> {
         let mut spans = Vec::new();
         for segment in &self.segments {
             for known in segment.points.values() {
-                if known.info.as_ref().is_some_and(|info| machines.contains(&info.machine.id)) {
+                if known.info.as_ref().is_some_and(|info| machines.contains(&info.machine)) {
                     let to = known.gone.unwrap_or(segment.settled);
                     spans.push(Span { from: known.since, to });
                 }
@@ -207,11 +221,11 @@ impl Store {
 
     /// Everything these machines' points saw before is in the store. It moves on while a recorder
     /// runs that looks at them.
-    pub fn settled(&self, machines: &[String]) -> Option<Timestamp> {
+    pub fn settled(&self, machines: &[MachineRef]) -> Option<Timestamp> {
         let looks = |segment: &&Segment| {
             segment.points.values().any(|known| {
                 let info = known.info.as_ref();
-                known.gone.is_none() && info.is_some_and(|info| machines.contains(&info.machine.id))
+                known.gone.is_none() && info.is_some_and(|info| machines.contains(&info.machine))
             })
         };
         self.segments.iter().filter(looks).map(|segment| segment.settled).max()
@@ -220,7 +234,7 @@ impl Store {
     /// What recorders said of the machines from `from` on and before `to`, oldest first.
     pub fn notes(
         &self,
-        machines: &[String],
+        machines: &[MachineRef],
         from: Timestamp,
         to: Timestamp,
     ) -> Vec<(Timestamp, String)> {
@@ -228,7 +242,7 @@ impl Store {
         for segment in &self.segments {
             for (time, point, text) in &segment.notes {
                 let info = segment.points.get(point).and_then(|known| known.info.as_ref());
-                let is_theirs = info.is_some_and(|info| machines.contains(&info.machine.id));
+                let is_theirs = info.is_some_and(|info| machines.contains(&info.machine));
                 if is_theirs && *time >= from && *time < to {
                     notes.push((*time, text.clone()));
                 }
@@ -238,9 +252,9 @@ impl Store {
         notes
     }
 
-    /// Packets lost at the point of a machine from `from` on and before `to`, as far as recorders
+    /// Packets lost at a point of a machine, by its label, from `from` on and before `to`, as far as recorders
     /// noticed by then.
-    pub fn lost(&self, machine: &str, label: &str, from: Timestamp, to: Timestamp) -> Lost {
+    pub fn lost(&self, machine: &MachineRef, label: &str, from: Timestamp, to: Timestamp) -> Lost {
         // Counts go on within a recording, from 0.
         let mut known: BTreeMap<([u8; 16], u32), Losses> = BTreeMap::new();
         let mut lost = Lost::default();
@@ -248,7 +262,7 @@ impl Store {
             for (time, point, losses) in &segment.losses {
                 let Some(known_point) = segment.points.get(point) else { continue };
                 let Some(info) = &known_point.info else { continue };
-                if info.machine.id != machine || info.label != label {
+                if info.machine != *machine || info.label != label {
                     continue;
                 }
                 let before = known.insert((segment.header.recording, *point), *losses);
@@ -320,11 +334,13 @@ impl Store {
     fn recorded(&self, machine: &MachineRef) -> Recorded {
         let is_its = |info: &PointInfo| info.machine.id == machine.id;
         let mut labels = BTreeSet::new();
+        let mut names = BTreeSet::new();
         let (mut packets, mut bytes) = (0, 0);
         for segment in &self.segments {
             for known in segment.points.values() {
                 let Some(info) = known.info.as_ref().filter(|info| is_its(info)) else { continue };
                 labels.insert(info.label.clone());
+                names.insert(&info.machine);
                 for chunk in &known.chunks {
                     packets += u64::from(chunk.header.packets);
                     bytes += chunk.header.chunk_len();
@@ -332,15 +348,18 @@ impl Store {
             }
         }
         let mut lost = Lost::default();
-        for label in &labels {
-            let more = self.lost(&machine.id, label, Timestamp::ZERO, LAST);
-            lost.kernel_dropped += more.kernel_dropped;
-            lost.unwritten += more.unwritten;
+        for name in &names {
+            for label in &labels {
+                let more = self.lost(name, label, Timestamp::ZERO, LAST);
+                lost.kernel_dropped += more.kernel_dropped;
+                lost.unwritten += more.unwritten;
+            }
         }
+        let names: Vec<MachineRef> = names.into_iter().cloned().collect();
         Recorded {
             machine: machine.clone(),
             labels: labels.into_iter().collect(),
-            spans: self.spans(std::slice::from_ref(&machine.id)),
+            spans: self.spans(&names),
             packets,
             bytes,
             lost,

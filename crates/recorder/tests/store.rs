@@ -16,7 +16,7 @@ use pipeline::Sink;
 use proptest::prelude::*;
 use recorder::{
     Budget, DamageReason, Found, HostKey, Item, KeyRing, MachineRef, PointInfo, Recorder, Settings,
-    Store,
+    Span, Store,
 };
 use select::{DropReason, Guard, Ownership};
 use wire::{LinkType, Packet, PointId, Timestamp};
@@ -69,11 +69,13 @@ fn at(ms: u64) -> Timestamp {
     Timestamp::from_nanos(1_700_000_000_000_000_000 + ms * 1_000_000)
 }
 
+fn named(machine: &str) -> MachineRef {
+    MachineRef { id: format!("uuid:{machine}"), name: machine.into(), tenant: None }
+}
+
 fn point(machine: &str) -> PointInfo {
-    let machine_ref =
-        MachineRef { id: format!("uuid:{machine}"), name: machine.into(), tenant: None };
     PointInfo {
-        machine: machine_ref,
+        machine: named(machine),
         label: format!("{machine}/net0 @ hv-1:vnet3"),
         description: String::new(),
         mac: None,
@@ -102,7 +104,7 @@ fn read(
     from: Timestamp,
     to: Timestamp,
 ) -> (Vec<(u64, Vec<u8>)>, Vec<String>) {
-    let mut reading = store.read(&[format!("uuid:{machine}")], from, to);
+    let mut reading = store.read(&[named(machine)], from, to);
     let (mut packets, mut damages) = (Vec::new(), Vec::new());
     while let Some(item) = reading.next() {
         match item {
@@ -132,6 +134,71 @@ fn record_some(bench: &Bench) -> Recorder {
         recorder.tick(at(ms), at(ms));
     }
     recorder
+}
+
+#[test]
+fn what_was_seen_under_another_owner_is_that_owners_to_the_packet() {
+    let bench = Bench::new();
+    let mut recorder = bench.recorder(at(0));
+    let acme = MachineRef { tenant: Some("acme".into()), ..named("web") };
+    let bravo = MachineRef { tenant: Some("bravo".into()), ..named("web") };
+    let label = point("web").label;
+    let web = recorder.add_point(PointInfo { machine: acme.clone(), ..point("web") }, at(0));
+    take(&mut recorder, web, at(10), &[1]).unwrap();
+    recorder.count(0, 3);
+    recorder.rename(0, bravo.clone(), label.clone(), at(20));
+    // It had waited in a ring: it is older than the news.
+    take(&mut recorder, web, at(19), &[2]).unwrap();
+    take(&mut recorder, web, at(20), &[3]).unwrap();
+    let late = take(&mut recorder, web, at(18), &[4]);
+    assert_eq!(late, Err(DropReason::OtherTenant), "its owner cannot be told any more");
+    take(&mut recorder, web, at(30), &[5]).unwrap();
+    recorder.count(0, 7);
+    recorder.note(0, at(31), "bravo's own business");
+    recorder.close(at(40));
+
+    let store = bench.store();
+    let of = |owner: &MachineRef| -> Vec<u8> {
+        let mut reading = store.read(std::slice::from_ref(owner), Timestamp::ZERO, LAST);
+        let mut bytes = Vec::new();
+        while let Some(Item::Packet(packet)) = reading.next() {
+            bytes.extend_from_slice(packet.data);
+        }
+        bytes
+    };
+    assert_eq!((of(&acme), of(&bravo)), (vec![1, 2], vec![3, 5]));
+    assert_eq!(store.others(std::slice::from_ref(&acme)), std::slice::from_ref(&bravo));
+    let spans = |owner: &MachineRef| store.spans(std::slice::from_ref(owner));
+    assert_eq!(spans(&acme), [Span { from: at(0), to: at(20) }]);
+    assert_eq!(spans(&bravo), [Span { from: at(20), to: at(40) }]);
+    assert_eq!(store.notes(std::slice::from_ref(&acme), at(0), at(99)), []);
+    assert_eq!(store.lost(&bravo, &label, at(0), at(99)).kernel_dropped, 4);
+    // Both are the same machine to whoever keeps the recorder.
+    assert_eq!(store.machines().len(), 1);
+    assert_eq!(store.machines()[0].packets, 4);
+}
+
+#[test]
+fn a_new_name_holds_in_the_next_segments_and_without_a_packet() {
+    let bench = Bench { budget: Budget { bytes: 8 * MIB, age: None }, ..Bench::new() };
+    let mut recorder = bench.recorder(at(0));
+    let web = recorder.add_point(point("web"), at(0));
+    take(&mut recorder, web, at(1), &[1]).unwrap();
+    let renamed = MachineRef { name: "www".into(), ..named("web") };
+    recorder.rename(0, renamed.clone(), "www/net0".into(), at(5));
+    recorder.tick(at(2000), at(1500));
+    for ms in 2000..4400 {
+        take(&mut recorder, web, at(ms), &[7; 2000]).unwrap();
+    }
+    recorder.close(at(5000));
+    let store = bench.store();
+    assert!(store.segments() > 1);
+    let of = |owner: &MachineRef| {
+        let mut reading = store.read(std::slice::from_ref(owner), Timestamp::ZERO, LAST);
+        std::iter::from_fn(|| reading.next().map(|_| ())).count()
+    };
+    assert_eq!((of(&named("web")), of(&renamed)), (1, 2400));
+    assert!(matches!(store.find("www"), Found::One(machine) if machine.id == "uuid:web"));
 }
 
 #[test]
@@ -166,7 +233,7 @@ fn what_was_flushed_is_there_after_a_kill() {
     std::mem::forget(recorder);
     let found = times(&bench.store(), "web");
     assert_eq!(found, (0..=9000).step_by(10).collect::<Vec<_>>(), "all but the last second");
-    assert_eq!(bench.store().settled(&["uuid:web".into()]), Some(at(9000)));
+    assert_eq!(bench.store().settled(&[named("web")]), Some(at(9000)));
 }
 
 #[test]
@@ -361,7 +428,7 @@ fn gaps_between_recordings_have_their_times() {
     }
     let store = bench.store();
     assert_eq!(times(&store, "web"), [1, 6000, 20_001, 40_001, 46_000]);
-    let web = ["uuid:web".to_owned()];
+    let web = [named("web")];
     let gaps: Vec<_> = store.gaps(&web, at(0), at(60_000)).iter().map(|g| (g.from, g.to)).collect();
     let expected = [(at(10_000), at(20_000)), (at(25_000), at(40_000)), (at(50_000), at(60_000))];
     assert_eq!(gaps, expected);
@@ -380,7 +447,7 @@ fn a_machine_that_left_is_not_covered_any_more() {
     recorder.close(at(5000));
     let store = bench.store();
     let spans = |name: &str| {
-        let spans = store.spans(&[format!("uuid:{name}")]);
+        let spans = store.spans(&[named(name)]);
         spans.iter().map(|span| (span.from, span.to)).collect::<Vec<_>>()
     };
     assert_eq!(spans("web"), [(at(0), at(2000))]);
@@ -396,7 +463,7 @@ fn a_note_is_shown_with_its_machine_only() {
     recorder.add_point(point("db"), at(0));
     recorder.note(1, at(5), "db was renamed");
     recorder.close(at(10));
-    let notes = |name: &str| bench.store().notes(&[format!("uuid:{name}")], at(0), at(9));
+    let notes = |name: &str| bench.store().notes(&[named(name)], at(0), at(9));
     assert_eq!(notes("db"), [(at(5), "db was renamed".to_owned())]);
     assert_eq!(notes("web"), []);
 }
@@ -413,7 +480,7 @@ fn losses_are_told_with_their_time() {
     recorder.close(at(3000));
     let store = bench.store();
     let label = "web/net0 @ hv-1:vnet3";
-    let lost = |from, to| store.lost("uuid:web", label, at(from), at(to)).kernel_dropped;
+    let lost = |from, to| store.lost(&named("web"), label, at(from), at(to)).kernel_dropped;
     assert_eq!((lost(0, 5000), lost(1500, 5000), lost(2500, 5000)), (7, 2, 0));
     assert_eq!(store.machines()[0].lost.kernel_dropped, 7);
 }
@@ -424,7 +491,7 @@ fn a_reader_that_follows_has_every_packet_once() {
     let mut recorder = bench.recorder(at(0));
     let web = recorder.add_point(point("web"), at(0));
     let mut store = bench.store();
-    let web_id = ["uuid:web".to_owned()];
+    let web_id = [named("web")];
     let (mut found, mut from) = (Vec::new(), at(0));
     for ms in 0..20_000 {
         take(&mut recorder, web, at(ms), &[1; 500]).unwrap();
@@ -449,7 +516,7 @@ fn a_segment_that_is_removed_while_it_is_read_is_named() {
     let bench = Bench::new();
     record_some(&bench).close(at(10_000));
     let store = bench.store();
-    let mut reading = store.read(&["uuid:web".into()], Timestamp::ZERO, LAST);
+    let mut reading = store.read(&[named("web")], Timestamp::ZERO, LAST);
     fs::remove_file(&bench.files(".seg")[0]).unwrap();
     let Some(Item::Damage(damage)) = reading.next() else { panic!("nothing is said") };
     assert_eq!(damage.reason, DamageReason::Removed);

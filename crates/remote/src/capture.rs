@@ -13,6 +13,7 @@ use wire::Timestamp;
 
 use crate::fetch::{AHEAD, News, fetch, follow, release};
 use crate::output::WovenFile;
+use crate::past::{self, Gap, Gathering};
 use crate::receipt::{SessionReceipt, Story, clock_of};
 #[cfg(feature = "s3")]
 use crate::stored::{StoredSession, fetch_stored};
@@ -78,6 +79,10 @@ pub struct Capture {
     end: Option<String>,
     notes_told: usize,
     began: Instant,
+    /// What no host has recorded and is to be said at its place, the last first.
+    gaps: Vec<Gap>,
+    /// The past is not gathered yet: until then nothing is woven.
+    gathering: Option<Gathering>,
 }
 
 /// A part that is fetched.
@@ -106,6 +111,8 @@ impl Capture {
         let mut weave = Weave::new(hold);
         // What has ended is told by its own times, the same whenever and from wherever it is
         // fetched: nothing of it is yet to come.
+        // What is older needs not be held back: every host has said by then what it has.
+        weave.pass_to(Timestamp::from_nanos(session.began_ns));
         let span = session.ended_ns.filter(|_| session.is_complete());
         if span.is_some() {
             weave.complete();
@@ -115,6 +122,7 @@ impl Capture {
         let file = WovenFile::new(wanted.output.clone(), Vec::new(), span);
         Self {
             keeper,
+            gathering: (session.wish.last_s > 0).then(Gathering::new),
             weave,
             file,
             parts: Vec::new(),
@@ -124,6 +132,7 @@ impl Capture {
             releases: None,
             end: None,
             notes_told: 0,
+            gaps: Vec::new(),
             began: Instant::now(),
             wanted,
         }
@@ -192,6 +201,7 @@ impl Capture {
                 }
                 _ = every.tick() => self.tick(&mut tell),
             }
+            self.gather(&mut tell);
             if self.weave_on().map_err(|error| RemoteError::Refused(error.to_string()))? {
                 self.stop_session(&mut tell).await;
             }
@@ -282,6 +292,25 @@ impl Capture {
         }
     }
 
+    /// Waits until all hosts have said what they have recorded, so that nothing comes too late for
+    /// its place; then says what nobody has.
+    fn gather(&mut self, tell: &mut impl FnMut(Told)) {
+        let Some(gathering) = &mut self.gathering else { return };
+        let Some(awaited) = gathering.is_over(&self.session, self.parts.len()) else { return };
+        self.gathering = None;
+        if !awaited.is_empty() {
+            let hosts = awaited.join(", ");
+            let text = format!("not waited for what these have recorded: {hosts}");
+            self.file.comment(&text);
+            tell(Told::Sentence(text));
+        }
+        self.gaps = past::gaps(&self.session);
+        for gap in &self.gaps {
+            tell(Told::Sentence(gap.text.clone()));
+        }
+        self.gaps.sort_by_key(|gap| std::cmp::Reverse(gap.to));
+    }
+
     fn take(&mut self, number: usize, piece: Piece) {
         let Some(part) = self.parts.get_mut(number) else { return };
         part.away = None;
@@ -316,8 +345,13 @@ impl Capture {
     /// Weaves as far as possible. Says whether the number of packets that was asked for is there.
     fn weave_on(&mut self) -> Result<bool, deliver::SinkError> {
         let mut is_full = false;
-        loop {
+        while self.gathering.is_none() {
             let step = self.weave.next();
+            if let Step::Packet(woven) = &step {
+                while let Some(gap) = self.gaps.pop_if(|gap| gap.to <= woven.packet.time) {
+                    self.file.comment(&gap.text);
+                }
+            }
             match step {
                 Step::Wait => break,
                 Step::Packet(_)
@@ -435,6 +469,7 @@ impl Capture {
     fn finish(mut self, tell: &mut impl FnMut(Told)) -> Result<SessionReceipt, RemoteError> {
         let failed = |error: deliver::SinkError| RemoteError::Refused(error.to_string());
         // What was waited for in vain is not waited for any more.
+        self.gathering = None;
         self.weave.complete();
         for part in &self.parts {
             self.weave.set_awaited(part.strand, false);

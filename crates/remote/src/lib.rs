@@ -10,6 +10,7 @@ mod fetch;
 mod keep;
 mod login;
 mod output;
+mod past;
 mod receipt;
 #[cfg(feature = "s3")]
 mod stored;

@@ -4,6 +4,8 @@
 //! address: tenants reuse both. Where the owner cannot be known the packet is refused under its
 //! own name, [`DropReason::Undecidable`], and never guessed.
 
+mod gate;
+
 use std::collections::BTreeMap;
 
 use wire::{
@@ -13,6 +15,8 @@ use wire::{
 
 use crate::filter::has_vif;
 use crate::{Datagram, DropReason, Encapsulation, Identity, OnWire, Ownership, Piece};
+
+pub use self::gate::{Admitted, Claim, Entitled, Gate, ToolSet};
 
 /// Decides whether a packet is the VM's. The only way to a [`Cleared`].
 #[derive(Debug, Clone)]
@@ -223,22 +227,18 @@ struct Member {
 impl Networks {
     fn new(identities: &[Identity]) -> Self {
         let mut networks = Self::default();
-        for Identity { mac, network } in identities {
-            let mut inner_vlan = None;
-            let key = match *network {
-                OnWire::Overlay { vni, tunnel, vlan, .. } => {
-                    inner_vlan = vlan;
+        for identity in identities {
+            let (network, member) = placed(identity);
+            match network {
+                Network::Overlay(tunnel, ..) => {
                     networks.has_udp_tunnel |= tunnel.is_in_udp();
                     networks.has_vntag |= tunnel == Encapsulation::VnTag;
                     networks.has_gre_tunnel |=
                         !tunnel.is_in_udp() && tunnel != Encapsulation::VnTag;
-                    Network::Overlay(tunnel, network.udp_port(), vni)
                 }
-                OnWire::Vlan(vlan) => Network::Plain(Some(vlan)),
-                OnWire::Untagged => Network::Plain(None),
-            };
-            networks.has_plain |= matches!(key, Network::Plain(_));
-            networks.members.entry(key).or_default().push(Member { mac: *mac, inner_vlan });
+                Network::Plain(_) => networks.has_plain = true,
+            }
+            networks.members.entry(network).or_default().push(member);
         }
         for members in networks.members.values_mut() {
             members.sort_unstable();
@@ -307,11 +307,7 @@ impl Networks {
         is_tag_cut: bool,
     ) -> Option<(Direction, &Member)> {
         let macs = inner.macs()?;
-        // The switch of a mirror may have moved the tag into its own header.
-        let moved = match inner.tunnel() {
-            Some(Tunnel::Erspan { vlan, .. }) => vlan.filter(|id| !is_priority_only(*id)),
-            _ => None,
-        };
+        let moved = moved_tag(inner);
         overlays(outer, inner).find_map(|network| {
             direction(self.members.get(&network)?, macs, |member| {
                 is_in_vlan(member, inner, moved, is_tag_cut)
@@ -357,6 +353,27 @@ impl Networks {
             Layer::Ipv4 | Layer::Ipv6 | Layer::Mpls => has_tunnel,
             extension => has_tunnel && extension.is_ip_extension(),
         }
+    }
+}
+
+/// The network of an identity as packets name it, and who it is there.
+fn placed(identity: &Identity) -> (Network, Member) {
+    let Identity { mac, network } = *identity;
+    let (key, inner_vlan) = match network {
+        OnWire::Overlay { vni, tunnel, vlan, .. } => {
+            (Network::Overlay(tunnel, network.udp_port(), vni), vlan)
+        }
+        OnWire::Vlan(vlan) => (Network::Plain(Some(vlan)), None),
+        OnWire::Untagged => (Network::Plain(None), None),
+    };
+    (key, Member { mac, inner_vlan })
+}
+
+/// The tag that the switch of a mirror may have moved into its own header.
+fn moved_tag(inner: &Level<'_>) -> Option<VlanId> {
+    match inner.tunnel() {
+        Some(Tunnel::Erspan { vlan, .. }) => vlan.filter(|id| !is_priority_only(*id)),
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod bpf;
 mod datagram;
+mod exports;
 mod filter;
 #[cfg(test)]
 mod frames;
@@ -13,10 +14,11 @@ mod ownership;
 mod reason;
 
 pub use datagram::{Datagram, Piece};
+pub use exports::{Export, Exports};
 pub use filter::{
     Explanation, Filter, Groups, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver,
     UnknownName,
 };
-pub use guard::{Cleared, Grant, Guard};
+pub use guard::{Admitted, Claim, Cleared, Entitled, Gate, Grant, Guard, ToolSet};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};
 pub use reason::DropReason;

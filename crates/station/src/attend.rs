@@ -1,7 +1,7 @@
 //! The line to the controller: tells it what is on the board, puts its orders there, and comes
 //! back whenever it was cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use api::proto::from_agent::Said;
 use api::proto::{FromAgent, Hello, Pong, SendPart, ToAgent, to_agent};
 use api::tls::ConnectError;
 use inventory::Timeline;
+use recorder::KeptHalf;
 use telemetry::{Event, Log};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,6 +31,8 @@ pub(crate) struct Line {
     pub(crate) folder: PathBuf,
     /// Version of the program.
     pub(crate) version: String,
+    /// Whether the controller is asked for its half of the recorder's key.
+    pub(crate) wants_key: bool,
     /// What there is to tell.
     pub(crate) board: Arc<Board>,
     /// The log.
@@ -65,6 +68,7 @@ struct Told {
     timeline: Option<Timeline>,
     sources: String,
     parts: BTreeMap<(String, u32), u64>,
+    looked: BTreeSet<String>,
     notes: usize,
 }
 
@@ -102,7 +106,8 @@ impl Line {
         }
         let channel = self.identity.channel()?;
         let (sender, outgoing) = mpsc::channel(64);
-        let hello = Hello { version: self.version.clone(), host: self.host() };
+        let hello =
+            Hello { version: self.version.clone(), host: self.host(), wants_key: self.wants_key };
         send(&sender, Said::Hello(hello)).await?;
         let mut incoming =
             client(channel).attend(ReceiverStream::new(outgoing)).await?.into_inner();
@@ -173,6 +178,11 @@ impl Line {
             }
         }
         told.parts.retain(|key, _| state.parts.contains_key(key));
+        // Behind the parts: whoever hears it knows them all.
+        for session in state.looked.difference(&told.looked) {
+            news.push(Said::Looked(session.clone()));
+        }
+        told.looked.clone_from(&state.looked);
         // Where old ones were dropped, all that is left is told again; the controller knows them.
         let from = if told.notes > state.notes.len() { 0 } else { told.notes };
         for note in state.notes.iter().skip(from) {
@@ -186,6 +196,8 @@ impl Line {
         match message.said {
             Some(to_agent::Said::Ping(ping)) => {
                 let now = now_ns();
+                self.board.state().ahead_ns =
+                    now.cast_signed().wrapping_sub_unsigned(ping.asked_ns);
                 let pong = Pong { asked_ns: ping.asked_ns, received_ns: now, answered_ns: now };
                 send(to, Said::Pong(pong)).await?;
             }
@@ -209,6 +221,15 @@ impl Line {
                     *offset = released.offset.max(*offset);
                 }
             }
+            Some(to_agent::Said::RecorderKey(half)) => match half.as_ref().try_into() {
+                Ok(half) => {
+                    let half = KeptHalf::new(half);
+                    self.board.change(|state| state.kept_half = Some(half));
+                }
+                Err(_) => {
+                    self.log.say(Event::error("half a key for the recorder that is none"));
+                }
+            },
             // A newer controller says more.
             None => {}
         }

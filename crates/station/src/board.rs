@@ -2,13 +2,14 @@
 //!
 //! Nothing here is a queue of events: whoever was away reads the state and has missed nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::document::{Note, Orders, Part};
 use inventory::Site;
 use pipeline::Ledger;
+use recorder::KeptHalf;
 use tokio::sync::watch;
 use wire::Timestamp;
 
@@ -36,6 +37,12 @@ pub(crate) struct State {
     pub(crate) released: BTreeMap<(String, u32), u64>,
     /// What people must know, oldest first, bounded.
     pub(crate) notes: Vec<Note>,
+    /// Sessions for which what was recorded was looked for, and is among the parts.
+    pub(crate) looked: BTreeSet<String>,
+    /// The controller's half of the recorder's key, once it has said it.
+    pub(crate) kept_half: Option<KeptHalf>,
+    /// How far this host's clock is ahead of the controller's, about, in nanoseconds.
+    pub(crate) ahead_ns: i64,
     /// What became of all packets.
     pub(crate) account: Account,
     /// Whether the controller is there.

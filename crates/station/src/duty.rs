@@ -18,7 +18,9 @@ use serde::Deserialize;
 use telemetry::{Event, Log};
 
 use crate::board::Board;
-use crate::part::{Ended, Running, Sought, now_ns, point};
+use crate::part::{Ended, Room, Running, Sought, now_ns, point};
+use crate::past::{Past, Pasts, Told};
+use crate::recorder::{Recorder, RecorderSettings};
 use crate::spool::Spool;
 
 /// The thread that watches and captures.
@@ -28,6 +30,10 @@ pub(crate) struct Duty {
     board: Arc<Board>,
     log: Log,
     orders: Arc<Orders>,
+    /// What was recorded for sessions that began in the past.
+    pasts: Pasts,
+    /// The host's recorder, where the agent runs it.
+    recorder: Option<Recorder>,
     parts: Vec<Running>,
     /// Sessions and machines that reached a limit of theirs.
     finished: BTreeSet<Key>,
@@ -76,13 +82,20 @@ impl Trouble {
 
 impl Duty {
     /// Looks at the host once and then watches it.
-    pub(crate) fn begin(spool: Spool, board: Arc<Board>, log: Log) -> io::Result<Self> {
+    pub(crate) fn begin(
+        spool: Spool,
+        board: Arc<Board>,
+        log: Log,
+        recorder: Option<RecorderSettings>,
+    ) -> io::Result<Self> {
         let mut live = LiveSite::read(READ_WITHIN);
         live.watch()?;
         let duty = Self {
             live,
             spool,
             board,
+            recorder: recorder.as_ref().and_then(|known| Recorder::new(known, log.clone())),
+            pasts: Pasts::new(recorder),
             log,
             orders: Arc::default(),
             parts: Vec::new(),
@@ -104,8 +117,15 @@ impl Duty {
         for part in &mut self.parts {
             part.stop("the agent was stopped");
         }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.end();
+        }
         let until = Instant::now() + PATIENCE;
-        while !self.parts.is_empty() && Instant::now() < until {
+        while Instant::now() < until {
+            let has_ended = self.recorder.as_mut().is_none_or(Recorder::has_ended);
+            if has_ended && self.parts.is_empty() {
+                break;
+            }
             self.look_after_parts();
             std::thread::sleep(LOOK_EVERY);
         }
@@ -120,9 +140,13 @@ impl Duty {
         let are_orders_new = self.take_orders();
         self.look_after_parts();
         self.make_room();
+        self.keep_recording(is_site_new);
         let now = Instant::now();
         // Permits end by themselves, too.
-        let is_time = now >= self.next || self.failed.values().any(|failure| failure.again <= now);
+        let is_found = self.pasts.is_any_found();
+        let is_time = is_found
+            || now >= self.next
+            || self.failed.values().any(|failure| failure.again <= now);
         if is_site_new || are_orders_new || is_time {
             self.next = now + RECONCILE_EVERY;
             self.reconcile();
@@ -167,8 +191,23 @@ impl Duty {
     fn reconcile(&mut self) {
         let orders = Arc::clone(&self.orders);
         let mut wanted: BTreeSet<Key> = BTreeSet::new();
+        self.hear_of_pasts();
         for order in &orders.sessions {
             let permit = Permit::deserialize(&order.permit);
+            let (kept, ahead_ns) = {
+                let state = self.board.state();
+                (state.kept_half.clone(), state.ahead_ns)
+            };
+            // What is seen live comes behind what was recorded, which is looked for first. It is
+            // recorded meanwhile; where it is not, there is nothing to look for.
+            if !self.pasts.is_known(order, kept.as_ref(), ahead_ns) {
+                continue;
+            }
+            wanted.extend(self.recorded_still(order, &permit));
+            if order.past.is_some_and(|past| past.is_all) {
+                wanted.extend(self.have_recorded(order));
+                continue;
+            }
             for machine in self.live.site().machines.clone() {
                 if !is_here(&machine) {
                     continue;
@@ -179,6 +218,7 @@ impl Duty {
                     self.have_captured(order, snaplen, &machine, &key);
                 }
             }
+            wanted.extend(self.have_recorded(order));
         }
         for part in &mut self.parts {
             let key = (part.session().to_owned(), part.machine_id().to_owned());
@@ -193,6 +233,76 @@ impl Duty {
             }
         }
         self.failed.retain(|key, _| wanted.contains(key));
+    }
+
+    /// Lets the recorder go on.
+    fn keep_recording(&mut self, is_site_new: bool) {
+        if let Some(recorder) = &mut self.recorder {
+            let kept = self.board.state().kept_half.clone();
+            recorder.turn(kept.as_ref(), &self.live, is_site_new);
+        }
+    }
+
+    /// Takes what looks into the recorder have found, and says what there is to say.
+    fn hear_of_pasts(&mut self) {
+        let orders = Arc::clone(&self.orders);
+        let is_ordered = |session: &str| orders.sessions.iter().any(|o| o.session == session);
+        self.pasts.keep(is_ordered);
+        let told = {
+            let mut state = self.board.state();
+            state.looked.retain(|session| is_ordered(session));
+            let is_written = |session: &str, machine: &str| {
+                let parts = state.parts.values().map(|posted| &posted.part);
+                let mut own = parts.filter(|p| p.session == session && p.machine_id == machine);
+                own.any(|part| part.recorded.as_ref().is_some_and(|found| found.is_written))
+            };
+            self.pasts.take_found(&is_written)
+        };
+        for (session, told) in told {
+            let note = match told {
+                Told::Withheld(text) => Note { is_refusal: true, ..self.about(&session, text) },
+                Told::Unreadable(text) => self.about(&session, text),
+            };
+            self.board.note(note);
+        }
+    }
+
+    /// Parts of what was recorded that go on, as long as all of it may be seen.
+    fn recorded_still(
+        &self,
+        order: &Order,
+        permit: &Result<Permit, serde_json::Error>,
+    ) -> Vec<Key> {
+        let Ok(permit) = permit else { return Vec::new() };
+        let own = self.parts.iter().filter(|part| part.session() == order.session);
+        let still =
+            own.filter(|part| part.is_all_past() && Past::is_covered(part.recorded_as(), permit));
+        still.map(|part| (part.session().to_owned(), part.machine_id().to_owned())).collect()
+    }
+
+    /// Begins a part for every machine of which something was recorded and which is not here, or
+    /// is not to be captured live; then says that all there is was said.
+    fn have_recorded(&mut self, order: &Order) -> Vec<Key> {
+        let mut begun = Vec::new();
+        for past in self.pasts.left(&order.session) {
+            let Some(machine) = past.machine().map(|machine| machine.id.clone()) else { continue };
+            self.pasts.begun(&order.session, &machine);
+            match Running::begin_recorded(order, self.live.site(), self.room(order), &past) {
+                Ok(part) => {
+                    part.post(&self.board);
+                    begun.push((part.session().to_owned(), part.machine_id().to_owned()));
+                    self.parts.push(part);
+                }
+                Err(error) => {
+                    let text = format!("what was recorded of {machine} cannot be given: {error}");
+                    self.board.note(self.about(&order.session, text));
+                }
+            }
+        }
+        if order.past.is_some() && !self.board.state().looked.contains(&order.session) {
+            self.board.change(|state| _ = state.looked.insert(order.session.clone()));
+        }
+        begun
     }
 
     /// How much of each packet of a machine may be captured for a session; `None` if it is none of
@@ -232,8 +342,9 @@ impl Duty {
     /// Sees to it that this machine is captured at the place that is right for it now.
     fn have_captured(&mut self, order: &Order, snaplen: u32, machine: &Machine, key: &Key) {
         let is_this = |part: &&mut Running| part.session() == key.0 && part.machine_id() == key.1;
+        let is_live = |part: &&mut Running| !part.is_ending() && !part.is_all_past();
         let running: Vec<&mut Running> =
-            self.parts.iter_mut().filter(is_this).filter(|part| !part.is_ending()).collect();
+            self.parts.iter_mut().filter(is_this).filter(is_live).collect();
         if !running.is_empty() {
             // A vNIC that was added, a tap that was made anew, or another filter: the next
             // part begins before this one ends, and what both saw is told apart by content.
@@ -246,6 +357,10 @@ impl Duty {
             if running.iter().any(|part| is_same(part)) {
                 return;
             }
+            // The recorder looks at the new place already, so its part can wait.
+            if running.iter().any(|part| part.is_in_past() && *part.sought() == sought) {
+                return;
+            }
         }
         if self.finished.contains(key) {
             return;
@@ -253,10 +368,14 @@ impl Duty {
         if self.failed.get(key).is_some_and(|failure| failure.again > Instant::now()) {
             return;
         }
-        let kept = self.board.kept_bytes(&order.session);
-        let left = order.spool_bytes.saturating_sub(kept);
-        match Running::begin(order, snaplen, self.live.site(), machine, &self.spool, left) {
+        let past = self.pasts.of(&order.session, &key.1);
+        let room = self.room(order);
+        match Running::begin(order, snaplen, self.live.site(), machine, room, past) {
             Ok(part) => {
+                if past.is_some() {
+                    part.post(&self.board);
+                    self.pasts.begun(&order.session, &key.1);
+                }
                 for before in running {
                     before.stop("it is captured anew where it is now");
                 }
@@ -299,8 +418,15 @@ impl Duty {
     fn look_after_parts(&mut self) {
         let (spool, board) = (&self.spool, &self.board);
         let (finished, failed) = (&mut self.finished, &mut self.failed);
+        let mut told = Vec::new();
         self.parts.retain_mut(|part| {
-            let Some(how) = part.turn(spool, board) else { return true };
+            let how = part.turn(spool, board);
+            let said = part.take_said().into_iter();
+            told.extend(said.map(|text| (part.session().to_owned(), text)));
+            let Some(how) = how else { return true };
+            if part.is_all_past() {
+                return false;
+            }
             let key = (part.session().to_owned(), part.machine_id().to_owned());
             match how {
                 Ended::ForGood => _ = finished.insert(key),
@@ -312,6 +438,15 @@ impl Duty {
             }
             false
         });
+        for (session, text) in told {
+            self.board.note(Note { is_in_part: true, ..self.about(&session, text) });
+        }
+    }
+
+    /// Where the packets of another part of a session go.
+    fn room(&self, order: &Order) -> Room<'_> {
+        let kept = self.board.kept_bytes(&order.session);
+        Room { spool: &self.spool, left_bytes: order.spool_bytes.saturating_sub(kept) }
     }
 
     /// Forgets what was fetched, and shares the room there is among the parts of each session.

@@ -12,6 +12,8 @@ mod duty;
 mod identity;
 mod metrics;
 mod part;
+mod past;
+mod recorder;
 mod spool;
 mod upload;
 
@@ -25,6 +27,7 @@ use std::thread;
 use telemetry::Log;
 
 pub use identity::{EnrolError, Identity};
+pub use recorder::{RecorderKey, RecorderSettings, Wanted as RecordWanted};
 
 use self::attend::Line;
 use self::board::Board;
@@ -43,6 +46,8 @@ pub struct Settings {
     pub log: Log,
     /// Where Prometheus may ask how it is; nowhere if `None`.
     pub metrics: Option<SocketAddr>,
+    /// The host's flight recorder, if it has one.
+    pub recorder: Option<RecorderSettings>,
 }
 
 /// Why an agent cannot run.
@@ -90,7 +95,9 @@ pub fn run(settings: &Settings, is_stopped: &Arc<AtomicBool>) -> Result<(), Stat
     }
     let duty = {
         let (board, is_stopped, log) = (Arc::clone(&board), Arc::clone(is_stopped), log.clone());
-        let duty = Duty::begin(spool, board, log).map_err(failed("cannot watch the host"))?;
+        let recorder = settings.recorder.clone();
+        let duty =
+            Duty::begin(spool, board, log, recorder).map_err(failed("cannot watch the host"))?;
         thread::Builder::new()
             .name("duty".into())
             .spawn(move || duty.run(&is_stopped))
@@ -100,6 +107,10 @@ pub fn run(settings: &Settings, is_stopped: &Arc<AtomicBool>) -> Result<(), Stat
         identity,
         folder: settings.folder.clone(),
         version: settings.version.clone(),
+        wants_key: settings
+            .recorder
+            .as_ref()
+            .is_some_and(|recorder| matches!(recorder.key, RecorderKey::Halves(_))),
         board,
         log,
     };

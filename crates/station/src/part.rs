@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use agent::{Capture, Event, Output, Place, Rotation, SessionError, Wanted};
-use api::document::{Note, Order, Part, WhenFull};
+use agent::{Capture, Event, Output, PastOrder, Place, Rotation, SessionError, Wanted};
+use api::document::{Note, Order, Part, Recorded, WhenFull};
 use inventory::{Machine, Site};
 use plan::Point;
+use recorder::MachineRef;
 use select::{Filter, Resolved};
 
 use crate::board::{Board, Reached};
+use crate::past::Past;
 use crate::spool::Spool;
 
 /// A part that runs.
@@ -29,6 +31,19 @@ pub(crate) struct Running {
     full: Option<Full>,
     /// Packets dropped because there was no room.
     dropped: u64,
+    /// By which names and owners the machine was recorded, where the part begins with that.
+    recorded_as: Vec<MachineRef>,
+    /// What people should hear.
+    said: Vec<String>,
+}
+
+/// Where the packets of a part go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room<'a> {
+    /// The spool.
+    pub(crate) spool: &'a Spool,
+    /// Bytes that the part's session may keep there beside what it has.
+    pub(crate) left_bytes: u64,
 }
 
 /// A time without room.
@@ -73,6 +88,9 @@ pub(crate) enum NotBegun {
     /// The capture itself.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// Nothing was recorded after all.
+    #[error("nothing was recorded")]
+    NothingRecorded,
     /// The spool.
     #[error("cannot keep packets: {0}")]
     Spool(#[from] std::io::Error),
@@ -88,17 +106,43 @@ pub(crate) enum Ended {
 }
 
 impl Running {
-    /// Begins to capture `machine` as the order says, at most `snaplen` bytes of each packet, while
-    /// the session may keep `left` bytes more on this host.
+    /// Begins to capture `machine` as the order says, at most `snaplen` bytes of each packet; with
+    /// what was recorded of it first, if there is a `past`.
     pub(crate) fn begin(
         order: &Order,
         snaplen: u32,
         site: &Site,
         machine: &Machine,
-        spool: &Spool,
-        left: u64,
+        room: Room<'_>,
+        past: Option<&Past>,
     ) -> Result<Self, NotBegun> {
         let point = point(order, site, machine)?;
+        Self::start(order, snaplen, site, machine, point, room, past)
+    }
+
+    /// Begins to write what was recorded of a machine, and nothing else.
+    pub(crate) fn begin_recorded(
+        order: &Order,
+        site: &Site,
+        room: Room<'_>,
+        past: &Past,
+    ) -> Result<Self, NotBegun> {
+        let Some(machine) = past.machine() else { return Err(NotBegun::NothingRecorded) };
+        let (machine, point) = agent::recorded(machine);
+        let snaplen = order.snaplen.min(past.snaplen);
+        Self::start(order, snaplen, site, &machine, point, room, Some(past))
+    }
+
+    fn start(
+        order: &Order,
+        snaplen: u32,
+        site: &Site,
+        machine: &Machine,
+        point: Point,
+        Room { spool, left_bytes: left }: Room<'_>,
+        past: Option<&Past>,
+    ) -> Result<Self, NotBegun> {
+        let is_live = !point.interfaces.is_empty();
         let number = spool.next_number(&order.session)?;
         let path = spool.path(&order.session, number)?;
         let mut limits = order.limits;
@@ -117,7 +161,7 @@ impl Running {
             number,
             machine_id: machine.id.to_string(),
             machine: machine.name.clone(),
-            point: point.kind.to_string(),
+            point: if is_live { point.kind.to_string() } else { "recorder".into() },
             began_ns: 0,
             ended: None,
             bytes: 0,
@@ -125,6 +169,7 @@ impl Running {
             packets: 0,
             kernel_dropped: 0,
             failed: 0,
+            recorded: past.map(|past| Recorded { is_all: !is_live, ..past.recorded.clone() }),
             receipt: None,
             clock: None,
             is_reachable: false,
@@ -135,7 +180,8 @@ impl Running {
             filter: filter(order)?,
             explained: order.explained.clone(),
             is_stripped: order.is_stripped,
-            snaplen,
+            // One file has one: the smaller, where past and present differ.
+            snaplen: past.map_or(snaplen, |past| past.snaplen.min(snaplen)),
             limits,
             output: Output {
                 path: Some(path.clone()),
@@ -148,7 +194,7 @@ impl Running {
             comments: comments(order, machine, site, &point),
             ip_names: agent::ip_names(site),
             buffer_bytes: None,
-            past: None,
+            past: past.map(|past| PastOrder { is_live, ..past.order.clone() }),
             point,
         };
         spool.keep(&part)?;
@@ -156,9 +202,45 @@ impl Running {
         part.began_ns = now_ns();
         spool.keep(&part)?;
         let sought = Sought::of(order, snaplen);
-        let reached = Reached::default();
-        let (full, dropped) = (None, 0);
-        Ok(Self { part, path, capture, reached, asked: None, sought, room, full, dropped })
+        let recorded_as = past.map(|past| past.order.machines.clone()).unwrap_or_default();
+        Ok(Self {
+            part,
+            path,
+            capture,
+            reached: Reached::default(),
+            asked: None,
+            sought,
+            recorded_as,
+            said: Vec::new(),
+            room,
+            full: None,
+            dropped: 0,
+        })
+    }
+
+    /// Says that it is there before there is anything in it.
+    pub(crate) fn post(&self, board: &Board) {
+        board.post(self.part.clone(), self.path.clone(), self.reached);
+    }
+
+    /// Whether what was recorded is still being written.
+    pub(crate) fn is_in_past(&self) -> bool {
+        self.part.recorded.as_ref().is_some_and(|recorded| !recorded.is_written)
+    }
+
+    /// Whether it ends with what was recorded.
+    pub(crate) fn is_all_past(&self) -> bool {
+        self.part.recorded.as_ref().is_some_and(|recorded| recorded.is_all)
+    }
+
+    /// By which names and owners its machine was recorded.
+    pub(crate) fn recorded_as(&self) -> &[MachineRef] {
+        &self.recorded_as
+    }
+
+    /// What people should hear since this was asked last; its file has it.
+    pub(crate) fn take_said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
     }
 
     /// Which machine it is of, by its id.
@@ -281,6 +363,7 @@ impl Running {
     /// Takes what its engine has said since the last turn and posts it. Says how it ended, once it
     /// has.
     pub(crate) fn turn(&mut self, spool: &Spool, board: &Board) -> Option<Ended> {
+        let was_in_past = self.is_in_past();
         let capture = self.capture.as_mut()?;
         let mut ended = None;
         let mut told = None;
@@ -292,12 +375,16 @@ impl Running {
                     self.part.kernel_dropped = progress.kernel_dropped;
                     self.part.failed = progress.failed;
                     self.reached.settled_ns = progress.settled_ns;
+                    if let Some(recorded) = &mut self.part.recorded {
+                        recorded.is_written = !progress.is_past;
+                    }
                     self.reached.bytes = file_bytes(&self.path);
                     self.part.bytes = self.reached.bytes;
                     told = Some(progress.ledger.queue_full);
                     board.count(&self.part, Some(progress.ledger), false);
                     board.post(self.part.clone(), self.path.clone(), self.reached);
                 }
+                Ok(Some(Event::Said(text))) if was_in_past => self.said.push(text),
                 Ok(Some(Event::InterfaceGone(_) | Event::CaughtUp | Event::Said(_))) => {}
                 Ok(Some(Event::Ended(outcome))) => {
                     ended = Some(Ok(outcome));
@@ -320,6 +407,9 @@ impl Running {
         };
         match ended {
             Ok(outcome) => {
+                if let Some(recorded) = &mut self.part.recorded {
+                    recorded.is_written |= outcome.end == agent::End::Recorded;
+                }
                 let end = outcome.end.to_string();
                 self.part.ended = Some(self.asked.take().unwrap_or(end));
                 let receipt = capture.receipt(&outcome);

@@ -14,6 +14,7 @@ mod key;
 mod layer;
 mod layers;
 mod level;
+pub mod mirror;
 mod packet;
 mod ports;
 mod stop;

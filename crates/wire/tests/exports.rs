@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use wire::Timestamp;
 use wire::export::{
-    Collector, Column, Datagram, Event, Exporter, Fault, Limits, Protocol, RateOrigin, Side,
-    TemplateLimits,
+    Collector, Column, Datagram, Event, Exporter, Fault, Limits, Protocol, RateOrigin,
+    SavedExporter, Side, TemplateLimits, Unrestorable,
 };
 
 const NOW: Timestamp = Timestamp::from_parts(1_795_255_380, 0);
@@ -405,4 +405,67 @@ fn a_second_message_in_one_datagram_is_read_too() {
     assert_eq!(bed.seen, [flow(9, 80)]);
     assert_eq!((bed.only().account.datagrams, bed.only().account.messages), (1, 2));
     assert_eq!(bed.only().key.protocol, Protocol::Ipfix);
+}
+
+#[test]
+fn what_was_written_down_goes_on_where_it_was() {
+    let mut bed = Bed::new(Limits::default());
+    bed.take(1, &ipfix(0, 0, &[set(2, &template(256, OCTETS_PORT))]));
+    for number in 0..3 {
+        let data = set(
+            256,
+            &[[0, 0, 0, 9, 0, 80], [0, 0, 0, 9, 0, 80]].concat()
+                [..6 * (1 + usize::from(number == 1))],
+        );
+        bed.take(1, &ipfix(0, [0, 1, 3][number], &[data]));
+    }
+    let saved = SavedExporter::of(bed.only());
+    let mut anew = Bed::new(Limits::default());
+    assert_eq!(anew.collector.restore(saved.clone()), Ok(()));
+    assert_eq!(anew.collector.restore(saved.clone()), Err(Unrestorable::Known));
+    assert_eq!(SavedExporter::of(anew.only()), saved);
+    // Six records came by while nobody listened.
+    anew.take(1, &ipfix(0, 10, &[set(256, &[0, 0, 0, 9, 0, 80])]));
+    assert_eq!(anew.seen, [flow(9, 80)]);
+    assert_eq!(anew.only().sequence().lost(), Some(6));
+    assert_eq!(anew.only().account.records, 5);
+}
+
+#[test]
+fn what_was_written_down_is_bounded_like_what_is_received() {
+    let mut bed = Bed::new(Limits::default());
+    bed.take(1, &ipfix(0, 0, &[set(2, &template(256, OCTETS_PORT))]));
+    let saved = SavedExporter::of(bed.only());
+    let templates = TemplateLimits { templates: 10, fields: 1, bytes: 1 << 20 };
+    let mut small = Collector::new(Limits { templates, ..Limits::default() });
+    assert_eq!(small.restore(saved.clone()), Err(Unrestorable::Malformed), "two fields");
+    let mut full = Collector::new(Limits { templates_bytes: 10, ..Limits::default() });
+    assert_eq!(full.restore(saved.clone()), Err(Unrestorable::NoRoom));
+    let mut bad = saved;
+    bad.templates[0].id = 3;
+    assert_eq!(Collector::new(Limits::default()).restore(bad), Err(Unrestorable::Malformed));
+}
+
+#[test]
+fn all_exporters_together_have_a_bound_for_templates() {
+    let mut bed = Bed::new(Limits { templates_bytes: 1000, ..Limits::default() });
+    for domain in 0..10 {
+        bed.take(1, &ipfix(domain, 0, &[set(2, &template(256, OCTETS_PORT))]));
+    }
+    let templates: usize = bed.collector.exporters().iter().map(|e| e.templates().count()).sum();
+    assert_eq!(templates, 3, "some 300 bytes each");
+    // What is taken back makes room.
+    bed.take(1, &ipfix(0, 0, &[set(2, &[1, 0, 0, 0])]));
+    bed.take(1, &ipfix(9, 0, &[set(2, &template(256, OCTETS_PORT))]));
+    assert_eq!(bed.collector.exporters()[9].templates().count(), 1);
+}
+
+#[test]
+fn templates_end_with_their_connection() {
+    let mut bed = Bed::new(Limits::default());
+    bed.take(1, &ipfix(0, 0, &[set(2, &template(256, OCTETS_PORT))]));
+    bed.collector.forget_session(SocketAddr::from(([192, 0, 2, 1], 1)));
+    bed.take(1, &ipfix(0, 70, &[set(256, &[0, 0, 0, 9, 0, 80])]));
+    assert_eq!(bed.seen, []);
+    assert_eq!(bed.only().account.sets_without_template, 1);
 }

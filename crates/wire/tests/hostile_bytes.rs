@@ -8,7 +8,8 @@
 )]
 
 use proptest::prelude::*;
-use wire::{Layers, LinkType, StopReason, TunnelPorts};
+use wire::mirror::{MirrorForm, Mirrored};
+use wire::{Layers, LinkType, Packet, StopReason, Timestamp, TunnelPorts};
 
 /// What must hold for every frame.
 fn check(link: LinkType, data: &[u8]) {
@@ -47,6 +48,23 @@ fn check(link: LinkType, data: &[u8]) {
     assert_eq!((again.headers(), again.stop()), (layers.headers(), layers.stop()));
     assert_eq!(again.innermost(data).headers(), layers.innermost(data).headers());
     let _ = layers.is_innermost_hidden();
+    check_mirrors(link, data, &layers);
+}
+
+/// Whatever is taken for a mirror's lies within the packet.
+fn check_mirrors(link: LinkType, data: &[u8], layers: &Layers) {
+    let len = u32::try_from(data.len()).unwrap();
+    let packet = Packet::new(Timestamp::from_nanos(1), link, data, len);
+    let forms = MirrorForm::WORDS.map(|(_, form)| form);
+    let vlan = MirrorForm::Rspan(wire::VlanId::new(100).unwrap());
+    for form in forms.into_iter().chain([vlan]) {
+        let Ok(found) = Mirrored::find(&packet, layers, form) else { continue };
+        assert!(found.start <= found.end && found.end <= data.len(), "{found:?}");
+        let mut scratch = Vec::new();
+        let opened = found.open(packet, &mut scratch);
+        assert!(opened.data.len() <= found.end - found.start);
+        assert!(found.has_own_tag || opened.data == &data[found.start..found.end]);
+    }
 }
 
 fn links() -> impl Strategy<Value = LinkType> {

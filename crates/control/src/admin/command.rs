@@ -71,6 +71,13 @@ pub enum Command {
         /// Why; may be empty.
         reason: String,
     },
+    /// Makes everything unreadable that an agent's recorder has recorded until now, for ever.
+    RevokeRecorder {
+        /// Whose.
+        id: AgentId,
+        /// Why; may be empty.
+        reason: String,
+    },
 }
 
 /// What a token for agents shall be good for.
@@ -127,13 +134,15 @@ impl Command {
             | Self::Invite(_)
             | Self::RemoveToken { .. } => Action::Token,
             Self::ListGrants | Self::AddGrant(_) | Self::RemoveGrant { .. } => Action::Grant,
-            Self::ListAgents | Self::RemoveAgent { .. } => Action::Agent,
+            Self::ListAgents | Self::RemoveAgent { .. } | Self::RevokeRecorder { .. } => {
+                Action::Agent
+            }
         }
     }
 
     pub(super) fn reason(&self) -> &str {
         match self {
-            Self::RemoveAgent { reason, .. } => reason,
+            Self::RemoveAgent { reason, .. } | Self::RevokeRecorder { reason, .. } => reason,
             _ => "",
         }
     }
@@ -172,6 +181,7 @@ impl fmt::Display for Command {
             Self::RemoveGrant { id } => write!(f, "remove grant {id}"),
             Self::ListAgents => f.write_str("list agents"),
             Self::RemoveAgent { id, .. } => write!(f, "remove agent {id}"),
+            Self::RevokeRecorder { id, .. } => write!(f, "revoke the recorder key of agent {id}"),
         }
     }
 }

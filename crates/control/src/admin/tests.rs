@@ -168,6 +168,29 @@ fn a_removed_agent_has_no_certificate_left() {
 }
 
 #[test]
+fn half_a_key_that_is_revoked_is_nowhere_any_more() {
+    let store = begun();
+    act(&store, "root", &add_user("ann", Role::Operator)).unwrap();
+    let hv: AgentId = "hv-1".parse().unwrap();
+    let revoke = Command::RevokeRecorder { id: hv.clone(), reason: "stolen".to_owned() };
+    assert!(matches!(act(&store, "root", &revoke), Err(AdminError::Unknown { .. })));
+    let key = RecorderKey::make(hv.clone(), now()).unwrap();
+    store.commit(&[Change::put(&key, Expected::Absent).unwrap()], &[]).unwrap();
+    assert!(matches!(act(&store, "ann", &revoke), Err(AdminError::NotAdmin(_))));
+
+    let outcome = act(&store, "root", &revoke).unwrap();
+    assert_eq!(outcome.over, Some(Over::Recorder(hv)));
+    let found = (&store as &dyn Store).one::<RecorderKey>("hv-1").unwrap().unwrap().value;
+    assert_ne!(found.half(), key.half());
+    let last = store.audit(1, 100).unwrap().pop().unwrap().read().unwrap();
+    assert_eq!(last.subject, "revoke the recorder key of agent hv-1");
+    assert_eq!(last.reason, "stolen");
+    let half = data_encoding::HEXLOWER.encode(&found.half());
+    let log: Vec<_> = store.audit(1, 100).unwrap();
+    assert!(log.iter().all(|entry| !entry.body.contains(&half)), "the log does not have it");
+}
+
+#[test]
 fn who_administers_nothing_changes_nothing_and_sees_their_own() {
     let store = begun();
     act(&store, "root", &add_user("ann", Role::Operator)).unwrap();

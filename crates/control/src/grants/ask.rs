@@ -18,6 +18,8 @@ pub struct Ask {
     pub snaplen: Option<Snaplen>,
     /// How long; as long as they may where `None`.
     pub duration: Option<SignedDuration>,
+    /// How far back it begins, with what was recorded; with now where `None`.
+    pub past: Option<SignedDuration>,
     /// Why, in their words; may be empty.
     pub reason: String,
 }
@@ -147,12 +149,22 @@ impl Ask {
         Ok(())
     }
 
+    /// Whether `grant` goes as far back as was asked: not before it began to be good, and no longer
+    /// than it lets anybody look at a time.
+    pub(super) fn is_reached_by(&self, grant: &Grant, now: Timestamp) -> bool {
+        let Some(past) = self.past else { return true };
+        let begin = now.saturating_sub(past).unwrap_or(Timestamp::MIN);
+        grant.longest.is_none_or(|longest| past <= longest)
+            && grant.from.is_none_or(|from| from <= begin)
+    }
+
     fn lies_within(&self, grant: &Grant, now: Timestamp) -> bool {
         let ends_in_time = |duration| match grant.end_of_session(now) {
             Some(end) => now.saturating_add(duration).is_ok_and(|asked_end| asked_end <= end),
             None => true,
         };
-        self.snaplen.is_none_or(|asked| asked <= grant.snaplen)
+        self.is_reached_by(grant, now)
+            && self.snaplen.is_none_or(|asked| asked <= grant.snaplen)
             && self.duration.is_none_or(ends_in_time)
     }
 }
@@ -187,6 +199,9 @@ fn most(grant: &Grant) -> String {
     };
     if let Some(longest) = grant.longest {
         words += &format!(" for {longest:#}");
+    }
+    if let Some(from) = grant.from {
+        words += &format!(" from {from}");
     }
     if let Some(until) = grant.until {
         words += &format!(" until {until}");

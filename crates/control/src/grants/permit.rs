@@ -30,7 +30,10 @@ impl Permit {
     /// `grants` have been judged: together they allow all of `ask`.
     pub(super) fn new(user: &User, ask: &Ask, grants: &[&Grant], now: Timestamp) -> Self {
         let scope = Scope::of(&ask.asked);
-        let usable = grants.iter().filter(|grant| ask.opens(grant) && scope.needs(grant, ask));
+        let is_usable = |grant: &&&Grant| {
+            ask.opens(grant) && ask.is_reached_by(grant, now) && scope.needs(grant, ask)
+        };
+        let usable = grants.iter().filter(is_usable);
         let clauses: Vec<Clause> = usable.map(|grant| Clause::of(grant, now)).collect();
         let asked_end = ask.duration.and_then(|duration| now.saturating_add(duration).ok());
         // While one clause has no end, only the ask may have one.

@@ -51,6 +51,7 @@ fn capture(machines: Vec<MachineFacts>) -> Ask {
         asked: Asked::Machines(machines),
         snaplen: None,
         duration: None,
+        past: None,
         reason: String::new(),
     }
 }
@@ -218,6 +219,26 @@ fn a_grant_begins_and_ends_at_its_times() {
 }
 
 #[test]
+fn the_past_goes_no_further_back_than_a_grant() {
+    let brief = Grant { longest: Some(SignedDuration::from_secs(10)), ..grant(&["all"]) };
+    let young = Grant { from: Some(at(95)), snaplen: Snaplen::HEADERS, ..grant(&["all"]) };
+    let web = machine("1", "web", None);
+    let ask = |grants: &[Grant], seconds| {
+        let past = Some(SignedDuration::from_secs(seconds));
+        decide(grants, &Ask { past, ..capture(vec![web.clone()]) }, 100)
+    };
+    let is_granted =
+        |grant: &Grant| [5, 6, 10, 11].map(|s| ask(std::slice::from_ref(grant), s).is_ok());
+    assert_eq!(is_granted(&brief), [true, true, true, false]);
+    assert_eq!(is_granted(&young), [true, false, false, false]);
+    // A grant that does not go so far has no part in the permit.
+    let permit = ask(&[brief, young, grant(&["id:written:1"])], 60).unwrap();
+    assert_eq!(permit.grants().count(), 1);
+    let acme = machine("1", "web", Some("acme"));
+    assert_eq!(permit.covers(&acme, at(100)), Err(Uncovered::OtherOwner), "it was acme's then");
+}
+
+#[test]
 fn a_reason_is_given_where_it_must_be() {
     let careful = Grant { needs_reason: true, ..grant(&["all"]) };
     let headers = Grant { snaplen: Snaplen::HEADERS, ..grant(&["all"]) };
@@ -300,6 +321,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
             asked,
             snaplen,
             duration: duration.map(SignedDuration::from_secs),
+            past: None,
             reason: reason.to_owned(),
         })
 }

@@ -140,6 +140,10 @@ impl Line {
             let _ = before.try_send(Err(Status::aborted("the agent speaks by another line now")));
         }
         self.say(Event::info(format!("agent {} is there, from {}", self.agent, self.from)));
+        if hello.wants_key {
+            // Before the orders, which may ask for what it opens.
+            self.tell_key().await;
+        }
         self.talk(&mut incoming).await;
         let was_own = {
             let mut state = self.desk.state();
@@ -153,6 +157,20 @@ impl Line {
             self.say(Event::warn(format!("agent {} is away", self.agent)));
             self.desk.ring();
         }
+    }
+
+    async fn tell_key(&self) {
+        let key = match self.desk.recorder_key(&self.agent, &self.from) {
+            Ok(key) => key,
+            Err(error) => {
+                let text = format!("agent {} gets no key for its recorder: {error}", self.agent);
+                self.say(Event::error(text));
+                return;
+            }
+        };
+        let said = Some(to_agent::Said::RecorderKey(key.half().to_vec().into()));
+        // One that is gone shows at the next word.
+        let _ = self.to.send(Ok(ToAgent { said })).await;
     }
 
     async fn talk(&mut self, incoming: &mut Streaming<FromAgent>) {
@@ -236,6 +254,15 @@ impl Line {
                         }
                     }
                     Err(error) => self.odd(&error),
+                }
+            }
+            Some(Said::Looked(session)) => {
+                let is_new = {
+                    let mut state = self.desk.state();
+                    state.sessions.take_looked(agent, &session)
+                };
+                if is_new {
+                    self.desk.ring();
                 }
             }
             Some(Said::Hello(_)) | None => {}

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::document::Session;
+use api::proto::{ToAgent, to_agent};
 use jiff::Timestamp;
 use telemetry::{Event, Log};
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use crate::clock::Moment;
 use crate::fleet::Fleet;
 use crate::grants::{Grant, Grants, MachineFacts, User};
 use crate::names::AgentId;
+use crate::recorder_key::RecorderKey;
 use crate::sessions::Sessions;
 use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Version};
 use crate::tokens::{UserCredential, UserToken};
@@ -136,12 +138,16 @@ impl Desk {
 
     fn look(&self) {
         let now = now();
-        let (overdue, forgotten, notes) = {
+        let (overdue, forgotten, notes, past_over) = {
             let mut state = self.state();
             let State { fleet, sessions, .. } = &mut *state;
             let notes = sessions.look_around(fleet, now);
-            (sessions.overdue(now), sessions.forgotten(now.wall_ns), notes)
+            let (overdue, forgotten) = (sessions.overdue(now), sessions.forgotten(now.wall_ns));
+            (overdue, forgotten, notes, sessions.past_over(fleet, now))
         };
+        for session in past_over {
+            self.end_session(&session, "all that was recorded is there");
+        }
         for (session, why) in overdue {
             self.end_session(&session, &why);
         }
@@ -200,6 +206,44 @@ impl Desk {
             // Who is gone already needs not be told.
             let _ = line.send(Err(removed)).await;
         }
+    }
+
+    /// Tells an agent our half of the key of its recorder, if it is there.
+    pub(super) async fn tell_recorder_key(&self, agent: &AgentId) -> Result<(), StoreError> {
+        let key = self.recorder_key(agent, "local")?;
+        let line = {
+            let state = self.state();
+            let line = state.fleet.seat(agent.as_str()).and_then(|seat| seat.line);
+            line.and_then(|line| state.lines.get(&line).cloned())
+        };
+        if let Some(line) = line {
+            let said = to_agent::Said::RecorderKey(key.half().to_vec().into());
+            // Who is gone already is told at its return.
+            let _ = line.send(Ok(ToAgent { said: Some(said) })).await;
+        }
+        Ok(())
+    }
+
+    /// Our half of the key of an agent's recorder; it is made when it is asked for first.
+    pub(super) fn recorder_key(
+        &self,
+        agent: &AgentId,
+        from: &str,
+    ) -> Result<RecorderKey, StoreError> {
+        if let Some(key) = self.blocking(|store| store.one::<RecorderKey>(agent.as_str()))? {
+            return Ok(key.value);
+        }
+        let made = RecorderKey::make(agent.clone(), Timestamp::now());
+        let key = made.map_err(|_| StoreError::NoRandomness)?;
+        let entry = Draft {
+            who: Who::Agent(agent.clone()),
+            from: from.to_owned(),
+            subject: format!("make the recorder key of agent {agent}"),
+            ..draft(Action::Agent, Answer::Granted)
+        };
+        let change = Change::put(&key, Expected::Absent)?;
+        self.blocking(|store| store.commit(&[change], &[entry]))?;
+        Ok(key)
     }
 
     /// Ends every line, so that the server can end.

@@ -15,7 +15,7 @@ use api::proto::{
     to_agent,
 };
 use inventory::{History, Machine};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use plan::Names;
 use select::{Filter, NoNames, Resolved};
 use telemetry::Event;
@@ -271,8 +271,12 @@ impl Service for PeopleService {
         })?;
         if let Some(over) = &done.over {
             self.end_all_over(over);
-            if let Over::Agent(agent) = over {
-                self.0.turn_away(agent).await;
+            match over {
+                Over::Agent(agent) => self.0.turn_away(agent).await,
+                Over::Recorder(agent) => {
+                    self.0.tell_recorder_key(agent).await.map_err(|error| broken(&error))?;
+                }
+                Over::User(_) | Over::Grant(_) => {}
             }
         }
         let reply_json = serde_json::to_string(&done.reply)
@@ -298,7 +302,7 @@ impl PeopleService {
                 Over::User(user) => permit.user() == user,
                 Over::Grant(id) => permit.grants().any(|grant| grant == id),
                 // What it captured is still its sessions'; it only answers no more.
-                Over::Agent(_) => false,
+                Over::Agent(_) | Over::Recorder(_) => false,
             })
         };
         let ended: Vec<String> = {
@@ -349,6 +353,7 @@ impl PeopleService {
             asked,
             snaplen: Snaplen::new(wish.snaplen).filter(|_| wish.snaplen < WHOLE_SNAPLEN),
             duration: lifetime.try_into().ok().filter(|_| wish.is_lifetime_meant),
+            past: past_of(&wish),
             reason: reason.clone(),
         };
         let permit = grants.decide(&asker.user, &ask, Timestamp::now()).map_err(|refusal| {
@@ -361,6 +366,7 @@ impl PeopleService {
         let session = session(asker, wish, &permit, explained)?;
         self.0.note(&entry(Answer::Granted, &machines)).map_err(|error| broken(&error))?;
         self.0.state().sessions.add(session.clone(), now());
+        self.note_away(&session);
         self.0.keep_session(&session.id);
         self.0.publish();
         let event = Event::info(format!("begun by {}: {subject}", session.owner));
@@ -368,12 +374,34 @@ impl PeopleService {
         Ok(session)
     }
 
+    /// Says which hosts cannot be asked what they have recorded.
+    fn note_away(&self, session: &Session) {
+        let mut state = self.0.state();
+        let away = state.fleet.seats().filter(|(_, seat)| seat.line.is_none());
+        let hosts: Vec<&str> = away.map(|(_, seat)| seat.host.as_str()).collect();
+        if session.wish.last_s == 0 || hosts.is_empty() {
+            return;
+        }
+        let text = format!("away, and not asked what they have recorded: {}", hosts.join(", "));
+        state.sessions.take_note(Note {
+            session: session.id.clone(),
+            host: String::new(),
+            at_ns: session.began_ns,
+            text,
+            is_refusal: false,
+            is_in_part: false,
+        });
+    }
+
     /// Which machines a wish means, of those the asker may know of.
     fn asked(&self, asker: &Asker, grants: &Grants, wish: &Wish) -> Result<Asked, Status> {
         let is_pattern = |text: &&String| text.contains(['*', '?']);
         let (patterns, names): (Vec<&String>, Vec<&String>) = wish.vms.iter().partition(is_pattern);
         if patterns.is_empty() && wish.tenants.is_empty() {
-            let machines = names.iter().map(|name| self.named(asker, grants, name));
+            let machines = names.iter().map(|name| {
+                self.named(asker, grants, name)
+                    .or_else(|status| self.named_before(asker, grants, wish, name).ok_or(status))
+            });
             return Ok(Asked::Machines(machines.collect::<Result<_, _>>()?));
         }
         let mut selection = Vec::new();
@@ -419,6 +447,26 @@ impl PeopleService {
                 Err(Status::not_found(format!("nothing is called {name}{hint}")))
             }
         }
+    }
+
+    /// The one machine that was called so in the time that is asked for, and is nowhere now.
+    fn named_before(
+        &self,
+        asker: &Asker,
+        grants: &Grants,
+        wish: &Wish,
+        name: &str,
+    ) -> Option<MachineFacts> {
+        let from = now_ns().saturating_sub(wish.last_s.saturating_mul(1_000_000_000));
+        let from = wire::Timestamp::from_nanos(from);
+        let history = (wish.last_s > 0).then(|| self.0.state().fleet.history(shown(grants, asker)));
+        let history = history?;
+        let is_then = |until: Option<wire::Timestamp>| until.is_none_or(|until| until >= from);
+        let episodes = history.episodes().iter().filter(|episode| is_then(episode.during.until));
+        let named = episodes.filter(|episode| is_called(&episode.machine, name));
+        let all: BTreeSet<MachineFacts> = named.map(|episode| facts(&episode.machine)).collect();
+        let mut all = all.into_iter();
+        all.next().filter(|_| all.next().is_none())
     }
 
     /// A pattern of names, in every tenant where the asker has a grant for it.
@@ -537,6 +585,7 @@ impl PeopleService {
     fn reply(&self, mut session: Session) -> Result<SessionReply, Status> {
         {
             let (state, now_ns) = (self.0.state(), now_ns());
+            session.awaited = state.sessions.awaited(&session.id, &state.fleet);
             for part in &mut session.parts {
                 let seat = state.fleet.seat(&part.agent);
                 // Of a part that has ended the clock is as it was then: clocks drift, and are set.
@@ -657,7 +706,14 @@ fn session(
         revision: 0,
         permit: serde_json::to_value(permit).map_err(|error| internal(error.to_string()))?,
         explained,
+        awaited: Vec::new(),
     })
+}
+
+/// How far back it goes.
+fn past_of(wish: &Wish) -> Option<SignedDuration> {
+    (wish.last_s > 0)
+        .then(|| Duration::from_secs(wish.last_s).try_into().unwrap_or(SignedDuration::MAX))
 }
 
 fn shown(grants: &Grants, asker: &Asker) -> impl Fn(&Machine) -> bool {
@@ -681,6 +737,10 @@ fn subject(wish: &Wish) -> String {
     let mut words: Vec<String> = wish.vms.iter().cloned().chain(tenants).collect();
     if !wish.expression.trim().is_empty() {
         words.push(format!("'{}'", wish.expression.trim()));
+    }
+    if wish.last_s > 0 {
+        let only = if wish.is_past_only { " only" } else { "" };
+        words.push(format!("the last {} s{only}", wish.last_s));
     }
     words.join(" ")
 }

@@ -30,11 +30,13 @@ pub enum Kind {
     Revocation,
     /// A setting, by its name.
     Setting,
+    /// Our half of the key of an agent's recorder, by the agent's name.
+    RecorderKey,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Agent,
         Self::Enrolment,
         Self::User,
@@ -43,6 +45,7 @@ impl Kind {
         Self::Session,
         Self::Revocation,
         Self::Setting,
+        Self::RecorderKey,
     ];
 
     /// Its word.
@@ -56,6 +59,7 @@ impl Kind {
             Self::Session => "session",
             Self::Revocation => "revocation",
             Self::Setting => "setting",
+            Self::RecorderKey => "recorder-key",
         }
     }
 }

@@ -35,6 +35,8 @@ impl SqliteStore {
         made.map_err(|error| SqliteError::File(path.to_owned(), error))?;
         let mut connection = Connection::open(path).map_err(SqliteError::Engine)?;
         connection.busy_timeout(BUSY).map_err(SqliteError::Engine)?;
+        // Half a key that was revoked shall not lie about in pages that are free.
+        connection.pragma_update(None, "secure_delete", true).map_err(SqliteError::Engine)?;
         update_layout(&mut connection, path, layout)?;
         Ok(Self(Mutex::new(connection)))
     }
@@ -80,6 +82,12 @@ impl Store for SqliteStore {
             head = entry.head();
         }
         transaction.commit().map_err(SqliteError::Engine)?;
+        if changes.iter().any(|change| change.kind() == Kind::RecorderKey) {
+            // The log must not remember it either. While another process reads it cannot be cut;
+            // the next commit of that kind, or the end of the controller, does it then.
+            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let _ = connection.query_row(sql, [], |_| Ok(()));
+        }
         Ok(Commit { version, head })
     }
 

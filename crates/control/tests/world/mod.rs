@@ -555,6 +555,7 @@ impl World {
             asked,
             snaplen: None,
             duration: None,
+            past: None,
             reason: String::new(),
         };
         let permit = self.controller.grants.decide(&user, &ask, now).unwrap();
@@ -571,6 +572,7 @@ impl World {
             revision: 0,
             permit: serde_json::to_value(&permit).unwrap(),
             explained: Resolved::default(),
+            awaited: Vec::new(),
         };
         let now = self.moment();
         self.controller.store(&session);
@@ -1003,6 +1005,7 @@ fn part(key: &(String, String), number: u32, machine: String, now_ns: u64) -> Pa
         packets: 0,
         kernel_dropped: 0,
         failed: 0,
+        recorded: None,
         receipt: None,
         clock: None,
         is_reachable: false,

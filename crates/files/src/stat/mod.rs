@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pipeline::{Network, Overlay};
 use wire::file::{Format, Interface, Item, Record, Statistics};
+use wire::mirror::{MirrorForm, MirrorSessions, Mirrored};
 use wire::{Layers, LinkType, PointId, Timestamp, TunnelPorts};
 
 pub use counts::{Counts, Rows};
@@ -22,7 +23,7 @@ use facts::{Facts, is_gre};
 
 use crate::copies::Copies;
 use crate::sources::{Source, turn};
-use crate::{CopiesReport, DedupRequest, InputAccount, OpenInputs, Whose};
+use crate::{CopiesReport, DedupRequest, InputAccount, MirrorReport, OpenInputs, Whose};
 
 /// What is to be counted.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub struct StatReport {
     pub tunnels: Rows<TunnelKey>,
     /// Each VM of the request that has packets, by name. Packets between two VMs count for both.
     pub vms: Option<Rows<String>>,
+    /// The mirror sessions of each input; what looks like one of VXLAN or GENEVE may be an overlay.
+    pub mirrors: Vec<MirrorReport>,
     /// Copies between points, if they were looked for.
     pub copies: Option<CopiesReport>,
     /// Whether all of the inputs was read.
@@ -123,6 +126,7 @@ pub fn stat(inputs: OpenInputs, request: StatRequest) -> StatReport {
         other_interfaces: 0,
         networks: Table::new(),
         tunnels: Table::new(),
+        mirrors: Vec::new(),
     };
     let mut sources = inputs.into_sources();
     let is_complete = job.run(&mut sources, &request.stop);
@@ -146,6 +150,8 @@ struct Job {
     other_interfaces: u64,
     networks: Table<Network>,
     tunnels: Table<TunnelKey>,
+    /// For each input.
+    mirrors: Vec<MirrorSessions>,
 }
 
 impl Job {
@@ -153,6 +159,7 @@ impl Job {
         self.numbers.resize(sources.len(), Vec::new());
         self.newest.resize(sources.len(), Timestamp::ZERO);
         self.formats.resize(sources.len(), None);
+        self.mirrors.resize_with(sources.len(), MirrorSessions::new);
         for (number, source) in sources.iter_mut().enumerate() {
             self.advance(number, source);
         }
@@ -188,6 +195,11 @@ impl Job {
         self.networks.add(facts.network, packet);
         if let Some(tunnel) = facts.tunnel {
             self.tunnels.add(tunnel, packet);
+            if let Ok(mirrored) = Mirrored::find(packet, &self.layers, MirrorForm::Any)
+                && let Some(sessions) = self.mirrors.get_mut(input)
+            {
+                sessions.admit(&mirrored, packet);
+            }
         }
         let index = self.numbers.get(input).and_then(|n| n.get(packet.point.0 as usize));
         if let Some(&index) = index
@@ -280,6 +292,8 @@ impl Job {
 
     fn finish(mut self, sources: Vec<Source>, is_complete: bool) -> StatReport {
         self.interfaces.iter().for_each(|interface| self.whole.join(&interface.counts));
+        let mirrors = self.mirrors.into_iter().enumerate();
+        let mirrors = mirrors.map(|(input, sessions)| MirrorReport::new(input, sessions));
         let accounts = sources.into_iter().map(|source| source.account);
         StatReport {
             inputs: accounts.zip(self.formats).collect(),
@@ -293,6 +307,7 @@ impl Job {
                 let name = |GroupNumber(vm)| whose.names().get(vm as usize).cloned();
                 table.finish(|vm| name(vm).unwrap_or_default())
             }),
+            mirrors: mirrors.filter(|report| !report.sessions.is_empty()).collect(),
             copies: self.copies.map(Copies::report),
             is_complete,
         }

@@ -23,7 +23,8 @@ use crate::table::table;
   overtap agents invite                      prints what to type on the new host
   overtap agents invite --uses 40 --until 2d one line for forty hosts
   overtap agents invite --agent hv-1         for hv-1 alone, also if it is enrolled already
-  overtap agents remove hv-1 --reason 'sold' at once: its certificates are worth nothing")]
+  overtap agents remove hv-1 --reason 'sold' at once: its certificates are worth nothing
+  overtap agents revoke-recorder hv-1        what it has recorded can never be read again")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -63,6 +64,15 @@ enum Command {
         #[arg(long, value_name = "WORDS", default_value = "")]
         reason: String,
     },
+    /// Destroys the controller's half of the key of an agent's recorder: nothing recorded there
+    /// until now can ever be read again. The recorder goes on with another key.
+    RevokeRecorder {
+        /// The agent's name.
+        id: AgentId,
+        /// Why, for the audit log.
+        #[arg(long, value_name = "WORDS", default_value = "")]
+        reason: String,
+    },
 }
 
 /// Runs the command.
@@ -93,6 +103,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             Reply::Done => String::new(),
             _ => return unexpected(),
         },
+        Command::RevokeRecorder { id, reason } => {
+            match order(&Order::RevokeRecorder { id: id.clone(), reason })? {
+                Reply::Done => {
+                    eprintln!("overtap: what the recorder of {id} has recorded is gone for ever");
+                    String::new()
+                }
+                _ => return unexpected(),
+            }
+        }
     };
     super::print_out(text.as_bytes())?;
     Ok(Exit::Done)

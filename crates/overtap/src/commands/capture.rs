@@ -18,7 +18,8 @@ use plan::{Names, Point};
 use platform::LiveSite;
 use select::{Filter, Member, Name, ParseError, Resolved, Resolver, UnknownName};
 
-use self::said::Said;
+pub(super) use self::said::Shown;
+use self::said::{Listener, Said};
 pub(super) use self::signals::Signals;
 use crate::Output;
 use crate::controller;
@@ -157,13 +158,19 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    run_shown(args, None)
+}
+
+/// Runs the command; `listener` hears what a terminal would show.
+pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Result<Exit> {
+    let mut said = Said::new(args.quiet, std::io::stderr().is_terminal(), listener);
     let expression = args.expression.join(" ");
     // Mistakes first, then what takes time.
     parse_filter(&expression, &AnyName)?;
     check_ring(args)?;
     if let Some(login) = controller::login(args.local)? {
         args.last.refuse_far()?;
-        return far::run(args, login);
+        return far::run(args, login, said);
     }
     if args.detach {
         return Err(WrongUsage("--detach needs a controller; see overtap login".into()).into());
@@ -203,7 +210,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let mut capture = Capture::start(wanted)?;
     signals.keep_alive();
-    let mut said = Said::new(args.quiet, std::io::stderr().is_terminal());
     said.beginning(capture.wanted(), duration, args.no_limits);
     live.watch()?;
     let outcome = until_it_ends(&mut capture, &mut live, &signals, &mut said)?;
@@ -303,7 +309,7 @@ fn output(args: &Args, machine: &Machine) -> agent::Output {
     };
     let rotation = Rotation {
         bytes: args.rotate_size,
-        interval_s: args.rotate_interval.map(|interval| interval.as_secs().max(1)),
+        interval: args.rotate_interval,
         files: args.ring_files,
     };
     let default_reserve = || path.as_deref().map_or(0, agent::default_reserve);

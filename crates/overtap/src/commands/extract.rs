@@ -15,6 +15,7 @@ use files::{
 };
 use select::NameKind;
 use wire::file::{PcapTime, SectionHeader};
+use wire::mirror::MirrorForm;
 use wire::{Strip, Timestamp};
 
 use self::whose::Inventory;
@@ -51,6 +52,14 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     tunnels: Tunnels,
+
+    /// Take mirrored frames out of what the mirror has put around them, before anything else is
+    /// asked of them: any tunnel that mirrors use (auto), or only erspan, gre, vmware, vxlan,
+    /// geneve, tzsp or rspan=VLAN. Each session becomes an interface; time and length are those at
+    /// the switch where it says so. Packets of no mirror are left out.
+    #[arg(long, value_name = "MIRROR", num_args = 0..=1, require_equals = true,
+          default_missing_value = "auto", value_parser = str::parse::<MirrorForm>)]
+    decapsulate: Option<MirrorForm>,
 
     /// Remove headers: `all`, or some of outer (every tunnel), vxlan, geneve, gre, erspan, gtpu,
     /// ipip, mpls, pbb, fabricpath, vlan, vntag, etag, pppoe, cmd, ttag.
@@ -129,6 +138,7 @@ Examples:
   overtap extract hv-1.pcapng hv-2.pcap.gz -w both.pcapng       merged by time
   overtap extract uplink.pcapng 'host 10.0.7.12' --strip -w - | tshark -r -
   overtap extract tap.pcapng uplink.pcapng --dedup --tenant-map one -w once.pcapng
+  overtap extract mirror.pcapng --decapsulate -w frames.pcapng   out of ERSPAN, GRE, VXLAN ...
   overtap extract big.pcapng --slice-after-headers 0 -w headers.pcapng
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost or are damaged.";
@@ -185,6 +195,7 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     let bytes = |bytes: Option<u32>| bytes.map(|bytes| bytes as usize);
     Ok(Request {
         selection: Selection { wanted, elsewhere, from: args.from, to: args.to, ports },
+        mirror: args.decapsulate,
         strip: args.strip.unwrap_or(Strip::NOTHING),
         slice: Slice { bytes: bytes(args.slice), after_headers: bytes(args.slice_after_headers) },
         dedup: dedup(args, &inventory)?,

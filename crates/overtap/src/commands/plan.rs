@@ -61,7 +61,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let plan = plan::plan(&site, machine);
     let explained = capture::explained(&expression, &site, machine)?;
     let filter = capture::parse_filter(&expression, &explained)?;
-    let capture = Wanted { expression: &expression, filter: filter.as_ref() };
+    let name = name_of(&site, machine);
+    let capture = Wanted { name: &name, expression: &expression, filter: filter.as_ref() };
     let text = match args.output {
         Output::Text => text(&site, machine, &plan, &capture, args.explain),
         Output::Json => json(&site, machine, &plan, &capture)?,
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// The site of the host that a VM is on now, as far as the user may know it.
-fn far_site(vm: &str, login: Login) -> anyhow::Result<Site> {
+pub(super) fn far_site(vm: &str, login: Login) -> anyhow::Result<Site> {
     let far = Far::at(login)?;
     let (found, _) = far.wait(far.connection.find(vm, 0))?;
     let hosts = |site: &Site| found.iter().any(|found| found.host == site.host.name);
@@ -82,8 +83,16 @@ fn far_site(vm: &str, login: Login) -> anyhow::Result<Site> {
     Ok(first.unwrap_or_default())
 }
 
+/// What names this machine and no other: its name, unless another one is called so too.
+fn name_of(site: &Site, machine: &Machine) -> String {
+    let is_it = site.one(&machine.name).is_ok_and(|found| found.id == machine.id);
+    if is_it { machine.name.clone() } else { machine.id.to_string() }
+}
+
 /// The packets that a capture is planned for.
 struct Wanted<'a> {
+    /// Names the machine.
+    name: &'a str,
     /// As typed.
     expression: &'a str,
     filter: Option<&'a Filter>,
@@ -129,7 +138,7 @@ fn json(
     };
     let places = plan.points.iter().enumerate().map(|(number, point)| Place {
         rank: number + 1,
-        command: point.is_usable().then(|| command(machine, point, wanted.expression)),
+        command: point.is_usable().then(|| command(point, wanted)),
         expression_in_kernel: in_kernel(point),
         point,
     });
@@ -170,7 +179,9 @@ fn text(
         for in_kernel in in_kernel.into_iter().filter(|it| **it != InKernel::Nothing) {
             line(&mut out, "kernel", &in_kernel.to_string());
         }
-        line(&mut out, "run", &command(machine, point, wanted.expression));
+        // In one line, however long: it is there to be copied.
+        let command = command(point, wanted);
+        let _ = writeln!(out, "   {:<9} {command}", "run");
         if is_explained {
             let mut shown_at = None;
             for (interface, program) in point.interfaces.iter().zip(programs) {
@@ -238,26 +249,42 @@ fn where_it_is(interface: &Interface) -> String {
 }
 
 /// The command that captures at this point.
-fn command(machine: &Machine, point: &Point, expression: &str) -> String {
+fn command(point: &Point, wanted: &Wanted<'_>) -> String {
     // Behind `--` nothing is an option, whatever it begins with.
-    let end_of_options = if machine.name.starts_with('-') { "-- " } else { "" };
-    let name = quoted(&machine.name);
+    let end_of_options = if wanted.name.starts_with('-') { "-- " } else { "" };
+    let name = quoted(wanted.name);
     let mut command =
         format!("overtap capture --point {} {end_of_options}{name}", point.kind.word());
-    if !expression.trim().is_empty() {
-        let _ = write!(command, " {}", quoted(expression));
+    if !wanted.expression.trim().is_empty() {
+        let _ = write!(command, " {}", quoted(wanted.expression));
     }
     command
 }
 
-/// A name as one word of a shell, whatever is in it.
+/// A name as one word of a shell, whatever is in it. What could move a terminal's cursor is in the
+/// escapes of bash, zsh and ksh.
 fn quoted(name: &str) -> String {
-    let name = shown(name);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
     if !name.is_empty() && name.chars().all(is_plain) {
-        return name;
+        return name.to_owned();
     }
-    format!("'{}'", name.replace('\'', r"'\''"))
+    if !name.contains(char::is_control) {
+        return format!("'{}'", name.replace('\'', r"'\''"));
+    }
+    let mut word = String::from("$'");
+    for c in name.chars() {
+        match c {
+            '\'' | '\\' => word.extend(['\\', c]),
+            c if c.is_control() => {
+                // Byte by byte: `\u` would depend on the shell's locale.
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    let _ = write!(word, "\\x{byte:02x}");
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    word + "'"
 }
 
 /// A name without anything that could move a terminal's cursor.
@@ -301,7 +328,7 @@ mod tests {
     fn a8_a_name_is_one_word_of_the_shell_whatever_is_in_it() {
         assert_eq!(quoted("web-01"), "web-01");
         assert_eq!(quoted("it's; rm -rf /"), r"'it'\''s; rm -rf /'");
-        assert_eq!(quoted("a\nb"), "'a\u{fffd}b'");
+        assert_eq!(quoted("a\n'b'\\\u{85}ß"), r"$'a\x0a\'b\'\\\xc2\x85ß'");
         assert_eq!(quoted(""), "''");
     }
 

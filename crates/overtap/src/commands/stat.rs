@@ -1,6 +1,6 @@
 //! `overtap stat`: what capture files hold.
 
-pub(super) mod json;
+pub(crate) mod json;
 mod text;
 
 use std::path::PathBuf;
@@ -81,6 +81,9 @@ enum By {
     Vlan,
     /// Ends of outermost tunnels.
     Tunnel,
+    /// Mirror sessions, with what was lost on the way by their sequence numbers. Unless asked for,
+    /// without VXLAN and GENEVE, which may be overlays.
+    Mirror,
     /// VMs of the inventory.
     Vm,
 }

@@ -74,7 +74,11 @@ impl FakeHost {
             }
         });
         let host = Self { runtime, to, orders, spool, name: name.to_owned() };
-        host.say(Said::Hello(Hello { version: "0".to_owned(), host: name.to_owned() }));
+        host.say(Said::Hello(Hello {
+            version: "0".to_owned(),
+            host: name.to_owned(),
+            ..Hello::default()
+        }));
         host
     }
 

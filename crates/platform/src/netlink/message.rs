@@ -96,12 +96,44 @@ impl Request {
         Self(bytes)
     }
 
+    /// Attributes of a request to come, or of a nest.
+    pub(crate) const fn attributes() -> Self {
+        Self(Vec::new())
+    }
+
     /// Adds an attribute that holds one number.
     #[must_use]
-    pub(crate) fn with_u32(mut self, kind: u16, value: u32) -> Self {
-        self.0.extend_from_slice(&8_u16.to_ne_bytes());
+    pub(crate) fn with_u32(self, kind: u16, value: u32) -> Self {
+        self.with(kind, &value.to_ne_bytes())
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+        let len = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+        self.0.extend_from_slice(&len.to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(&value.to_ne_bytes());
+        self.0.extend_from_slice(value);
+        self.0.resize(align(self.0.len()), 0);
+        self
+    }
+
+    /// Adds an attribute that is text with a NUL behind it.
+    #[must_use]
+    pub(crate) fn with_text(self, kind: u16, text: &str) -> Self {
+        self.with(kind, &[text.as_bytes(), &[0]].concat())
+    }
+
+    /// Adds an attribute that holds others.
+    #[must_use]
+    pub(crate) fn with_nest(self, kind: u16, inside: &Self) -> Self {
+        self.with(kind | NLA_F_NESTED, &inside.0)
+    }
+
+    /// Adds all attributes of another.
+    #[must_use]
+    pub(crate) fn with_all(mut self, others: &Self) -> Self {
+        self.0.extend_from_slice(&others.0);
         self
     }
 
@@ -158,7 +190,11 @@ const HEADER_LEN: usize = 16;
 /// The upper two bits of an attribute's type are flags.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
+/// What is in the attribute is attributes.
+const NLA_F_NESTED: u16 = 0x8000;
+
 pub(crate) const NLM_F_REQUEST: u16 = 0x0001;
+pub(crate) const NLM_F_ACK: u16 = 0x0004;
 pub(crate) const NLM_F_DUMP: u16 = 0x0300;
 /// The table changed while it was dumped; the dump may be inconsistent.
 pub(crate) const NLM_F_DUMP_INTR: u16 = 0x0010;

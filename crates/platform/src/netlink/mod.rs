@@ -7,7 +7,7 @@
 //! the last process or file of the namespace is gone.
 
 mod entry;
-mod message;
+pub(crate) mod message;
 mod namespace;
 mod socket;
 
@@ -22,7 +22,7 @@ use inventory::facts::{Facts, NamespaceId, NetworkFacts, Source};
 
 use self::namespace::Reader;
 pub(crate) use self::namespace::Target;
-pub(crate) use self::socket::inside;
+pub(crate) use self::socket::{Asking, asking, inside};
 use crate::watch::{Shared, Waker, wait};
 
 /// Reads each of `targets` once.

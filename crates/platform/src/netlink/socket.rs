@@ -9,13 +9,13 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::message::{
-    Message, Messages, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NLMSG_OVERRUN, Request,
+    Message, Messages, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NLMSG_OVERRUN, Request,
 };
 
 /// A socket for questions and their answers.
 #[derive(Debug)]
-pub(super) struct Asking {
+pub(crate) struct Asking {
     fd: OwnedFd,
     sequence: u32,
 }
@@ -25,7 +25,7 @@ impl Asking {
     ///
     /// A dump during which the table changed is taken again, a few times; after that the next
     /// event corrects it.
-    pub(super) fn dump<T>(
+    pub(crate) fn dump<T>(
         &mut self,
         kind: u16,
         fixed: &[u8],
@@ -52,13 +52,25 @@ impl Asking {
         flags: u16,
         fixed: &[u8],
         attribute: Option<(u16, u32)>,
+        take: impl FnMut(&Message<'_>),
+    ) -> io::Result<bool> {
+        let attributes = attribute.map(|(kind, value)| Request::attributes().with_u32(kind, value));
+        self.send(kind, flags, fixed, &attributes.unwrap_or(Request::attributes()), take)
+    }
+
+    /// As [`ask`](Self::ask), with any attributes. With `NLM_F_ACK` it waits for the kernel's
+    /// verdict.
+    pub(crate) fn send(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        fixed: &[u8],
+        attributes: &Request,
         mut take: impl FnMut(&Message<'_>),
     ) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
-        let mut request = Request::new(kind, NLM_F_REQUEST | flags, self.sequence, fixed);
-        if let Some((kind, value)) = attribute {
-            request = request.with_u32(kind, value);
-        }
+        let request = Request::new(kind, NLM_F_REQUEST | flags, self.sequence, fixed);
+        let request = request.with_all(attributes);
         rustix::net::send(&self.fd, &request.finish(), SendFlags::empty())?;
         // Not kept: a host may have hundreds of namespaces, and they are quiet.
         let mut buffer = vec![0; BUFFER_LEN];
@@ -88,7 +100,7 @@ impl Asking {
                     }
                     _ => {
                         take(&message);
-                        if !is_dump {
+                        if !is_dump && flags & NLM_F_ACK == 0 {
                             return Ok(is_whole);
                         }
                     }
@@ -146,12 +158,14 @@ pub(super) fn open(groups: u32, receive_bytes: usize) -> io::Result<(Listening, 
         sockopt::set_socket_recv_buffer_size(&listening, receive_bytes)?;
     }
     rustix::net::bind(&listening, &netlink::SocketAddrNetlink::new(0, groups))?;
-    let asking = socket()?;
-    rustix::net::bind(&asking, &netlink::SocketAddrNetlink::new(0, 0))?;
-    Ok((
-        Listening { fd: listening, buffer: vec![0; EVENT_LEN] },
-        Asking { fd: asking, sequence: 0 },
-    ))
+    Ok((Listening { fd: listening, buffer: vec![0; EVENT_LEN] }, asking()?))
+}
+
+/// A socket for questions and changes in the namespace of the calling thread.
+pub(crate) fn asking() -> io::Result<Asking> {
+    let fd = socket()?;
+    rustix::net::bind(&fd, &netlink::SocketAddrNetlink::new(0, 0))?;
+    Ok(Asking { fd, sequence: 0 })
 }
 
 /// Runs `work` in the namespace behind `namespace`, in a thread of its own that ends with it.

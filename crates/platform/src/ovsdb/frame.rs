@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// Finds whole JSON objects in bytes that arrive in pieces.
 #[derive(Debug, Default)]
-pub(super) struct Framer {
+pub(crate) struct Framer {
     bytes: Vec<u8>,
     /// How many of them have been looked at.
     scanned: usize,
@@ -19,7 +19,7 @@ pub(super) struct Framer {
 
 /// Why the stream cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unframed {
+pub(crate) enum Unframed {
     /// Something else than an object between objects.
     #[error("the peer does not speak JSON-RPC: byte {0:#04x} where an object should begin")]
     NotAnObject(u8),
@@ -30,12 +30,12 @@ pub(super) enum Unframed {
 
 impl Framer {
     /// Where to append what arrives.
-    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     /// Takes the next whole object, if there is one.
-    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, Unframed> {
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, Unframed> {
         if self.depth == 0 {
             let is_space = |byte: &u8| byte.is_ascii_whitespace();
             let spaces = self.bytes.iter().take_while(|byte| is_space(byte)).count();
@@ -76,7 +76,7 @@ impl Framer {
 }
 
 /// The whole database of a host with thousands of ports is a few MiB.
-pub(super) const MESSAGE_MAX: usize = 64 << 20;
+pub(crate) const MESSAGE_MAX: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {

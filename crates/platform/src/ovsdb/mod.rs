@@ -3,8 +3,8 @@
 //! A client of our own for the JSON-RPC of ovsdb-server on its unix socket (RFC 7047 and
 //! ovsdb-server(7)). It monitors and never writes.
 
-mod frame;
-mod table;
+pub(crate) mod frame;
+pub(crate) mod table;
 
 use std::io;
 use std::os::fd::AsFd;

@@ -165,12 +165,7 @@ impl Column {
         match shape {
             Shape::One => Self::One(atoms(value).next()),
             Shape::Set => Self::Set(atoms(value).collect()),
-            Shape::Map => {
-                let pairs = tagged(value, "map").unwrap_or_default().iter();
-                Self::Map(
-                    pairs.filter_map(|p| Some((atom(p.get(0)?)?, atom(p.get(1)?)?))).collect(),
-                )
-            }
+            Shape::Map => Self::Map(pairs(value).collect()),
         }
     }
 }
@@ -191,9 +186,15 @@ fn for_each_row(
 }
 
 /// The atoms of a set; one atom alone is a set of one (RFC 7047, section 5.1).
-fn atoms(value: &Value) -> impl Iterator<Item = String> {
+pub(crate) fn atoms(value: &Value) -> impl Iterator<Item = String> {
     let set = tagged(value, "set").unwrap_or(std::slice::from_ref(value));
     set.iter().filter_map(atom)
+}
+
+/// The pairs of a map.
+pub(crate) fn pairs(value: &Value) -> impl Iterator<Item = (String, String)> {
+    let pairs = tagged(value, "map").unwrap_or_default().iter();
+    pairs.filter_map(|pair| Some((atom(pair.get(0)?)?, atom(pair.get(1)?)?)))
 }
 
 fn atom(value: &Value) -> Option<String> {

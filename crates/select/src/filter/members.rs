@@ -20,7 +20,7 @@ pub(crate) struct Members {
 
 /// One of 4096 bits for each MAC: most MACs that are not in the set are told so by one bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Sieve {
+pub(crate) struct Sieve {
     words: Box<[u64; 64]>,
 }
 
@@ -67,10 +67,7 @@ impl Members {
     }
 
     fn add(&mut self, mac: u64, stay: Stay) {
-        let (word, bit) = Sieve::place(mac);
-        if let Some(word) = self.sieve.words.get_mut(word) {
-            *word |= bit;
-        }
+        self.sieve.add(mac);
         let stays = self.by_mac.entry(mac).or_default();
         if !stays.contains(&stay) {
             stays.push(stay);
@@ -129,8 +126,17 @@ impl Members {
 }
 
 impl Sieve {
+    /// Lets a MAC through from now on.
+    pub(crate) fn add(&mut self, mac: u64) {
+        let (word, bit) = Self::place(mac);
+        if let Some(word) = self.words.get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    /// Whether a MAC may be one of those added.
     #[inline]
-    fn may_have(&self, mac: u64) -> bool {
+    pub(crate) fn may_have(&self, mac: u64) -> bool {
         let (word, bit) = Self::place(mac);
         self.words.get(word).is_some_and(|word| word & bit != 0)
     }
@@ -198,7 +204,7 @@ pub(crate) fn has_vif(tag: &VnTag, vif: Vni) -> bool {
 /// Spreads MACs, which mostly differ in their last octets, over a table. The table's keys come from
 /// the inventory; whatever a packet holds is only looked up.
 #[derive(Debug, Clone, Default)]
-pub(super) struct MacHasher(u64);
+pub(crate) struct MacHasher(u64);
 
 impl Hasher for MacHasher {
     fn finish(&self) -> u64 {

@@ -45,7 +45,8 @@ use wire::{Layers, Packet};
 use self::expression::Expression;
 use self::lower::{Meanings, Node, lower};
 use self::matcher::Matcher;
-pub(crate) use self::members::has_vif;
+pub(crate) use self::members::{MacHasher, Sieve, has_vif};
+pub(crate) use self::test::mac_bits;
 
 /// An expression that says which packets are wanted, ready to be asked.
 ///

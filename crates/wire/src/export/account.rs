@@ -118,6 +118,48 @@ impl Account {
         self.faults.iter().sum()
     }
 
+    /// All counters that only grow, by name, faults among them.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let mut copy = self.clone();
+        let counters = copy.by_name().map(|(name, count)| (name, *count));
+        let faults = Fault::ALL.map(|fault| (fault.name(), self.faults(fault)));
+        counters.into_iter().chain(faults)
+    }
+
+    /// Sets a counter by the name it has in [`named`](Self::named); another name changes nothing.
+    pub(super) fn restore(&mut self, name: &str, value: u64) {
+        if let Some((_, count)) = self.by_name().into_iter().find(|(known, _)| *known == name) {
+            *count = value;
+        } else if let Some(fault) = Fault::ALL.into_iter().find(|fault| fault.name() == name)
+            && let Some(count) = self.faults.get_mut(fault as usize)
+        {
+            *count = value;
+        }
+    }
+
+    fn by_name(&mut self) -> [(&'static str, &mut u64); 18] {
+        [
+            ("datagrams", &mut self.datagrams),
+            ("bytes", &mut self.bytes),
+            ("messages", &mut self.messages),
+            ("records", &mut self.records),
+            ("option_records", &mut self.option_records),
+            ("templates", &mut self.templates),
+            ("templates_repeated", &mut self.templates_repeated),
+            ("templates_replaced", &mut self.templates_replaced),
+            ("withdrawals", &mut self.withdrawals),
+            ("templates_adopted", &mut self.templates_adopted),
+            ("sets_without_template", &mut self.sets_without_template),
+            ("sets_decoded_late", &mut self.sets_decoded_late),
+            ("sets_given_up", &mut self.sets_given_up),
+            ("flow_samples", &mut self.flow_samples),
+            ("counter_samples", &mut self.counter_samples),
+            ("discard_samples", &mut self.discard_samples),
+            ("unknown_samples", &mut self.unknown_samples),
+            ("wrong_counts", &mut self.wrong_counts),
+        ]
+    }
+
     pub(super) fn fault(&mut self, fault: Fault) {
         if let Some(count) = self.faults.get_mut(fault as usize) {
             *count += 1;

@@ -4,7 +4,7 @@
 //! templates and samplers, data that came before its template. Time comes in with each datagram;
 //! sockets and files are others' business.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use super::exporter::{Exporter, ExporterKey, TemplateLimits};
 use super::protocol::Protocol;
 use super::record::{MessageHeader, Record};
 use super::sflow::{CounterSample, DiscardSample, FlowSample};
+use super::state::{SavedExporter, Unrestorable};
+use super::template::Template;
 use super::{netflow5, sets, sflow};
 use crate::Timestamp;
 
@@ -48,6 +50,10 @@ pub struct Collector {
     limits: Limits,
     exporters: Vec<Exporter>,
     numbers: HashMap<ExporterKey, usize>,
+    /// The last exporter of an address, protocol and domain, and how many there are.
+    by_domain: HashMap<(IpAddr, Protocol, u32), (usize, u32)>,
+    /// Memory of the templates of all exporters, in bytes.
+    templates_bytes: usize,
     /// Who was heard in some domain, so that what comes later is believed to be export.
     senders: HashSet<(IpAddr, u16, Protocol)>,
     /// Where records are put together.
@@ -67,6 +73,8 @@ pub struct Limits {
     pub exporters: usize,
     /// Templates of each.
     pub templates: TemplateLimits,
+    /// Memory of the templates of all exporters, in bytes.
+    pub templates_bytes: usize,
     /// Bytes of data that wait for their templates, of all exporters; 0 keeps none.
     pub pending_bytes: usize,
     /// How long data waits.
@@ -83,6 +91,7 @@ impl Default for Limits {
         Self {
             exporters: 16_384,
             templates: TemplateLimits { templates: 4096, fields: 1024, bytes: 4 << 20 },
+            templates_bytes: 512 << 20,
             pending_bytes: 0,
             pending_for: Duration::from_secs(300),
             // Three times the interval in which Open vSwitch repeats its templates.
@@ -95,14 +104,17 @@ impl Default for Limits {
 /// Sets of data that wait for their templates.
 #[derive(Debug, Default)]
 struct Pending {
-    sets: Vec<PendingSet>,
+    /// In the order they came.
+    sets: BTreeMap<u64, PendingSet>,
+    /// Which of them wait for a template.
+    waiting: HashMap<(ExporterKey, u16), VecDeque<u64>>,
+    next: u64,
     bytes: usize,
 }
 
 #[derive(Debug)]
 struct PendingSet {
-    exporter: ExporterKey,
-    template: u16,
+    template: (ExporterKey, u16),
     header: MessageHeader,
     time: Timestamp,
     bytes: Box<[u8]>,
@@ -115,6 +127,8 @@ impl Collector {
             limits,
             exporters: Vec::new(),
             numbers: HashMap::new(),
+            by_domain: HashMap::new(),
+            templates_bytes: 0,
             senders: HashSet::new(),
             columns: Columns::new(),
             pending: Pending::default(),
@@ -183,11 +197,79 @@ impl Collector {
         }
         let mut exporter = Exporter::new(key, datagram.time);
         self.inherit(&mut exporter, datagram.time);
-        self.exporters.push(exporter);
-        self.senders.insert(sender);
-        let number = self.exporters.len() - 1;
+        Some(self.add(exporter))
+    }
+
+    /// Makes an exporter known again that was written down. What it learnt stays learnt, and what
+    /// it sent in between counts as lost.
+    ///
+    /// # Errors
+    /// When it cannot be one, is already known, or there is no room.
+    pub fn restore(&mut self, saved: SavedExporter) -> Result<(), Unrestorable> {
+        if self.numbers.contains_key(&saved.key()) {
+            return Err(Unrestorable::Known);
+        }
+        let exporter = saved.revive(self.limits.templates)?;
+        let is_too_much =
+            self.templates_bytes + exporter.templates_bytes > self.limits.templates_bytes;
+        if self.exporters.len() >= self.limits.exporters || is_too_much {
+            return Err(Unrestorable::NoRoom);
+        }
+        self.add(exporter);
+        Ok(())
+    }
+
+    /// A connection has begun, or ended: what was learnt in an earlier one from the same address
+    /// and port holds no more (RFC 7011, section 8.1).
+    pub fn forget_session(&mut self, source: SocketAddr) {
+        let (address, port) = (source.ip().to_canonical(), source.port());
+        if !self.senders.contains(&(address, port, Protocol::Ipfix)) {
+            return;
+        }
+        for exporter in &mut self.exporters {
+            let ExporterKey { address: known, port: known_port, protocol, .. } = exporter.key;
+            if (known, known_port, protocol) == (address, port, Protocol::Ipfix) {
+                self.templates_bytes =
+                    self.templates_bytes.saturating_sub(exporter.templates_bytes);
+                exporter.end_session();
+            }
+        }
+    }
+
+    /// Makes a template of an exporter known. Says whether it is new or another layout than before.
+    pub(super) fn define(&mut self, number: usize, template: Template) -> bool {
+        let left = self.limits.templates_bytes.saturating_sub(self.templates_bytes);
+        let mut limits = self.limits.templates;
+        self.change_templates(number, |exporter| {
+            limits.bytes = limits.bytes.min(exporter.templates_bytes + left);
+            exporter.define(template, limits)
+        })
+        .unwrap_or_default()
+    }
+
+    /// Changes the templates of an exporter, and keeps count of the memory of all.
+    pub(super) fn change_templates<T>(
+        &mut self,
+        number: usize,
+        change: impl FnOnce(&mut Exporter) -> T,
+    ) -> Option<T> {
+        let exporter = self.exporters.get_mut(number)?;
+        let before = exporter.templates_bytes;
+        let result = change(exporter);
+        self.templates_bytes =
+            (self.templates_bytes + exporter.templates_bytes).saturating_sub(before);
+        Some(result)
+    }
+
+    fn add(&mut self, exporter: Exporter) -> usize {
+        let (key, number) = (exporter.key, self.exporters.len());
+        self.templates_bytes += exporter.templates_bytes;
+        self.senders.insert(sender(key));
         self.numbers.insert(key, number);
-        Some(number)
+        let of_domain = self.by_domain.entry(domain(key)).or_default();
+        *of_domain = (number, of_domain.1.saturating_add(1));
+        self.exporters.push(exporter);
+        number
     }
 
     pub(super) fn exporter_mut(&mut self, number: usize) -> Option<&mut Exporter> {
@@ -212,13 +294,18 @@ impl Collector {
             return false;
         }
         self.give_up_late(time);
-        let Pending { sets, bytes: held } = &mut self.pending;
-        let needed = bytes.len() + size_of::<PendingSet>();
-        if *held + needed > self.limits.pending_bytes {
+        let needed = bytes.len() + size_of::<PendingSet>() + PENDING_OVERHEAD;
+        let pending = &mut self.pending;
+        if pending.bytes + needed > self.limits.pending_bytes {
             return false;
         }
-        *held += needed;
-        sets.push(PendingSet { exporter, template, header: *header, time, bytes: bytes.into() });
+        let (number, template) = (pending.next, (exporter, template));
+        pending.next += 1;
+        pending.bytes += needed;
+        pending.waiting.entry(template).or_default().push_back(number);
+        pending
+            .sets
+            .insert(number, PendingSet { template, header: *header, time, bytes: bytes.into() });
         true
     }
 
@@ -228,26 +315,27 @@ impl Collector {
         exporter: ExporterKey,
         template: u16,
     ) -> Vec<(MessageHeader, Box<[u8]>)> {
-        let Pending { sets, bytes: held } = &mut self.pending;
-        let is_meant = |set: &mut PendingSet| set.exporter == exporter && set.template == template;
-        let released = sets.extract_if(.., is_meant);
-        released
-            .map(|set| {
-                *held = held.saturating_sub(set.bytes.len() + size_of::<PendingSet>());
-                (set.header, set.bytes)
-            })
-            .collect()
+        let numbers = self.pending.waiting.remove(&(exporter, template)).unwrap_or_default();
+        let sets = numbers.into_iter().filter_map(|number| self.pending.remove(number));
+        sets.map(|set| (set.header, set.bytes)).collect()
     }
 
     /// Forgets data that has waited too long.
     fn give_up_late(&mut self, now: Timestamp) {
         let oldest = now.saturating_sub(self.limits.pending_for);
-        let late = self.pending.sets.iter().take_while(|set| set.time < oldest).count();
-        for set in self.pending.sets.drain(..late) {
-            self.pending.bytes =
-                self.pending.bytes.saturating_sub(set.bytes.len() + size_of::<PendingSet>());
-            let number = self.numbers.get(&set.exporter);
-            if let Some(exporter) = number.and_then(|number| self.exporters.get_mut(*number)) {
+        while let Some((number, set)) = self.pending.sets.first_key_value()
+            && set.time < oldest
+        {
+            let (number, template) = (*number, set.template);
+            if let Some(waiting) = self.pending.waiting.get_mut(&template) {
+                waiting.pop_front();
+                if waiting.is_empty() {
+                    self.pending.waiting.remove(&template);
+                }
+            }
+            self.pending.remove(number);
+            let exporter = self.numbers.get(&template.0);
+            if let Some(exporter) = exporter.and_then(|number| self.exporters.get_mut(*number)) {
                 exporter.account.sets_given_up += 1;
             }
         }
@@ -257,20 +345,18 @@ impl Collector {
     /// domain at another port: it was started anew.
     fn inherit(&self, heir: &mut Exporter, now: Timestamp) {
         let since = now.saturating_sub(self.limits.inherit_after);
-        let is_forebear = |known: &&Exporter| {
-            let ExporterKey { address, protocol, domain, .. } = known.key;
-            (address, protocol, domain) == (heir.key.address, heir.key.protocol, heir.key.domain)
-        };
-        let mut forebears = self.exporters.iter().filter(is_forebear);
         // Of several nobody knows which one it was.
-        if let (Some(one), None) = (forebears.next(), forebears.next())
-            && one.last_seen < since
-        {
-            heir.templates.clone_from(&one.templates);
-            heir.templates_bytes = one.templates_bytes;
-            heir.samplers = one.samplers.clone();
-            heir.account.templates_adopted = one.templates.len() as u64;
+        let Some((number, 1)) = self.by_domain.get(&domain(heir.key)) else { return };
+        let Some(one) = self.exporters.get(*number).filter(|one| one.last_seen < since) else {
+            return;
+        };
+        if self.templates_bytes + one.templates_bytes > self.limits.templates_bytes {
+            return;
         }
+        heir.templates.clone_from(&one.templates);
+        heir.templates_bytes = one.templates_bytes;
+        heir.samplers = one.samplers.clone();
+        heir.account.templates_adopted = one.templates.len() as u64;
     }
 
     /// Forgets exporters that are silent. Looks at most once a minute: a flood of new ones must not
@@ -281,12 +367,27 @@ impl Collector {
         }
         self.swept = now;
         let oldest = now.saturating_sub(self.limits.silent_for);
-        let before = self.exporters.len();
-        self.exporters.retain(|exporter| exporter.last_seen >= oldest);
-        self.expired += (before - self.exporters.len()) as u64;
-        self.numbers = self.exporters.iter().map(|e| e.key).zip(0..).collect();
-        self.senders = self.exporters.iter().map(|e| sender(e.key)).collect();
+        let mut exporters = std::mem::take(&mut self.exporters);
+        let before = exporters.len();
+        exporters.retain(|exporter| exporter.last_seen >= oldest);
+        self.expired += (before - exporters.len()) as u64;
+        self.numbers.clear();
+        self.by_domain.clear();
+        self.senders.clear();
+        self.templates_bytes = 0;
+        for exporter in exporters {
+            self.add(exporter);
+        }
         self.exporters.len() < self.limits.exporters
+    }
+}
+
+impl Pending {
+    fn remove(&mut self, number: u64) -> Option<PendingSet> {
+        let set = self.sets.remove(&number)?;
+        let held = set.bytes.len() + size_of::<PendingSet>() + PENDING_OVERHEAD;
+        self.bytes = self.bytes.saturating_sub(held);
+        Some(set)
     }
 }
 
@@ -296,6 +397,13 @@ pub(super) fn key(datagram: &Datagram<'_>, protocol: Protocol, domain: u32) -> E
     ExporterKey { address, port: datagram.source.port(), protocol, domain }
 }
 
+const fn domain(key: ExporterKey) -> (IpAddr, Protocol, u32) {
+    (key.address, key.protocol, key.domain)
+}
+
 const fn sender(key: ExporterKey) -> (IpAddr, u16, Protocol) {
     (key.address, key.port, key.protocol)
 }
+
+/// What a set that waits takes in the two maps, about, in bytes.
+const PENDING_OVERHEAD: usize = 128;

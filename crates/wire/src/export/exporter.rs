@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::account::{Account, Fault};
 use super::column::{Column, Columns};
 use super::protocol::Protocol;
@@ -50,20 +52,20 @@ pub struct Exporter {
     pub missing: BTreeMap<u16, u64>,
     pub(super) sequence: Sequence,
     /// Data sources of sFlow, which number their samples.
-    sources: BTreeMap<(u32, u32), DataSource>,
+    pub(super) sources: BTreeMap<(u32, u32), DataSource>,
     pub(super) templates: HashMap<u16, Arc<Template>>,
     /// Memory of the templates, in bytes.
     pub(super) templates_bytes: usize,
     pub(super) system_init_ms: Option<u64>,
-    last_uptime_ms: Option<u32>,
-    header_rate: Option<Ratio>,
+    pub(super) last_uptime_ms: Option<u32>,
+    pub(super) header_rate: Option<Ratio>,
 }
 
 impl Exporter {
     /// How many missing templates are named.
     pub const MAX_MISSING: usize = 64;
     /// Data sources of one sFlow agent whose numbers are followed.
-    const MAX_SOURCES: usize = 4096;
+    pub(super) const MAX_SOURCES: usize = 4096;
 
     pub(super) fn new(key: ExporterKey, now: Timestamp) -> Self {
         Self {
@@ -208,6 +210,14 @@ impl Exporter {
         ids.into_iter().for_each(|id| self.withdraw(id));
     }
 
+    /// The connection it spoke by is over: its templates and numbers were those of that.
+    pub(super) fn end_session(&mut self) {
+        self.templates.clear();
+        self.templates_bytes = 0;
+        self.samplers = Samplers::default();
+        self.sequence.end();
+    }
+
     /// A set came whose template is not known.
     pub(super) fn miss(&mut self, id: u16) {
         self.account.sets_without_template += 1;
@@ -224,7 +234,8 @@ impl Exporter {
 }
 
 /// What samples packets for an sFlow agent: an interface for the most part.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DataSource {
     /// The numbers of its samples.
     pub sequence: Sequence,

@@ -20,6 +20,7 @@ mod sampling;
 mod sequence;
 mod sets;
 mod sflow;
+mod state;
 mod template;
 
 pub use account::{Account, Fault};
@@ -34,4 +35,5 @@ pub use sequence::Sequence;
 pub use sflow::{
     CounterSample, DiscardSample, FlowSample, Interface, SampledHeader, SampledIpv4, SampledTunnel,
 };
+pub use state::{SavedExporter, SavedSource, SavedTemplate, Unrestorable};
 pub use template::{Field, Template};

@@ -4,18 +4,24 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Cursor;
 
 /// A protocol that carries flow records or samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// NetFlow version 5.
+    #[serde(rename = "netflow5")]
     NetflowV5,
     /// NetFlow version 9 (RFC 3954).
+    #[serde(rename = "netflow9")]
     NetflowV9,
     /// IPFIX (RFC 7011).
+    #[serde(rename = "ipfix")]
     Ipfix,
     /// sFlow version 5.
+    #[serde(rename = "sflow5")]
     Sflow,
 }
 

@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::column::{Column, Columns};
 
 /// How many packets were taken of how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Stated")]
 pub struct Ratio {
     /// Of so many packets ...
     pub population: u32,
@@ -56,6 +59,21 @@ impl Ratio {
                 _ => None,
             }
         })
+    }
+}
+
+/// A ratio as it is written down, which may be none.
+#[derive(Deserialize)]
+struct Stated {
+    population: u64,
+    taken: u64,
+}
+
+impl TryFrom<Stated> for Ratio {
+    type Error = &'static str;
+
+    fn try_from(stated: Stated) -> Result<Self, Self::Error> {
+        Self::new(stated.population, stated.taken).ok_or("no sampling rate")
     }
 }
 
@@ -114,7 +132,8 @@ impl RateOrigin {
 }
 
 /// What an exporter said of its sampling, in one observation domain.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Samplers {
     by_id: BTreeMap<u64, Ratio>,
     by_template: BTreeMap<u16, Ratio>,
@@ -176,6 +195,11 @@ impl Samplers {
             self.by_interface.iter().map(|(index, ratio)| (RateOrigin::Interface, *index, *ratio));
         let of_all = self.of_all.iter().map(|ratio| (RateOrigin::Exporter, 0, *ratio));
         by_id.chain(by_template).chain(by_interface).chain(of_all)
+    }
+
+    /// Whether they are no more than an exporter may have.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.len() <= MAX_SAMPLERS
     }
 
     fn len(&self) -> usize {

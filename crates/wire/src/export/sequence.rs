@@ -4,8 +4,14 @@
 //! this message or up to its end, with or without records of options. The meaning is learnt from
 //! the stream, and until it is known no loss is claimed.
 
+use serde::{Deserialize, Serialize};
+
 /// What follows the numbers of one stream: an observation domain, or a data source of sFlow.
-#[derive(Debug, Clone, Default)]
+///
+/// It can be written down and read back: what is missing between is lost as well. Only gaps that
+/// late messages might fill are not kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sequence {
     last: Option<Message>,
     votes: [u16; MEANINGS],
@@ -13,6 +19,7 @@ pub struct Sequence {
     /// Whether the numbers of two messages were ever compared in a meaning that is known.
     is_judged: bool,
     /// Gaps that later messages may still fill: first missing number and how many.
+    #[serde(skip)]
     gaps: Vec<(u32, u32)>,
     out_of_order: u64,
     restarts: u64,
@@ -21,7 +28,7 @@ pub struct Sequence {
 }
 
 /// What one message adds to the numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Message {
     /// Its number.
     pub(super) number: u32,
@@ -30,7 +37,8 @@ pub(super) struct Message {
 }
 
 /// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Units {
     /// Messages: every one counts 1.
     Messages,
@@ -63,7 +71,7 @@ impl Sequence {
             self.is_judged |= known > 0;
             let missing = step.saturating_sub(known);
             if missing > 0 {
-                self.lost += u64::from(missing);
+                self.lost = self.lost.saturating_add(u64::from(missing));
                 self.remember_gap(last.number.wrapping_add(known), missing);
             }
         }
@@ -87,19 +95,26 @@ impl Sequence {
 
     /// Forgets where the numbers are, because the exporter has begun anew.
     pub(super) fn restart(&mut self, message: Message) {
-        self.restarts += 1;
+        self.restarts = self.restarts.saturating_add(1);
         self.backwards = 0;
         self.gaps.clear();
         self.last = Some(message);
     }
 
+    /// Forgets where the numbers are: the next message is the first of another connection.
+    pub(super) fn end(&mut self) {
+        self.gaps.clear();
+        self.backwards = 0;
+        self.last = None;
+    }
+
     /// A message that belongs before one that was seen, or is a copy.
     fn take_earlier(&mut self, message: Message) {
-        self.backwards += 1;
+        self.backwards = self.backwards.saturating_add(1);
         if self.backwards >= MAX_BACKWARDS {
             return self.restart(message);
         }
-        self.out_of_order += 1;
+        self.out_of_order = self.out_of_order.saturating_add(1);
         let Some(units) = message.units else { return };
         let len = units.all();
         // A number may be that of the first unit of the message or of the one behind its last.

@@ -211,9 +211,8 @@ impl Walk<'_> {
                 Parsed::Unusable => self.fault(Fault::BadTemplate),
                 Parsed::Template(template) => {
                     held.templates += 1;
-                    let (id, limits) = (template.id(), self.collector.limits().templates);
-                    let exporter = self.collector.exporter_mut(self.number);
-                    if exporter.is_some_and(|exporter| exporter.define(template, limits)) {
+                    let id = template.id();
+                    if self.collector.define(self.number, template) {
                         self.decode_late(id, each);
                     }
                 }
@@ -229,16 +228,14 @@ impl Walk<'_> {
         if id < 256 {
             // Zeros are padding; numbers of template sets take all templates back.
             let is_all = is_ipfix && first == 0 && id == if is_options { 3 } else { 2 };
-            if is_all && let Some(exporter) = self.collector.exporter_mut(self.number) {
-                exporter.withdraw_all(is_options);
+            if is_all {
+                self.collector.change_templates(self.number, |e| e.withdraw_all(is_options));
                 return Parsed::Withdrawn;
             }
             return if id == 0 { Parsed::Padding } else { Parsed::Bad(Fault::BadTemplate) };
         }
         if is_ipfix && first == 0 {
-            if let Some(exporter) = self.collector.exporter_mut(self.number) {
-                exporter.withdraw(id);
-            }
+            self.collector.change_templates(self.number, |exporter| exporter.withdraw(id));
             return Parsed::Withdrawn;
         }
         let second = if is_options {

@@ -7,8 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::block::{code, flag, name};
 use super::clock::Clock;
 use super::order::{ByteOrder, Fields, padded};
+use super::write::put_option;
 use super::{BlockType, Damage, Options, Resolution, Text};
-use crate::{LinkType, Mac, Packet, PointId, Timestamp};
+use crate::{Direction, LinkType, Mac, Packet, PointId, Timestamp};
 
 /// One step through a capture file.
 #[derive(Debug, Clone, Copy)]
@@ -154,6 +155,33 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// The packet that was in this one, as one of an interface with nanoseconds. Comments stay; what
+    /// else was said is about the packet around it. `options` is where they are put together.
+    pub fn opened<'b>(&self, packet: Packet<'b>, options: &'b mut Vec<u8>) -> Record<'b> {
+        options.clear();
+        for comment in self.options.comments() {
+            put_option(options, code::COMMENT, comment.as_bytes());
+        }
+        let flags = match packet.direction {
+            Some(Direction::ToVm) => flag::INBOUND,
+            Some(Direction::FromVm) => flag::OUTBOUND,
+            None => 0,
+        };
+        if flags != 0 {
+            put_option(options, code::PACKET_FLAGS, &flags.to_ne_bytes());
+        }
+        Record {
+            number: self.number,
+            offset: self.offset,
+            packet,
+            ticks: packet.time.as_nanos(),
+            flags,
+            id: None,
+            options: Options::new(options, ByteOrder::NATIVE),
+            raw: &[],
+        }
+    }
+
     /// Whether it is larger than any frame on the wire, because segmentation was left to a card.
     pub const fn is_super_frame(&self) -> bool {
         self.flags & flag::SUPER_FRAME != 0

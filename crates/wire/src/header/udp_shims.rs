@@ -42,13 +42,18 @@ impl Lisp {
     }
 }
 
-/// A TZSP header with its tagged fields passed over.
+/// A TZSP header with those of its tagged fields that a receiver of mirrors needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tzsp {
     /// Kind of message; 0 is a received frame, 1 a frame to send.
     pub kind: u8,
     /// What the frame is: 1 Ethernet, 18 IEEE 802.11.
     pub encapsulated: u16,
+    /// Number of the packet (tag 40) as it stands there: senders use either byte order.
+    pub packet_id: Option<[u8; 4]>,
+    /// Length of the frame before it was sliced (tag 41) as it stands there: senders use either
+    /// byte order.
+    pub original_len: Option<[u8; 2]>,
 }
 
 impl Tzsp {
@@ -65,6 +70,7 @@ impl Tzsp {
             if version != 1 {
                 return Err(cursor.stop(Layer::Tzsp, StopReason::Unsupported));
             }
+            let (mut packet_id, mut original_len) = (None, None);
             loop {
                 let [tag] = *cursor.take::<1>(Layer::Tzsp)?;
                 match tag {
@@ -72,17 +78,25 @@ impl Tzsp {
                     TAG_END => break,
                     _ => {
                         let [len] = *cursor.take::<1>(Layer::Tzsp)?;
-                        cursor.take_slice(Layer::Tzsp, usize::from(len))?;
+                        let value = cursor.take_slice(Layer::Tzsp, usize::from(len))?;
+                        match tag {
+                            TAG_PACKET_ID => packet_id = value.try_into().ok(),
+                            TAG_ORIGINAL_LEN => original_len = value.try_into().ok(),
+                            _ => {}
+                        }
                     }
                 }
             }
-            Ok(Self { kind, encapsulated: u16::from_be_bytes([e0, e1]) })
+            let encapsulated = u16::from_be_bytes([e0, e1]);
+            Ok(Self { kind, encapsulated, packet_id, original_len })
         })
     }
 }
 
 const TAG_PADDING: u8 = 0;
 const TAG_END: u8 = 1;
+const TAG_PACKET_ID: u8 = 40;
+const TAG_ORIGINAL_LEN: u8 = 41;
 
 #[cfg(test)]
 mod tests {
@@ -92,8 +106,16 @@ mod tests {
     fn tzsp_fields_are_passed_over_up_to_their_end() {
         let bytes = [1, 0, 0, 1, 0, 10, 1, 200, 1, 0xff];
         let mut cursor = Cursor::new(&bytes);
-        assert_eq!(Tzsp::decode(&mut cursor), Ok(Tzsp { kind: 0, encapsulated: 1 }));
+        let plain = Tzsp { kind: 0, encapsulated: 1, packet_id: None, original_len: None };
+        assert_eq!(Tzsp::decode(&mut cursor), Ok(plain));
         assert_eq!(cursor.offset(), 9);
+        let numbered = [1, 0, 0, 1, 40, 4, 0, 0, 0, 7, 41, 2, 5, 0xdc, 1, 0xff];
+        let tzsp = Tzsp::decode(&mut Cursor::new(&numbered)).unwrap();
+        assert_eq!(tzsp.packet_id, Some([0, 0, 0, 7]));
+        assert_eq!(tzsp.original_len, Some([5, 0xdc]));
+        let odd = [1, 0, 0, 1, 40, 2, 0, 7, 41, 1, 5, 1, 0xff];
+        let tzsp = Tzsp::decode(&mut Cursor::new(&odd)).unwrap();
+        assert_eq!((tzsp.packet_id, tzsp.original_len), (None, None), "of another length");
         let stop = |reason| Err(Stop { layer: Layer::Tzsp, offset: 0, reason });
         assert_eq!(Tzsp::decode(&mut Cursor::new(&bytes[..8])), stop(StopReason::Truncated));
         assert_eq!(Tzsp::decode(&mut Cursor::new(&[2; 9])), stop(StopReason::Unsupported));

@@ -18,7 +18,7 @@ use crate::controller::{Far, stopped};
 use crate::exit::{Exit, WrongUsage};
 
 /// Captures what the words say, through the controller of this login.
-pub(super) fn run(args: &Args, login: Login) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args, login: Login, said: Said) -> anyhow::Result<Exit> {
     if args.buffer.is_some() {
         bail!(WrongUsage("--buffer is for captures on this host: add --local".into()));
     }
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, login: Login) -> anyhow::Result<Exit> {
         // Nobody fetches it again: it is all in this file.
         releases: true,
     };
-    follow(wanted, far.keeper(), &far.runtime, args.quiet, args.output)
+    follow(wanted, far.keeper(), &far.runtime, said, args.output)
 }
 
 /// A session that exists, to be fetched into a file.
@@ -105,7 +105,8 @@ impl Fetching {
             ends_session: false,
             releases: self.releases,
         };
-        follow(wanted, keeper, runtime, self.is_quiet, self.output)
+        let said = Said::new(self.is_quiet, std::io::stderr().is_terminal(), None);
+        follow(wanted, keeper, runtime, said, self.output)
     }
 }
 
@@ -113,11 +114,10 @@ fn follow(
     wanted: Wanted,
     keeper: Keeper,
     runtime: &Runtime,
-    is_quiet: bool,
+    mut said: Said,
     output: Output,
 ) -> anyhow::Result<Exit> {
     let is_stdout = wanted.output.path.is_none();
-    let mut said = Said::new(is_quiet, std::io::stderr().is_terminal());
     let place = match &keeper {
         Keeper::Controller(_, login) => login.controller.address.clone(),
         Keeper::Store(stored) => stored.address().to_string(),
@@ -137,7 +137,7 @@ fn follow(
     let capture = Capture::new(wanted, keeper);
     let receipt = runtime.block_on(capture.run(stopped, tell))?;
     said.clear();
-    print(&receipt, is_quiet, is_stdout, output)?;
+    print(&receipt, said.is_quiet(), is_stdout, output)?;
     Ok(if receipt.unaccounted != 0 {
         Exit::Failed
     } else if receipt.is_complete() {
@@ -196,6 +196,8 @@ fn wish(args: &Args, is_file: bool) -> Wish {
             super::WhenFull::End => WhenFull::End,
             super::WhenFull::Drop => WhenFull::Drop,
         },
+        last_s: args.last.seconds(),
+        is_past_only: args.last.is_past_only(),
     }
 }
 

@@ -1,12 +1,12 @@
 //! `--last`: what a flight recorder has seen comes before what is captured live.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::PastOrder;
 use anyhow::{Context, bail};
-use inventory::{Machine, MachineId, MachineKind, MachineState};
-use plan::{Point, PointKind};
+use inventory::Machine;
+use plan::Point;
 use recorder::{Found, MachineRef, Store};
 
 use crate::commands::recorder::{DEFAULT_DIRECTORY, default_key_file, read_keys};
@@ -50,9 +50,8 @@ impl Words {
             name: machine.name.clone(),
             tenant: machine.tenant.clone(),
         };
-        let known = store.machines().into_iter().map(|recorded| recorded.machine);
-        let machines: Vec<String> =
-            known.filter(|known| is_same(known, &own)).map(|known| known.id).collect();
+        let machines: Vec<MachineRef> =
+            store.names().into_iter().filter(|known| is_same(known, &own)).collect();
         if machines.is_empty() {
             bail!(
                 "nothing of {} was recorded in that time in {}; see what was: overtap recorder status --dir {}",
@@ -66,20 +65,30 @@ impl Words {
             keys: self.keys()?,
             machines,
             from,
+            are_gaps_said: true,
             is_live: !self.no_live && !point.interfaces.is_empty(),
         }))
     }
 
-    /// A controller does not know what its hosts have recorded.
+    /// Each host of a controller knows its own recorder.
     pub(super) fn refuse_far(&self) -> Result<(), WrongUsage> {
-        match self.last {
-            None => Ok(()),
-            Some(_) => Err(WrongUsage(
-                "--last reads the flight recorder of this host: add --local, on the host that \
-                 recorded the machine"
-                    .into(),
+        let is_other = self.recorder != Path::new(DEFAULT_DIRECTORY) || self.key_file.is_some();
+        match is_other {
+            false => Ok(()),
+            true => Err(WrongUsage(
+                "--recorder and --key-file are for the recorder of this host: add --local".into(),
             )),
         }
+    }
+
+    /// How far back it begins, in seconds; 0 for now.
+    pub(super) fn seconds(&self) -> u64 {
+        self.last.map_or(0, |last| last.as_secs().max(1))
+    }
+
+    /// Whether it ends with what was recorded.
+    pub(super) const fn is_past_only(&self) -> bool {
+        self.no_live
     }
 
     /// A machine that is not here any more, as it was recorded; `error` if it was not.
@@ -100,31 +109,7 @@ impl Words {
             }
         };
         eprintln!("overtap: {error:#}; only what was recorded of it is written");
-        let id = machine.id.parse().unwrap_or(MachineId::Written(machine.name.clone()));
-        Ok((
-            Machine {
-                id,
-                name: machine.name,
-                aliases: Vec::new(),
-                kind: MachineKind::Vm,
-                state: MachineState::Running,
-                tenant: machine.tenant,
-                vnics: Vec::new(),
-                pid: None,
-                since: None,
-                evidence: Vec::new(),
-            },
-            Point {
-                kind: PointKind::Port,
-                refusal: None,
-                vnics: Vec::new(),
-                interfaces: Vec::new(),
-                sees: String::new(),
-                misses: Vec::new(),
-                costs: String::new(),
-                disturbs: String::new(),
-            },
-        ))
+        Ok(agent::recorded(&machine))
     }
 
     fn store(&self, since: wire::Timestamp) -> anyhow::Result<Store> {
@@ -145,14 +130,13 @@ impl Words {
     }
 }
 
-/// Whether a recorded machine is this one. What has no identity but a number of the kernel or a
-/// port gets another one at each restart: it is the same by its name, within its tenant.
+/// Whether a recorded machine is this one, while it belonged to whom it belongs now. What has no
+/// identity but a number of the kernel or a port gets another one at each restart: it is the same
+/// by its name.
 fn is_same(known: &MachineRef, own: &MachineRef) -> bool {
     let is_weak = |id: &str| ["namespace:", "process:", "port:"].iter().any(|k| id.starts_with(k));
-    known.id == own.id
-        || is_weak(&known.id)
-            && is_weak(&own.id)
-            && (&known.name, &known.tenant) == (&own.name, &own.tenant)
+    known.tenant == own.tenant
+        && (known.id == own.id || is_weak(&known.id) && is_weak(&own.id) && known.name == own.name)
 }
 
 #[cfg(test)]
@@ -169,6 +153,7 @@ mod tests {
         assert!(is_same(&machine("namespace:1", "renamed", None), &web));
         assert!(is_same(&machine("namespace:2", "web", None), &web));
         assert!(!is_same(&machine("namespace:2", "web", Some("acme")), &web));
+        assert!(!is_same(&machine("namespace:1", "web", Some("acme")), &web));
         assert!(!is_same(&machine("uuid:7", "web", None), &web));
         assert!(!is_same(&machine("uuid:7", "web", None), &machine("uuid:8", "web", None)));
     }

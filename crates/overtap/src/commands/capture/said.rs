@@ -13,15 +13,38 @@ pub(super) struct Said {
     is_quiet: bool,
     is_terminal: bool,
     last: Option<(Instant, Progress)>,
+    /// Who hears the same.
+    listener: Option<Listener>,
 }
 
+/// What is shown of a capture.
+pub(in crate::commands) enum Shown<'a> {
+    /// Something that happened.
+    Line(&'a str),
+    /// How it goes now.
+    Progress(&'a str),
+}
+
+/// Somebody who is shown it, whether standard error is quiet or not.
+pub(in crate::commands) type Listener = Box<dyn FnMut(Shown<'_>)>;
+
 impl Said {
-    pub(super) const fn new(is_quiet: bool, is_terminal: bool) -> Self {
-        Self { is_quiet, is_terminal, last: None }
+    pub(super) fn new(is_quiet: bool, is_terminal: bool, listener: Option<Listener>) -> Self {
+        Self { is_quiet, is_terminal, last: None, listener }
+    }
+
+    /// Whether nothing is said but errors.
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.is_quiet
     }
 
     /// Where it listens, what it cannot see there, where it will stop.
-    pub(super) fn beginning(&self, wanted: &Wanted, duration: Option<Duration>, is_lifted: bool) {
+    pub(super) fn beginning(
+        &mut self,
+        wanted: &Wanted,
+        duration: Option<Duration>,
+        is_lifted: bool,
+    ) {
         let point = &wanted.point;
         let target = wanted
             .output
@@ -50,7 +73,10 @@ impl Said {
     }
 
     /// A line that stays.
-    pub(super) fn line(&self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
+        if let Some(listener) = &mut self.listener {
+            listener(Shown::Line(text));
+        }
         if !self.is_quiet {
             self.clear();
             eprintln!("{text}");
@@ -59,12 +85,19 @@ impl Said {
 
     /// Rewrites the line that tells how it goes.
     pub(super) fn progress(&mut self, progress: Progress) {
-        if !self.is_terminal || self.is_quiet {
+        let is_shown = self.is_terminal && !self.is_quiet;
+        if !is_shown && self.listener.is_none() {
             return;
         }
         let now = Instant::now();
         let text = progress_line(self.last, now, progress);
         self.last = Some((now, progress));
+        if let Some(listener) = &mut self.listener {
+            listener(Shown::Progress(&text));
+        }
+        if !is_shown {
+            return;
+        }
         // A line that wraps could not be rewritten.
         let columns = rustix::termios::tcgetwinsize(std::io::stderr())
             .map_or(80, |size| usize::from(size.ws_col));

@@ -1,28 +1,66 @@
 //! Exporters as one JSON document; docs/reference/collect.md says what is in it.
 
-use files::DatagramReport;
+use collector::Counters;
+use files::{DatagramReport, InputAccount};
 use serde_json::{Map, Value, json};
 use wire::Timestamp;
 use wire::export::{Collector, Exporter, Fault, Protocol, Rate, RateOrigin, Ratio};
 
 use crate::commands::stat::json::rfc3339;
 
-/// The document.
+/// The document of a replay.
 pub(super) fn of(collector: &Collector, report: &DatagramReport) -> Value {
+    let mut document = whole(collector);
+    for (name, value) in [
+        ("udp_datagrams", report.datagrams.into()),
+        ("udp_fragments", report.fragments.into()),
+        ("truncated_datagrams", report.truncated.into()),
+        ("inputs", report.inputs.iter().map(input).collect()),
+    ] {
+        document.insert(name.into(), value);
+    }
+    document.into()
+}
+
+/// The document of what was received.
+pub(super) fn live(collector: &Collector, counters: &Counters) -> Value {
+    let mut document = whole(collector);
+    for (name, value) in [
+        ("kernel_drops", counters.kernel_drops.into()),
+        ("connections", counters.connections.into()),
+        ("connections_refused", counters.connections_refused.into()),
+        ("connections_not_ipfix", counters.connections_not_ipfix.into()),
+    ] {
+        document.insert(name.into(), value);
+    }
+    document.into()
+}
+
+/// The document of what a collector remembers.
+pub(crate) fn remembered(collector: &Collector, written: Timestamp) -> Value {
     let exporters: Vec<Value> = collector.exporters().iter().map(exporter).collect();
+    json!({ "written": time(written), "exporters": exporters })
+}
+
+fn whole(collector: &Collector) -> Map<String, Value> {
+    let exporters: Vec<Value> = collector.exporters().iter().map(exporter).collect();
+    let mut document = Map::new();
+    document.insert("exporters".into(), exporters.into());
+    for (name, count) in [
+        ("unrecognised_datagrams", collector.unrecognised()),
+        ("refused_datagrams", collector.refused()),
+        ("expired_exporters", collector.expired()),
+    ] {
+        document.insert(name.into(), count.into());
+    }
+    document
+}
+
+fn input(input: &InputAccount) -> Value {
     json!({
-        "exporters": exporters,
-        "unrecognised_datagrams": collector.unrecognised(),
-        "refused_datagrams": collector.refused(),
-        "expired_exporters": collector.expired(),
-        "udp_datagrams": report.datagrams,
-        "udp_fragments": report.fragments,
-        "truncated_datagrams": report.truncated,
-        "inputs": report.inputs.iter().map(|input| json!({
-            "path": input.path.display().to_string(),
-            "packets": input.read,
-            "failure": input.failure,
-        })).collect::<Vec<_>>(),
+        "path": input.path.display().to_string(),
+        "packets": input.read,
+        "failure": input.failure,
     })
 }
 
@@ -76,6 +114,7 @@ pub(crate) fn exporter(exporter: &Exporter) -> Value {
     row.insert("not_sent_flows".into(), account.not_sent_flows.into());
     row.insert("ignored_packets".into(), account.ignored_packets.into());
     row.insert("sampling".into(), rates(exporter).into());
+    row.insert("templates_known".into(), exporter.templates().count().into());
     row.insert("active_timeout_s".into(), exporter.timeouts_s.0.into());
     row.insert("idle_timeout_s".into(), exporter.timeouts_s.1.into());
     row.insert("clock_ahead_ms".into(), exporter.clock_ahead_ms.into());

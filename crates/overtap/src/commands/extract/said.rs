@@ -139,6 +139,7 @@ fn text(receipt: &Receipt) -> Result<String, std::fmt::Error> {
     if let Some(copies) = &receipt.copies {
         text += &crate::copies::text(copies)?;
     }
+    text += &crate::mirrors::text(&receipt.mirrors)?;
     if tally.of(Fate::OtherLink) > 0 {
         writeln!(text, "a file has one link type; --split-by link writes one for each")?;
     }
@@ -194,6 +195,8 @@ fn json(receipt: &Receipt) -> serde_json::Value {
         "sliced": tally.sliced,
         "stripped": tally.stripped,
         "repeated": receipt.repeated,
+        "mirrors": crate::mirrors::json(&receipt.mirrors),
+        "lost_of_mirrors": receipt.lost_of_mirrors(),
         "copies": receipt.copies.as_ref().map(crate::copies::json),
         "ended": match receipt.ended {
             Ended::Inputs => "end of inputs",

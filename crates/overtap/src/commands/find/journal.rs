@@ -27,7 +27,7 @@ impl Journal {
     /// Reads the journal of this host, if there is one.
     pub(super) fn open(host: &str) -> Self {
         let mut journal = Self::new();
-        match directory() {
+        match crate::state::directory() {
             Some(directory) => {
                 let path = directory.join(file_name(host));
                 journal.load(&path);
@@ -194,14 +194,6 @@ fn compact(path: &Path, max_bytes: u64) -> io::Result<()> {
     let new = path.with_extension("new");
     fs::write(&new, text)?;
     fs::rename(&new, path)
-}
-
-fn directory() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    variable("OVERTAP_STATE_DIR")
-        .or_else(|| rustix::process::geteuid().is_root().then(|| "/var/lib/overtap".into()))
-        .or_else(|| Some(variable("XDG_STATE_HOME")?.join("overtap")))
-        .or_else(|| Some(variable("HOME")?.join(".local/state/overtap")))
 }
 
 /// One file for each host, and for each network namespace somebody runs overtap in: what is seen

@@ -6,13 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use files::{FlowRequest, InputAccount, OpenInputs, Selection, Wanted};
-use flows::{
-    Counted, Exports, Flow, Gathering, MeterCounters, Place, Places, Point, Split, Timeouts,
-    Whereabouts,
-};
+use flows::{Counted, Exports, Flow, Gathering, MeterCounters, Places, Point, Timeouts};
 use wire::Timestamp;
 use wire::export::{Collector, Limits};
 
+use super::live::Capture;
 use crate::commands::collect;
 use crate::commands::extract::said::{Bar, input_problems};
 use crate::commands::extract::whose::Inventory;
@@ -26,12 +24,17 @@ use crate::tunnels::Tunnels;
 pub(crate) struct Gather {
     /// The capture files, `-` is standard input; then, if wanted, an expression in the words of
     /// tcpdump (pcap-filter(7)). It begins with the first word that names no file.
-    #[arg(value_name = "FILE... [EXPR]", required_unless_present = "from")]
+    #[arg(value_name = "FILE... [EXPR]", required_unless_present_any = ["from", "live"])]
     words: Vec<String>,
 
     /// Take the flow exports found in this capture instead; may be given several times.
     #[arg(long, value_name = "FILE", conflicts_with = "words")]
     from: Vec<PathBuf>,
+
+    /// Capture this VM now, as overtap capture does, until Ctrl-C; what else is typed is the
+    /// expression.
+    #[arg(long, value_name = "VM", conflicts_with = "from")]
+    live: Option<String>,
 
     /// Where machines are looked up: an inventory file; may be given several times. Without, ends
     /// are addresses.
@@ -68,26 +71,21 @@ pub(crate) struct Gather {
     quiet: bool,
 }
 
+/// Whether sightings of one flow are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// They wait for each other, and one of them counts.
+    Once,
+    /// Each is shown when it is over; nothing is said of what counts.
+    Every,
+}
+
 /// What is known beside a flow.
 pub(crate) struct Sight<'a> {
     /// All machines.
     pub(crate) places: &'a Places,
     /// All points.
     pub(crate) points: &'a [Point],
-}
-
-impl Sight<'_> {
-    /// Where the ends of a flow were, and what it is.
-    pub(crate) fn of(&self, flow: &Flow) -> ([Whereabouts<'_>; 2], Split) {
-        let ends = self.places.ends(flow, flow.start());
-        let split = self.places.split(flow, &ends, flow.start());
-        (ends, split)
-    }
-
-    /// What a machine is called.
-    pub(crate) fn label(&self, place: &Place) -> &str {
-        self.places.machine(place.machine).map_or("?", |machine| machine.label.as_str())
-    }
 }
 
 /// What became of everything that was read.
@@ -103,15 +101,29 @@ impl Gather {
     /// Shows every flow with what of it counts.
     pub(crate) fn run(
         &self,
+        each: impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
+    ) -> anyhow::Result<Gathered> {
+        self.run_with(Counting::Once, each)
+    }
+
+    /// Shows every flow, counted as asked for.
+    pub(crate) fn run_with(
+        &self,
+        counting: Counting,
         mut each: impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
     ) -> anyhow::Result<Gathered> {
         let inventory = Inventory::new(&self.inventory);
         let places = self.places(&inventory)?;
         if self.from.is_empty() {
-            self.meter(&inventory, &places, &mut each)
+            self.meter(&inventory, &places, counting, &mut each)
         } else {
             self.replay(&inventory, &places, &mut each)
         }
+    }
+
+    /// Whether packets come as they are captured.
+    pub(super) const fn is_live(&self) -> bool {
+        self.live.is_some()
     }
 
     pub(crate) const fn is_quiet(&self) -> bool {
@@ -131,9 +143,16 @@ impl Gather {
         &self,
         inventory: &Inventory,
         places: &Places,
+        counting: Counting,
         each: &mut impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
     ) -> anyhow::Result<Gathered> {
-        let (paths, expression) = words::split(&self.words)?;
+        let mut capture =
+            self.live.as_ref().map(|vm| Capture::begin(vm, &self.words)).transpose()?;
+        let (paths, expression) = match &capture {
+            // The capture selects by the expression; what it writes is wanted.
+            Some(capture) => (vec![capture.path()], String::new()),
+            None => words::split(&self.words)?,
+        };
         let filter = words::parse_filter(&expression, inventory)?;
         let wanted = Wanted { vms: None, filter };
         let elsewhere = inventory.elsewhere(&wanted, &[], &expression);
@@ -141,26 +160,45 @@ impl Gather {
         self.tunnels.add_to(&mut ports);
         inventory.say_notes();
         let stop = Arc::new(AtomicBool::new(false));
+        // A capture ends first, and what it wrote is read to its end.
+        let heeded = if capture.is_some() { Arc::default() } else { Arc::clone(&stop) };
         let request = FlowRequest {
             selection: Selection { wanted, elsewhere, from: self.since, to: self.until, ports },
             timeouts: self.timeouts(),
             nvgre: places.nvgre(),
             moves: places.moves().to_vec(),
-            stop: Arc::clone(&stop),
+            stop: heeded,
         };
-        let inputs = OpenInputs::open(&paths)?;
         words::on_signals(&stop)?;
+        if let Some(capture) = &mut capture {
+            capture.end_with(&stop);
+        }
+        let inputs = OpenInputs::open(&paths);
+        // Why there is no capture it has said itself.
+        if inputs.is_err() && capture.is_some() {
+            anyhow::bail!("nothing was captured");
+        }
+        let inputs = inputs?;
+        if let Some(capture) = &mut capture {
+            capture.release();
+        }
         let bar = Bar::begin(inputs.progress(), self.quiet);
         let mut gathering = Gathering::default();
         let report = files::flows(inputs, request, |flow, points| {
             let sight = Sight { places, points };
+            if counting == Counting::Every {
+                return each(&flow, &[Counted::default(); 2], &sight);
+            }
             gathering.add(flow, points, places, &mut |flow, counted| each(flow, counted, &sight));
         });
         drop(bar);
         let sight = Sight { places, points: &report.points };
         gathering.settle(&report.points, places, &mut |flow, counted| each(flow, counted, &sight));
         Ok(Gathered {
-            exit: exit(&report.inputs, report.is_complete),
+            exit: match capture.as_mut().map(Capture::finish).transpose()? {
+                Some(false) => Exit::Lost,
+                _ => exit(&report.inputs, report.is_complete),
+            },
             counters: report.counters,
             not_selected: report.not_selected,
             without_addresses: 0,

@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 
-use flows::{Counted, Flow, Whereabouts, community_id};
+use flows::{Row, RowSink, Whereabouts, community_id};
 use serde_json::{Map, Value, json};
 use wire::Timestamp;
 
 use super::Form;
-use super::gather::Sight;
 use crate::commands::stat::json::rfc3339;
 use crate::csv;
 use crate::quantity::show_bytes;
@@ -31,22 +30,16 @@ impl Printer {
     }
 
     /// Takes a flow; tables are printed in the end, because their columns are as wide as needed.
-    pub(super) fn add(
-        &mut self,
-        out: &mut impl Write,
-        flow: &Flow,
-        counted: &[Counted; 2],
-        sight: &Sight<'_>,
-    ) -> io::Result<()> {
+    pub(super) fn add(&mut self, out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
         match self.form {
             Form::Table if self.table.len() >= MOST_ROWS => self.more += 1,
-            Form::Table => self.table.add(cells(flow, counted, sight)),
+            Form::Table => self.table.add(cells(row)),
             Form::Json => {
-                serde_json::to_writer(&mut *out, &Value::from(fields(flow, counted, sight)))?;
+                serde_json::to_writer(&mut *out, &Value::from(fields(row)))?;
                 out.write_all(b"\n")?;
             }
             Form::Csv => {
-                let fields = fields(flow, counted, sight);
+                let fields = fields(row);
                 if !self.is_begun {
                     csv::write(out, fields.keys().map(String::as_str))?;
                     self.is_begun = true;
@@ -70,9 +63,9 @@ impl Printer {
 }
 
 /// A row for people.
-fn cells(flow: &Flow, counted: &[Counted; 2], sight: &Sight<'_>) -> [String; 12] {
-    let (ends, split) = sight.of(flow);
-    let [client, server] = [0, 1].map(|end| end_text(flow, end, &ends, sight));
+fn cells(row: &Row<'_>) -> [String; 12] {
+    let Row { flow, counted, split, .. } = row;
+    let [client, server] = [0, 1].map(|end| end_text(row, end));
     let [there, back] = flow.ways();
     let ratio = flow.rate.ratio;
     let length = flow.last().since(flow.start());
@@ -80,11 +73,11 @@ fn cells(flow: &Flow, counted: &[Counted; 2], sight: &Sight<'_>) -> [String; 12]
     if let Some(name) = &flow.asked_for {
         app = format!("{app} {name}");
     }
-    let copy_of = counted.iter().find_map(|way| way.copy_of);
+    let copy_of = [0, 1].into_iter().find_map(|way| row.counted_at(way));
     let is_copy = counted.iter().all(|way| way.packets == 0 && way.octets == 0);
     let note = match copy_of {
         Some(_) if !is_copy => "part of it is a copy".to_owned(),
-        Some(point) => format!("copy of {}", point_name(point.0, sight)),
+        Some(point) => format!("copy of {}", point.name),
         None if flow.is_carrier => "tunnel".into(),
         None => String::new(),
     };
@@ -105,13 +98,14 @@ fn cells(flow: &Flow, counted: &[Counted; 2], sight: &Sight<'_>) -> [String; 12]
 }
 
 /// An end: its machine, else its address, and the port.
-fn end_text(flow: &Flow, end: usize, ends: &[Whereabouts<'_>; 2], sight: &Sight<'_>) -> String {
+fn end_text(row: &Row<'_>, end: usize) -> String {
+    let flow = row.flow;
     let ([a, b], [p, q]) = (flow.ends.addresses, flow.ends.ports);
     let (address, port) = if end == 0 { (a, p) } else { (b, q) };
-    let place = ends.get(end).and_then(|end| end.place());
-    let name = place.map_or_else(|| address.to_string(), |place| sight.label(place).to_owned());
+    let machine = row.machines().into_iter().nth(end).flatten();
+    let name = machine.map_or_else(|| address.to_string(), |(machine, _)| machine.label.clone());
     let has_ports = matches!(flow.ends.protocol, 6 | 17 | 33 | 132 | 136);
-    match (has_ports, address.is_ipv6() && place.is_none()) {
+    match (has_ports, address.is_ipv6() && machine.is_none()) {
         (false, _) => name,
         (true, true) => format!("[{name}]:{port}"),
         (true, false) => format!("{name}:{port}"),
@@ -119,13 +113,14 @@ fn end_text(flow: &Flow, end: usize, ends: &[Whereabouts<'_>; 2], sight: &Sight<
 }
 
 /// Every column; docs/reference/flows.md says what each is.
-fn fields(flow: &Flow, counted: &[Counted; 2], sight: &Sight<'_>) -> Map<String, Value> {
-    let (ends, split) = sight.of(flow);
-    let mut row = Map::new();
-    let mut set = |name: &str, value: Value| _ = row.insert(name.into(), value);
+fn fields(row: &Row<'_>) -> Map<String, Value> {
+    let Row { flow, counted, ends, split, .. } = row;
+    let machines = row.machines();
+    let mut map = Map::new();
+    let mut set = |name: &str, value: Value| _ = map.insert(name.into(), value);
     set("start", time(flow.start()));
     set("end", time(flow.last()));
-    set("point", point_name(flow.point.0, sight).into());
+    set("point", row.point().map_or("?", |point| point.name.as_str()).into());
     let overlay = flow.network.overlay;
     set("overlay", overlay.map(|overlay| overlay.kind.name()).into());
     set("overlay_number", overlay.map(|overlay| overlay.number).into());
@@ -138,8 +133,7 @@ fn fields(flow: &Flow, counted: &[Counted; 2], sight: &Sight<'_>) -> Map<String,
         let first = end == 0;
         let mac = if first { mac_a } else { mac_b };
         let found = ends.get(end).copied().unwrap_or(Whereabouts::Nobody);
-        let place = found.place();
-        let machine = place.and_then(|place| sight.places.machine(place.machine));
+        let (machine, place) = machines.get(end).copied().flatten().unzip();
         set(&format!("{side}_ip"), (if first { a } else { b }).to_string().into());
         set(&format!("{side}_port"), (if first { p } else { q }).into());
         set(&format!("{side}_mac"), (!mac.is_zero()).then(|| mac.to_string()).into());
@@ -158,10 +152,10 @@ fn fields(flow: &Flow, counted: &[Counted; 2], sight: &Sight<'_>) -> Map<String,
         set(&format!("{side}_out_of_order"), way.out_of_order.into());
         set(&format!("{side}_zero_windows"), way.zero_windows.into());
     }
-    for (side, way) in sides.into_iter().zip(counted) {
+    for ((side, way), number) in sides.into_iter().zip(counted).zip(0..) {
         set(&format!("{side}_counted_packets"), way.packets.into());
         set(&format!("{side}_counted_octets"), way.octets.into());
-        let copy_of = way.copy_of.map(|point| point_name(point.0, sight));
+        let copy_of = row.counted_at(number).map(|point| point.name.as_str());
         set(&format!("{side}_copy_of"), copy_of.into());
     }
     set("is_carrier", flow.is_carrier.into());
@@ -181,11 +175,27 @@ fn fields(flow: &Flow, counted: &[Counted; 2], sight: &Sight<'_>) -> Map<String,
     set("asked_for", flow.asked_for.as_deref().into());
     set("end_reason", flow.end.name().into());
     set("community_id", community_id(&flow.ends).into());
-    row
+    map
 }
 
-fn point_name(number: u32, sight: &Sight<'_>) -> String {
-    sight.points.get(number as usize).map_or_else(|| "?".into(), |point| point.name.clone())
+/// A sink of rows that writes each as a line of JSON.
+pub(crate) struct JsonLines<W>(pub(crate) W);
+
+impl<W: Write> RowSink for JsonLines<W> {
+    type Error = io::Error;
+
+    fn take(&mut self, row: &Row<'_>) -> io::Result<()> {
+        serde_json::to_writer(&mut self.0, &Value::from(fields(row)))?;
+        self.0.write_all(b"\n")
+    }
+
+    fn tick(&mut self, _now: Timestamp) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn time(time: Timestamp) -> Value {

@@ -37,6 +37,7 @@ pub(super) fn of(report: &StatReport, top: usize) -> Value {
             row.insert("name".into(), name.as_str().into());
         });
     }
+    document.insert("mirrors".into(), crate::mirrors::json(&report.mirrors).into());
     document.insert("copies".into(), report.copies.as_ref().map(crate::copies::json).into());
     document.insert("complete".into(), report.is_whole().into());
     document.into()

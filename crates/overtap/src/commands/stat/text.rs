@@ -46,6 +46,9 @@ pub(super) fn of(report: &StatReport, by: &[By], top: usize) -> Result<String, s
         };
         table(&mut text, "TUNNEL", named(rows, name), Some(&rows.others), top)?;
     }
+    if is_wanted(By::Mirror) {
+        text += &crate::mirrors::table(&report.mirrors, by.contains(&By::Mirror), top)?;
+    }
     if is_wanted(By::Vm) {
         match &report.vms {
             Some(rows) => {
@@ -219,7 +222,6 @@ fn table(
     writeln!(text)
 }
 
-/// Columns side by side: the first to the left, numbers to the right.
 /// What people call a link type; its number in the registry if it is a rare one.
 fn link_name(link: LinkType) -> String {
     match link {
@@ -233,6 +235,7 @@ fn link_name(link: LinkType) -> String {
     }
 }
 
+/// Columns side by side: the first to the left, numbers to the right.
 fn align(text: &mut String, rows: &[Vec<String>]) -> std::fmt::Result {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {

@@ -1,0 +1,36 @@
+//! The embedded store of flows: hourly Parquet files, sums beside them, and the answers these give.
+//!
+//! A [`Store`] takes [`Row`]s and keeps them in files that any engine reads; the schema is
+//! `docs/reference/flow-store.md`. A [`Reader`] answers the questions of the product by itself,
+//! from sums or by looking through columns. It is no SQL engine and becomes none: whoever wants
+//! SQL points one at the files.
+
+mod adder;
+mod batch;
+mod column;
+mod error;
+mod file;
+mod filter;
+mod keeper;
+mod ledger;
+mod name;
+mod query;
+mod rollup;
+mod row;
+mod scan;
+mod settings;
+mod store;
+mod subject;
+mod texts;
+mod totals;
+
+pub use column::{Column, FLOW_COLUMNS, SCHEMA_VERSION, SUM_COLUMNS, Shape, flow_column};
+pub use error::StoreError;
+pub use filter::{Condition, Filter};
+pub use keeper::Report;
+pub use query::{Answer, Ask, Reader, Source};
+pub use rollup::{Grain, Rollup};
+pub use row::{CountedWay, End, Row};
+pub use settings::{Keep, Kept};
+pub use store::Store;
+pub use subject::{Kind, Subject};

@@ -1,0 +1,352 @@
+//! Questions to a store: sums by name and by pair, and rows.
+//!
+//! Sums come from the smallest files that can answer: whole hours from sums by hour, the minutes at
+//! both ends of the time from sums by minute, and what has no sums, or is asked about some rows
+//! only, from the rows. Every way gives the same numbers.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use wire::Timestamp;
+
+use crate::adder::{Adder, COUNT_COLUMNS, LONGEST_US};
+use crate::column::{FLOW_COLUMNS, flow_schema};
+use crate::error::StoreError;
+use crate::filter::Filter;
+use crate::keeper::folder_of;
+use crate::ledger::{Entry, Sum};
+use crate::name::{Hour, Listing, PartName};
+use crate::rollup::{Grain, Rollup, add_sums, add_totals};
+use crate::scan::{self, Scanned, Wanted, scan};
+use crate::settings::{Kept, Settings};
+use crate::subject::{Kind, Subject};
+use crate::texts::NO_TEXT;
+use crate::totals::{Totals, TotalsAdder, totals_columns};
+
+/// A store that is being read; that it is written meanwhile does not matter.
+#[derive(Debug)]
+pub struct Reader {
+    folder: PathBuf,
+}
+
+/// What a question is about.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// From this time on. For sums, from the begin of the minute it is in.
+    pub from: Timestamp,
+    /// Up to this time. For sums, to the end of the minute it is in.
+    pub to: Timestamp,
+    /// Only these rows.
+    pub filter: Filter,
+    /// Where sums may come from.
+    pub source: Source,
+}
+
+/// Where sums may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// From the sums that are kept, where these can answer.
+    Sums,
+    /// From rows only.
+    Rows,
+}
+
+impl Ask {
+    /// About everything.
+    pub const fn everything() -> Self {
+        Self {
+            from: Timestamp::ZERO,
+            to: Timestamp::from_nanos(u64::MAX),
+            filter: Filter::new(Vec::new()),
+            source: Source::Sums,
+        }
+    }
+
+    /// The time in microseconds, in whole minutes.
+    fn minutes(&self) -> [i64; 2] {
+        let minute = Grain::Minute.us().unsigned_abs();
+        let us = |time: Timestamp| time.as_nanos() / 1000;
+        let [from, to] = [us(self.from) / minute * minute, us(self.to).div_ceil(minute) * minute];
+        [from, to.max(from + minute)].map(|time| i64::try_from(time).unwrap_or(i64::MAX))
+    }
+}
+
+/// The answer to a question about sums.
+#[derive(Debug)]
+pub struct Answer {
+    adder: Adder,
+    totals: Totals,
+    /// Whether the minutes at the ends of the time are no longer known, so that hours were taken
+    /// whole.
+    pub is_widened: bool,
+}
+
+impl Reader {
+    /// Opens the store in a folder.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        match Settings::read(folder)? {
+            Some(_) => Ok(Self { folder: folder.into() }),
+            None => Err(StoreError::Missing(folder.into())),
+        }
+    }
+
+    /// The sums by `kind`.
+    pub fn sums(&self, kind: Kind, ask: &Ask) -> Result<Answer, StoreError> {
+        // A file that is gone was merged or has expired since the folder was listed.
+        for _ in 0..ATTEMPTS {
+            if let Some(answer) = self.try_sums(kind, ask)? {
+                return Ok(answer);
+            }
+        }
+        Err(StoreError::Foreign {
+            path: self.folder.clone(),
+            what: "its files keep disappearing while they are read".into(),
+        })
+    }
+
+    fn try_sums(&self, kind: Kind, ask: &Ask) -> Result<Option<Answer>, StoreError> {
+        let span = ask.minutes();
+        let mut adder = Adder::new(kind, span, 0);
+        let mut totals = TotalsAdder::new(span, 0);
+        let mut is_widened = false;
+        let is_about_all = ask.filter.is_everything();
+        let rollup = Rollup::of(kind).filter(|_| is_about_all && ask.source == Source::Sums);
+        let steps = self.steps(rollup, span)?;
+        for step in &steps {
+            is_widened |= step.is_widened;
+            let is_there = match step.from {
+                From::Sums(_) => add_sums(&step.path, step.span, &mut adder.ledger)?,
+                From::Rows => {
+                    adder.set_span(step.span);
+                    let columns = sum_columns(kind.subject());
+                    self.rows_of(step, &columns, &ask.filter, &mut |rows| adder.add(rows))?
+                }
+            };
+            if !is_there {
+                return Ok(None);
+            }
+        }
+        let mut sum = adder.totals;
+        if is_about_all {
+            sum = Totals::default();
+            for step in &self.steps(Some(Rollup::Totals), span)? {
+                let is_there = match step.from {
+                    From::Sums(_) => add_totals(&step.path, step.span, &mut sum)?,
+                    From::Rows => {
+                        totals.set_span(step.span);
+                        let columns = totals_columns();
+                        self.rows_of(step, &columns, &ask.filter, &mut |rows| totals.add(rows))?
+                    }
+                };
+                if !is_there {
+                    return Ok(None);
+                }
+            }
+            totals.by_time.values().for_each(|more| sum.add(more));
+        }
+        Ok(Some(Answer { adder, totals: sum, is_widened }))
+    }
+
+    /// Shows the rows of flows that were going on in the time asked about, with all their columns,
+    /// as Arrow has them, by the time of their end.
+    pub fn rows(
+        &self,
+        ask: &Ask,
+        each: &mut dyn FnMut(&RecordBatch) -> Result<(), ArrowError>,
+    ) -> Result<(), StoreError> {
+        let us = |time: Timestamp| i64::try_from(time.as_nanos() / 1000).unwrap_or(i64::MAX);
+        let span = [us(ask.from), us(ask.to)];
+        for step in self.steps(None, span)? {
+            let wanted = Wanted {
+                schema: flow_schema(),
+                columns: &FLOW_COLUMNS.map(|column| column.name),
+                span: Some(span),
+                rows: scan::Rows::Exactly,
+                filter: &ask.filter,
+            };
+            // What is gone was merged: its rows come with another file, or are too old.
+            let _ = scan(&step.path, &wanted, each)?;
+        }
+        Ok(())
+    }
+
+    fn rows_of(
+        &self,
+        step: &Step,
+        columns: &[&'static str],
+        filter: &Filter,
+        each: &mut dyn FnMut(&RecordBatch) -> Result<(), ArrowError>,
+    ) -> Result<bool, StoreError> {
+        let wanted = Wanted {
+            schema: flow_schema(),
+            columns,
+            span: Some(step.span),
+            rows: scan::Rows::Roughly,
+            filter,
+        };
+        Ok(scan(&step.path, &wanted, each)? != Scanned::Gone)
+    }
+
+    /// Which files answer for which part of the time.
+    fn steps(&self, rollup: Option<Rollup>, span: [i64; 2]) -> Result<Vec<Step>, StoreError> {
+        let list = |kept| {
+            let folder = folder_of(&self.folder, kept);
+            Listing::of(&folder).map_err(StoreError::io("read", folder))
+        };
+        let sums =
+            |grain| rollup.map_or_else(|| Ok(Listing::default()), |r| list(Kept::Sums(r, grain)));
+        let files = Files {
+            rows: Paths::of(list(Kept::Flows)?),
+            minutes: Paths::of(sums(Grain::Minute)?),
+            hours: Paths::of(sums(Grain::Hour)?),
+        };
+        let mut names: BTreeSet<PartName> = BTreeSet::new();
+        for listed in [&files.rows, &files.minutes, &files.hours] {
+            names.extend(listed.0.keys());
+        }
+        let may_have = |name: &PartName| {
+            let (begin, end) = (name.hour.begin_us(), Hour(name.hour.0 + 1).begin_us());
+            end > span[0] && begin.saturating_sub(LONGEST_US) < span[1]
+        };
+        let all: Vec<PartName> = names.into_iter().filter(may_have).collect();
+        // Parts that were merged may still have sums of their own for a moment.
+        let is_merged = |name: &PartName| all.iter().any(|o| o != name && o.holds(*name));
+        let mut steps = Vec::new();
+        for name in all.iter().filter(|name| !is_merged(name)) {
+            files.steps(*name, span, rollup.is_some(), &mut steps);
+        }
+        Ok(steps)
+    }
+}
+
+/// The files of a store that may answer.
+struct Files {
+    rows: Paths,
+    minutes: Paths,
+    hours: Paths,
+}
+
+struct Paths(std::collections::BTreeMap<PartName, PathBuf>);
+
+impl Paths {
+    fn of(listing: Listing) -> Self {
+        Self(listing.parts.into_iter().map(|part| (part.name, part.path)).collect())
+    }
+}
+
+/// A file, and the time it answers for.
+struct Step {
+    from: From,
+    path: PathBuf,
+    span: [i64; 2],
+    is_widened: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Rows,
+    Sums(Grain),
+}
+
+impl Files {
+    /// How a part answers for a time.
+    fn steps(&self, name: PartName, [from, to]: [i64; 2], has_sums: bool, steps: &mut Vec<Step>) {
+        let hour = Grain::Hour.us();
+        let rows = self.rows.0.get(&name).map(|path| (From::Rows, path));
+        let sums = |paths: &'_ Paths, grain| {
+            paths.0.get(&name).filter(|_| has_sums).cloned().map(|path| (From::Sums(grain), path))
+        };
+        let rows = rows.map(|(from, path)| (from, path.clone()));
+        let minutes = sums(&self.minutes, Grain::Minute);
+        let hours = sums(&self.hours, Grain::Hour);
+        if !has_sums || minutes.is_none() && hours.is_none() {
+            steps.extend(rows.map(|(kind, path)| Step::of(kind, path, [from, to])));
+            return;
+        }
+        let (begin, end) = (next(from, hour), to - to.rem_euclid(hour));
+        let is_whole = begin < end;
+        let edges = if is_whole { vec![[from, begin], [end, to]] } else { vec![[from, to]] };
+        if is_whole {
+            let best = hours.clone().or_else(|| minutes.clone()).or_else(|| rows.clone());
+            steps.extend(best.map(|(kind, path)| Step::of(kind, path, [begin, end])));
+        }
+        for edge in edges.into_iter().filter(|[from, to]| from < to) {
+            match minutes.clone().or_else(|| rows.clone()) {
+                Some((kind, path)) => steps.push(Step::of(kind, path, edge)),
+                None => {
+                    let [from, to] = edge;
+                    let span = [from - from.rem_euclid(hour), next(to, hour)];
+                    let step = hours.clone().map(|(kind, path)| Step::of(kind, path, span));
+                    steps.extend(step.map(|step| Step { is_widened: true, ..step }));
+                }
+            }
+        }
+    }
+}
+
+impl Step {
+    const fn of(from: From, path: PathBuf, span: [i64; 2]) -> Self {
+        Self { from, path, span, is_widened: false }
+    }
+}
+
+/// The first whole one at `time` or later.
+const fn next(time: i64, length: i64) -> i64 {
+    let past = time.rem_euclid(length);
+    if past == 0 { time } else { time.saturating_add(length - past) }
+}
+
+fn sum_columns(subject: Subject) -> Vec<&'static str> {
+    COUNT_COLUMNS.iter().chain(subject.columns()).copied().collect()
+}
+
+impl Answer {
+    /// The sums by one thing, the `most` largest of them as rows.
+    pub fn summary(&self, by: flows::By, most: usize) -> flows::Summary {
+        let mut summary = flows::Summary::new(by);
+        let (sums, others, _) = self.adder.ledger.largest(most);
+        let texts = self.adder.ledger.names.array();
+        for (Entry { one, .. }, sum) in &sums {
+            summary.add_sums(texts.value(*one as usize), &sums_of(sum));
+        }
+        summary.add_others(&sums_of(&others));
+        summary.set_totals(totals_of(&self.totals));
+        summary
+    }
+
+    /// The sums by pairs, the `most` largest of them as rows.
+    pub fn matrix(&self, by: flows::By, most: usize) -> flows::Matrix {
+        let mut matrix = flows::Matrix::new(by);
+        let (sums, others, _) = self.adder.ledger.largest(most);
+        let texts = self.adder.ledger.names.array();
+        for (Entry { one, other, .. }, sum) in &sums {
+            let name =
+                |number: u32| if number == NO_TEXT { "-" } else { texts.value(number as usize) };
+            matrix.add_sums([name(*one), name(*other)], &pair_sums_of(sum));
+        }
+        matrix.add_others(&pair_sums_of(&others));
+        matrix.set_totals(totals_of(&self.totals));
+        matrix
+    }
+}
+
+const fn sums_of(sum: &Sum) -> flows::Sums {
+    let Sum { flows, packets, sent, received, by_split } = *sum;
+    flows::Sums { flows, packets, sent, received, by_split }
+}
+
+const fn pair_sums_of(sum: &Sum) -> flows::PairSums {
+    let Sum { flows, packets, sent, received, by_split } = *sum;
+    flows::PairSums { flows, packets, octets: [sent, received], by_split }
+}
+
+const fn totals_of(totals: &Totals) -> flows::Totals {
+    let Totals { flows, copies, packets, octets, by_split, copied, carried, unknown_rates } =
+        *totals;
+    flows::Totals { flows, copies, packets, octets, by_split, copied, carried, unknown_rates }
+}
+
+/// How often a question begins anew because files have gone meanwhile.
+const ATTEMPTS: usize = 5;

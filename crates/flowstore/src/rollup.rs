@@ -1,0 +1,367 @@
+//! Sums by minute and by hour, kept beside the rows and longer than these.
+//!
+//! Sums are derived: a file of sums is made of one file of rows and has its name. Where a file of
+//! rows has none, because the writer was killed in between or the file is small, the question is
+//! answered from its rows; that is the same number, because both are added up by the same code.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int64Array, PrimitiveArray, RecordBatch};
+use arrow_schema::ArrowError;
+
+use crate::adder::Adder;
+use crate::column::{SUM_COLUMNS, properties, sum_schema};
+use crate::error::StoreError;
+use crate::file::Writing;
+use crate::filter::Filter;
+use crate::ledger::{Entry, Keyed, Ledger, Sum};
+use crate::name::PartName;
+use crate::scan::{self, Scanned, Wanted, longs, scan, texts, times};
+use crate::subject::{Kind, Subject};
+use crate::texts::{NO_TEXT, TextNumber, Texts};
+use crate::totals::{Totals, TotalsAdder};
+
+/// What sums are kept of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rollup {
+    /// Everything, each time in one row.
+    Totals,
+    /// Something of each flow.
+    Of(Kind),
+}
+
+/// The length of the times that are summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grain {
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+}
+
+impl Rollup {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Totals,
+        Self::Of(Kind::One(Subject::Vms)),
+        Self::Of(Kind::One(Subject::Hosts)),
+        Self::Of(Kind::One(Subject::Tenants)),
+        Self::Of(Kind::One(Subject::Apps)),
+        Self::Of(Kind::Pair(Subject::Vms)),
+        Self::Of(Kind::Pair(Subject::Hosts)),
+        Self::Of(Kind::Pair(Subject::Tenants)),
+    ];
+
+    /// The one that answers questions about this, if there is one.
+    pub fn of(kind: Kind) -> Option<Self> {
+        Self::ALL.into_iter().find(|rollup| *rollup == Self::Of(kind))
+    }
+
+    /// Its name, which is that of its folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Totals => "totals",
+            Self::Of(Kind::One(Subject::Vms)) => "vms",
+            Self::Of(Kind::One(Subject::Hosts)) => "hosts",
+            Self::Of(Kind::One(Subject::Tenants)) => "tenants",
+            Self::Of(Kind::One(Subject::Apps)) => "apps",
+            Self::Of(Kind::One(Subject::Ports)) => "ports",
+            Self::Of(Kind::One(Subject::Addresses)) => "addresses",
+            Self::Of(Kind::Pair(Subject::Vms)) => "vm-pairs",
+            Self::Of(Kind::Pair(Subject::Hosts)) => "host-pairs",
+            Self::Of(Kind::Pair(Subject::Tenants)) => "tenant-pairs",
+            Self::Of(Kind::Pair(_)) => "pairs",
+        }
+    }
+
+    /// Where the sums of this are, in a store.
+    pub(crate) fn folder(self, store: &Path, grain: Grain) -> PathBuf {
+        store.join("sums").join(self.name()).join(grain.name())
+    }
+}
+
+impl Grain {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Minute, Self::Hour];
+
+    /// Its name, which is that of its folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+        }
+    }
+
+    /// Its length in microseconds.
+    pub(crate) const fn us(self) -> i64 {
+        match self {
+            Self::Minute => 60_000_000,
+            Self::Hour => 3_600_000_000,
+        }
+    }
+
+    /// The most names, or pairs of names, of one time; what moves less is summed in a row without
+    /// a name.
+    const fn most(self) -> usize {
+        match self {
+            Self::Minute => 1 << 12,
+            Self::Hour => 1 << 14,
+        }
+    }
+}
+
+/// Makes the sums of one file of rows.
+pub(crate) struct Summing {
+    totals: TotalsAdder,
+    adders: Vec<(Rollup, Adder)>,
+}
+
+impl Summing {
+    pub(crate) fn new() -> Self {
+        let always = [0, i64::MAX];
+        let minute = Grain::Minute.us();
+        let adders = Rollup::ALL.into_iter().filter_map(|rollup| match rollup {
+            Rollup::Totals => None,
+            Rollup::Of(kind) => Some((rollup, Adder::new(kind, always, minute))),
+        });
+        Self { totals: TotalsAdder::new(always, minute), adders: adders.collect() }
+    }
+
+    /// Adds rows, with all their columns.
+    pub(crate) fn add(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
+        self.totals.add(rows)?;
+        self.adders.iter_mut().try_for_each(|(_, adder)| adder.add(rows))
+    }
+
+    /// Writes the files of sums that belong to the file of rows of this name.
+    pub(crate) fn write(self, store: &Path, name: PartName) -> Result<(), StoreError> {
+        for (rollup, adder) in self.adders {
+            let ledger = adder.ledger;
+            let minutes = ledger.sums();
+            let hours = by_hour(&minutes);
+            for (grain, sums) in [(Grain::Minute, minutes), (Grain::Hour, hours)] {
+                let rows = Rows::of(sums, grain, &ledger.names);
+                rows.write(&rollup.folder(store, grain), name, &ledger.names)?;
+            }
+        }
+        // Last: where there are totals, the sums of this file are all there.
+        for grain in Grain::ALL {
+            let mut rows = Rows::default();
+            let mut by_time: BTreeMap<i64, Totals> = BTreeMap::new();
+            for (minute, totals) in &self.totals.by_time {
+                by_time.entry(whole(*minute, grain)).or_default().add(totals);
+            }
+            for (time, totals) in by_time {
+                rows.add_totals(time, &totals);
+            }
+            rows.write(&Rollup::Totals.folder(store, grain), name, &Texts::default())?;
+        }
+        Ok(())
+    }
+}
+
+/// The begin of the time of a minute, in microseconds.
+fn whole(minute: u32, grain: Grain) -> i64 {
+    let time = i64::from(minute) * Grain::Minute.us();
+    time - time.rem_euclid(grain.us())
+}
+
+fn by_hour(minutes: &[(Entry, Sum)]) -> Vec<(Entry, Sum)> {
+    let mut hours = Ledger::new(Keyed::ByTime);
+    for (entry, sum) in minutes {
+        hours.add_sum(Entry { time: entry.time - entry.time % 60, ..*entry }, sum);
+    }
+    hours.sums()
+}
+
+/// Rows of a file of sums.
+#[derive(Debug, Default)]
+struct Rows {
+    times: Vec<i64>,
+    names: [Vec<TextNumber>; 2],
+    counts: [Vec<i64>; 14],
+}
+
+impl Rows {
+    /// The largest sums of each time, ordered by time and names; what is beyond is one row.
+    fn of(mut sums: Vec<(Entry, Sum)>, grain: Grain, names: &Texts) -> Self {
+        let mut rows = Self::default();
+        let texts = names.array();
+        let text = |number: TextNumber| match number {
+            NO_TEXT => "",
+            number => texts.value(number as usize),
+        };
+        // The larger name last, as it is for people.
+        for (entry, sum) in &mut sums {
+            if entry.other != NO_TEXT && text(entry.other) < text(entry.one) {
+                (entry.one, entry.other) = (entry.other, entry.one);
+                (sum.sent, sum.received) = (sum.received, sum.sent);
+            }
+        }
+        sums.sort_unstable_by_key(|(entry, sum)| (entry.time, std::cmp::Reverse(sum.octets())));
+        for one_time in sums.chunk_by_mut(|(a, _), (b, _)| a.time == b.time) {
+            let time = one_time.first().map_or(0, |(entry, _)| whole(entry.time, grain));
+            let (kept, beyond) = one_time.split_at_mut(one_time.len().min(grain.most()));
+            kept.sort_unstable_by_key(|(entry, _)| (text(entry.one), text(entry.other)));
+            for (entry, sum) in kept {
+                rows.add(time, [entry.one, entry.other], sum);
+            }
+            if !beyond.is_empty() {
+                let mut rest = Sum::default();
+                beyond.iter().for_each(|(_, sum)| rest.add(sum));
+                rows.add(time, [NO_TEXT; 2], &rest);
+            }
+        }
+        rows
+    }
+
+    fn add(&mut self, time: i64, names: [TextNumber; 2], sum: &Sum) {
+        let Sum { flows, packets, sent, received, by_split: [a, b, c, d, e, f] } = *sum;
+        let counts = [flows, packets, sent, received, a, b, c, d, e, f, 0, 0, 0, 0];
+        self.push(time, names, counts);
+    }
+
+    fn add_totals(&mut self, time: i64, totals: &Totals) {
+        let Totals { flows, copies, packets, octets, by_split, copied, carried, unknown_rates } =
+            *totals;
+        let [a, b, c, d, e, f] = by_split;
+        let beside = [copies, copied, carried, unknown_rates];
+        let [copies, copied, carried, unknown] = beside;
+        let counts =
+            [flows, packets, octets, 0, a, b, c, d, e, f, copies, copied, carried, unknown];
+        self.push(time, [NO_TEXT; 2], counts);
+    }
+
+    fn push(&mut self, time: i64, names: [TextNumber; 2], counts: [u64; 14]) {
+        self.times.push(time);
+        for (column, name) in self.names.iter_mut().zip(names) {
+            column.push(name);
+        }
+        for (column, count) in self.counts.iter_mut().zip(counts) {
+            column.push(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn write(self, folder: &Path, name: PartName, names: &Texts) -> Result<(), StoreError> {
+        let path = folder.join(name.file());
+        let rows = self.batch(names).map_err(StoreError::arrow("write", path))?;
+        let properties = properties(&SUM_COLUMNS, SUM_ROW_GROUP);
+        let mut file = Writing::begin(folder, name.file(), sum_schema(), properties)?;
+        file.add(&rows)?;
+        file.finish().map(|_| ())
+    }
+
+    fn batch(self, names: &Texts) -> Result<RecordBatch, ArrowError> {
+        let texts = names.array();
+        let times = PrimitiveArray::<TimestampMicrosecondType>::from(self.times);
+        let mut arrays: Vec<ArrayRef> = vec![Arc::new(times.with_timezone("UTC"))];
+        for numbers in self.names {
+            let keys: PrimitiveArray<Int32Type> =
+                numbers.into_iter().map(|number| i32::try_from(number).ok()).collect();
+            arrays.push(Arc::new(DictionaryArray::try_new(
+                keys,
+                Arc::clone(&texts) as Arc<dyn Array>,
+            )?));
+        }
+        arrays.extend(self.counts.map(|counts| Arc::new(Int64Array::from(counts)) as ArrayRef));
+        RecordBatch::try_new(sum_schema(), arrays)
+    }
+}
+
+/// Adds the sums of a file that are in `span` to a ledger. Says whether the file was there.
+pub(crate) fn add_sums(
+    path: &Path,
+    span: [i64; 2],
+    ledger: &mut Ledger,
+) -> Result<bool, StoreError> {
+    each_batch(path, span, &mut |rows| {
+        let counts = columns(rows)?;
+        let [one, other] = [texts(rows, "one")?, texts(rows, "other")?];
+        let mut known: [HashMap<usize, TextNumber>; 2] = Default::default();
+        for (row, time) in times(rows, "time")?.iter().enumerate() {
+            if !(span[0]..span[1]).contains(time) {
+                continue;
+            }
+            let [known_one, known_other] = &mut known;
+            let [one, other] = [(one, known_one), (other, known_other)].map(|(words, known)| {
+                let Some(key) = words.key(row) else { return NO_TEXT };
+                *known.entry(key).or_insert_with(|| ledger.names.number(words.word(key)))
+            });
+            let [flows, packets, sent, received, a, b, c, d, e, f, ..] = at(&counts, row);
+            let mut sum = Sum { flows, packets, sent, received, by_split: [a, b, c, d, e, f] };
+            let mut entry = Entry::pair(one, other);
+            if other != NO_TEXT && other < one {
+                entry = Entry::pair(other, one);
+                (sum.sent, sum.received) = (sum.received, sum.sent);
+            }
+            ledger.add_sum(entry, &sum);
+        }
+        Ok(())
+    })
+}
+
+/// Adds the totals of a file that are in `span`. Says whether the file was there.
+pub(crate) fn add_totals(
+    path: &Path,
+    span: [i64; 2],
+    totals: &mut Totals,
+) -> Result<bool, StoreError> {
+    each_batch(path, span, &mut |rows| {
+        let counts = columns(rows)?;
+        for (row, time) in times(rows, "time")?.iter().enumerate() {
+            if !(span[0]..span[1]).contains(time) {
+                continue;
+            }
+            let [flows, packets, octets, _, a, b, c, d, e, f, copies, copied, carried, unknown] =
+                at(&counts, row);
+            let by_split = [a, b, c, d, e, f];
+            let unknown_rates = unknown;
+            totals.add(&Totals {
+                flows,
+                copies,
+                packets,
+                octets,
+                by_split,
+                copied,
+                carried,
+                unknown_rates,
+            });
+        }
+        Ok(())
+    })
+}
+
+fn each_batch(
+    path: &Path,
+    span: [i64; 2],
+    each: &mut dyn FnMut(&RecordBatch) -> Result<(), ArrowError>,
+) -> Result<bool, StoreError> {
+    let everything = Filter::default();
+    let wanted = Wanted {
+        schema: sum_schema(),
+        columns: &SUM_COLUMNS.map(|column| column.name),
+        span: Some(span),
+        rows: scan::Rows::Roughly,
+        filter: &everything,
+    };
+    Ok(scan(path, &wanted, each)? != Scanned::Gone)
+}
+
+fn columns(rows: &RecordBatch) -> Result<Vec<&[i64]>, ArrowError> {
+    let counts = SUM_COLUMNS.iter().skip(3);
+    counts.map(|column| Ok(longs(rows, column.name)?.values)).collect()
+}
+
+fn at(counts: &[&[i64]], row: usize) -> [u64; 14] {
+    let mut values = [0; 14];
+    for (value, column) in values.iter_mut().zip(counts) {
+        *value = column.get(row).map_or(0, |count| count.unsigned_abs());
+    }
+    values
+}
+
+/// Rows of a row group of sums: some minutes of many names.
+const SUM_ROW_GROUP: usize = 1 << 14;

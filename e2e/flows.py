@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""overtap collect in shape overlay: Open vSwitch of two hosts exports everything it sees, in three ways."""
+import collections
+import json
+import shutil
+import time
+
+from harness import *
+
+COLLECTOR = "10.0.0.9"
+# Machines of two tenants whose addresses are their own; bravo's are acme's once more, and what an
+# exporter of addresses says of them nobody can tell apart.
+SITE = """
+[[vms]]
+name = "web"
+tenant = "acme"
+host = "hv-1"
+vnics = [{ mac = "52:54:00:00:07:0a", ips = ["10.0.7.10"] }]
+[[vms]]
+name = "cache"
+tenant = "acme"
+host = "hv-1"
+vnics = [{ mac = "52:54:00:00:07:1e", ips = ["10.0.7.30"] }]
+[[vms]]
+name = "probe"
+tenant = "acme"
+host = "hv-2"
+vnics = [{ mac = "52:54:00:00:07:28", ips = ["10.0.7.40"] }]
+[[vms]]
+name = "mail"
+tenant = "acme"
+host = "hv-1"
+vnics = [{ mac = "52:54:00:00:14:0e", ips = ["192.168.20.14"] }]
+[[vms]]
+name = "app"
+tenant = "charlie"
+host = "hv-1"
+vnics = [{ mac = "52:54:00:00:65:11", ips = ["172.16.101.17"] }]
+[[vms]]
+name = "legacy"
+tenant = "charlie"
+host = "hv-3"
+vnics = [{ mac = "52:54:00:00:65:1f", ips = ["172.16.101.31"] }]
+"""
+# From, to, where they are: which split their traffic is.
+TALKS = (
+    ("cache", "web", "intra-host"),
+    ("probe", "cache", "inter-host"),
+    ("app", "legacy", "inter-host"),
+    ("mail", "printer", "vm-to-physical"),
+)
+PACKETS, SIZE = 1500, 1000
+HOST_OF = {"cache": "hv-1", "probe": "hv-2", "app": "hv-1", "mail": "hv-1"}
+
+
+def sent_bytes(machine):
+    """Bytes of IP packets that a machine has sent, as its own kernel counts them."""
+    text = run(None, "cat", "/proc/net/dev", prefix=enter_machine(HOST_OF[machine], machine)).stdout
+    total = 0
+    for line in text.splitlines()[2:]:
+        name, numbers = line.split(":")
+        if name.strip() != "lo":
+            numbers = [int(number) for number in numbers.split()]
+            # Sent bytes are frames without their check sum: 14 bytes are Ethernet's.
+            total += numbers[8] - 14 * numbers[9]
+    return total
+
+
+def tap_of(address):
+    """The tap on hv-1 of the machine with this address in tenant acme."""
+    machines = find("hv-1", address)["machines"]
+    return next(vnic["device"] for machine in machines for vnic in machine["vnics"] if machine["name"] == "cache")
+
+
+def export(host, *, netflow=False, sflow=0, ipfix=False):
+    """Makes both bridges of a host export; without a kind, none does any more."""
+    for bridge in ("br-int", "br-phy"):
+        started(host, "ovs-vsctl", "clear", "Bridge", bridge, "netflow", "--", "clear", "Bridge", bridge, "sflow", "--",
+                "clear", "Bridge", bridge, "ipfix")
+        number = {"hv-1": 10, "hv-2": 20}[host] + (bridge == "br-phy")
+        if netflow:
+            started(host, "ovs-vsctl", "set", "Bridge", bridge, "netflow=@n", "--", "--id=@n", "create", "NetFlow",
+                    f'targets="{COLLECTOR}:2055"', "active-timeout=3", f"engine_id={number}")
+        if sflow:
+            started(host, "ovs-vsctl", "set", "Bridge", bridge, "sflow=@s", "--", "--id=@s", "create", "sFlow", "agent=lo",
+                    f'target="{COLLECTOR}:6343"', "header=128", f"sampling={sflow}", "polling=2")
+        if ipfix:
+            started(host, "ovs-vsctl", "set", "Bridge", bridge, "ipfix=@i", "--", "--id=@i", "create", "IPFIX",
+                    f'targets="{COLLECTOR}:4739"', f"obs_domain_id={number}", f"obs_point_id={number}", "sampling=1",
+                    "cache_active_timeout=3", "cache_max_flows=1000")
+
+
+class Collect(Process):
+    """`overtap collect`, with flows in a file."""
+
+    def __init__(self, name, *words):
+        self.flows, self.state = f"{WORK}/{name}.jsonl", f"{WORK}/{name}-state"
+        site = f"{WORK}/site.toml"
+        with open(site, "w") as file:
+            file.write(SITE)
+        super().__init__("mon", OVERTAP, "collect", "--listen", "2055", "--listen", "6343", "--listen", "4739",
+                         "--inventory", site, "--state", self.state, "--settle", "2s", "-w", self.flows, *words)
+        if not until(lambda: self.err().count("listening at") == 3, 10):
+            raise RuntimeError(f"collect does not start: {self.err()}")
+
+    def rows(self):
+        with open(self.flows) as file:
+            return [json.loads(line) for line in file]
+
+    def exporters(self):
+        return json.loads(overtap("mon", "exporters", "--state", self.state, "--output", "json").stdout)["exporters"]
+
+
+def counted(rows):
+    """Bytes that count, by who sent them to whom, and by split."""
+    pairs, splits = collections.Counter(), collections.Counter()
+    for row in rows:
+        ends = [row[f"{side}_vm"] or row[f"{side}_ip"] for side in ("client", "server")]
+        for (one, other), side in ((ends, "client"), (ends[::-1], "server")):
+            pairs[one, other] += row[f"{side}_counted_octets"]
+        if not row["is_carrier"]:
+            splits[row["split"]] += row["client_counted_octets"] + row["server_counted_octets"]
+    return pairs, splits
+
+
+def near(sentence, got, wanted, share):
+    return check(f"{sentence} (within {share:.1%})", abs(got - wanted) <= share * wanted, f"got {got}, want {wanted}")
+
+
+def talk(*, rate="300pps"):
+    """Everybody talks; the bytes that each sender's kernel has counted."""
+    before = {source: sent_bytes(source) for source in HOST_OF}
+    streams = [Traffic(source, target, "--udp", rate, "--count", PACKETS, "--size", SIZE, "--port", 7000 + number)
+               for number, (source, target, _) in enumerate(TALKS)]
+    for stream in streams:
+        sent = stream.wait()
+        check(f"the traffic itself lost nothing ({stream.name})", sent["sent"] == sent["distinct"] == PACKETS, sent)
+    return {source: sent_bytes(source) - before[source] for source in HOST_OF}
+
+
+def label(machine):
+    return {"printer": "192.168.20.100", "app": "charlie/app", "legacy": "charlie/legacy"}.get(machine, f"acme/{machine}")
+
+
+def judge(rows, sent, share):
+    """The bytes of each pair are those its sender counted, and so are the splits."""
+    pairs, splits = counted(rows)
+    wanted = collections.Counter()
+    for source, target, split in TALKS:
+        wanted[split] += sent[source]
+        near(f"{source} to {target}: the bytes are those that {source} has sent", pairs[label(source), label(target)], sent[source], share)
+    for split, octets in wanted.items():
+        near(f"{split}: the bytes are those of its talks", splits[split], octets, share + 0.002)
+
+
+def unsampled():
+    """NetFlow and IPFIX of four bridges: eight points and more tell of every flow, and it counts once."""
+    collect = Collect("unsampled")
+    for host in ("hv-1", "hv-2"):
+        export(host, netflow=True, ipfix=True)
+    time.sleep(1)
+    judge_at_the_tap = Tcpdump("hv-1", tap_of("10.0.7.30"))
+    sent = talk()
+    judge_at_the_tap.finish()
+    # The caches of the exporters are empty once nothing comes any more.
+    time.sleep(7)
+    for host in ("hv-1", "hv-2"):
+        export(host)
+    # One more exporter tells of whole flows when all is over.
+    if check("softflowd is there", shutil.which("softflowd")):
+        started("hv-1", "softflowd", "-r", judge_at_the_tap.file, "-n", f"{COLLECTOR}:2055", "-v", "9", "-a", "-d", "-c", "none",
+                "-p", f"{WORK}/softflowd.pid")
+    time.sleep(1.5)
+    status = collect.stop()
+    rows = collect.rows()
+    equal("collect ends as Ctrl-C asks", status, 0)
+    protocols = collections.Counter(exporter["protocol"] for exporter in collect.exporters())
+    check("exporters: NetFlow and IPFIX of both hosts, and softflowd",
+          protocols["netflow5"] >= 2 and protocols["ipfix"] >= 4 and protocols["netflow9"] == 1, protocols)
+    check("nothing was malformed, or lost on the way",
+          all(exporter["malformed"] == 0 and exporter["lost"] == 0 for exporter in collect.exporters()), collect.exporters())
+    raw = sum(row["client_octets"] + row["server_octets"] for row in rows if "acme/probe" in (row["client_vm"], row["server_vm"]))
+    check("several points have told of the talk between the hosts", raw > 2.5 * sent["probe"], (raw, sent))
+    judge(rows, sent, 0.01)
+
+
+def sampled():
+    """sFlow of four bridges, one packet in four: right within what sampling can be."""
+    collect = Collect("sampled")
+    for host in ("hv-1", "hv-2"):
+        export(host, sflow=4)
+    time.sleep(1)
+    sent = talk()
+    time.sleep(3)
+    for host in ("hv-1", "hv-2"):
+        export(host)
+    time.sleep(1)
+    collect.stop()
+    # One in four of 1500: the standard deviation is 4.5 %.
+    judge(collect.rows(), sent, 0.18)
+
+
+def restart():
+    """A collector that is killed and started again goes on decoding at once."""
+    collect = Collect("restart")
+    export("hv-1", ipfix=True)
+    talk()
+    check("its state is written", until(lambda: any(e["templates_known"] > 80 for e in collect.exporters()), 10))
+    collect.kill()
+    again = Collect("restart")
+    sent = talk()
+    time.sleep(6)
+    export("hv-1")
+    again.stop()
+    missing = sum(exporter["sets_without_template"] for exporter in again.exporters())
+    check("no template is missing, though none was sent again", missing == 0, again.err())
+    pairs, _ = counted(again.rows())
+    check("flows are decoded again", pairs["acme/cache", "acme/web"] >= 0.9 * sent["cache"], (pairs, sent))
+
+
+if __name__ == "__main__":
+    chapters(unsampled, sampled, restart)
