@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use broker::{Grant, ToolName};
 use inventory::{Machine, Site};
 use jiff::{Timestamp, Zoned};
 use pipeline::Limits;
@@ -15,6 +16,7 @@ use crate::orders::{Outcome, Output, PastOrder};
 use crate::own_counts::OwnCounts;
 use crate::receipt::{Receipt, Story};
 use crate::session::{Event, Request, Session, SessionError};
+use crate::tools::ToolWanted;
 
 /// What is to be captured, all of it owned.
 #[derive(Debug, Clone)]
@@ -45,6 +47,8 @@ pub struct Wanted {
     pub buffer_bytes: Option<u64>,
     /// What a flight recorder has seen, to be written first.
     pub past: Option<PastOrder>,
+    /// Tools that packets are sent to.
+    pub tools: Vec<ToolWanted>,
 }
 
 /// Something that happened to a capture: written into the file, kept for the receipt.
@@ -65,6 +69,10 @@ pub struct Capture {
     before: OwnCounts,
     began: Timestamp,
     events: Vec<String>,
+    /// The grants of the tools, `None` for one that is known no more.
+    grants: Vec<Option<Grant>>,
+    /// The VM's tenant now.
+    tenant: Option<String>,
 }
 
 impl Capture {
@@ -77,7 +85,9 @@ impl Capture {
         let before = OwnCounts::read(&wanted.point);
         let session = Session::start(&wanted.request())?;
         let following = Following::new(&wanted.machine, &wanted.point);
-        Ok(Self { wanted, session, following, before, began, events: Vec::new() })
+        let grants = wanted.tools.iter().map(|wanted| Some(wanted.tool.grant.clone())).collect();
+        let (tenant, events) = (wanted.machine.tenant.clone(), Vec::new());
+        Ok(Self { wanted, session, following, before, began, events, grants, tenant })
     }
 
     /// The next event, if one comes within `longest`. An interface that has gone is said, and the
@@ -118,6 +128,11 @@ impl Capture {
             self.session.own(number, ownership, self.following.since(changed_at))?;
         }
         let mut happened = Vec::new();
+        let machine = site.machines.iter().find(|machine| machine.id == self.wanted.machine.id);
+        if let Some(machine) = machine.filter(|machine| machine.tenant != self.tenant) {
+            let tenant = machine.tenant.clone();
+            happened.extend(self.entitle(tenant, self.grants.clone(), changed_at)?);
+        }
         for sentence in changes.sentences {
             let sentence = self.note(sentence);
             self.session.comment(&sentence.to_string())?;
@@ -143,6 +158,52 @@ impl Capture {
         let happened = self.note(what);
         self.session.comment(&happened.to_string())?;
         Ok(happened)
+    }
+
+    /// Takes what is known of the tools by now: one that was removed, or whose grant does not
+    /// cover the VM any more, gets nothing from this moment on. Returns what a person should hear.
+    ///
+    /// # Errors
+    /// When the engine cannot be told.
+    pub fn regrant(
+        &mut self,
+        grant: impl Fn(&ToolName) -> Option<Grant>,
+        now: wire::Timestamp,
+    ) -> Result<Vec<Happened>, SessionError> {
+        let grants = self.wanted.tools.iter().map(|wanted| grant(&wanted.tool.name)).collect();
+        if grants == self.grants {
+            return Ok(Vec::new());
+        }
+        self.entitle(self.tenant.clone(), grants, now)
+    }
+
+    /// Compares what tools may have with what they might before, and has the engine keep to it.
+    fn entitle(
+        &mut self,
+        tenant: Option<String>,
+        grants: Vec<Option<Grant>>,
+        at: wire::Timestamp,
+    ) -> Result<Vec<Happened>, SessionError> {
+        fn allowed(grants: &[Option<Grant>], tenant: Option<&str>) -> Vec<Option<Grant>> {
+            let allows = |grant: &Grant| grant.allows(tenant);
+            grants.iter().map(|grant| grant.clone().filter(allows)).collect()
+        }
+        let before = allowed(&self.grants, self.tenant.as_deref());
+        let now = allowed(&grants, tenant.as_deref());
+        (self.grants, self.tenant) = (grants, tenant);
+        if before == now {
+            return Ok(Vec::new());
+        }
+        self.session.entitle(now.clone(), at)?;
+        let changed = before.iter().zip(&now).zip(&self.wanted.tools);
+        let sentences: Vec<String> = changed
+            .filter(|((before, now), _)| before.is_some() != now.is_some())
+            .map(|((_, now), wanted)| match now {
+                Some(_) => format!("tool {} gets its packets again", wanted.tool.name),
+                None => format!("tool {} has no grant for it any more", wanted.tool.name),
+            })
+            .collect();
+        Ok(sentences.into_iter().map(|sentence| self.note(sentence)).collect())
     }
 
     /// Asks for the end; [`Event::Ended`] follows.
@@ -198,6 +259,8 @@ impl Wanted {
             ip_names: self.ip_names.clone(),
             mac_names: crate::names::mac_names(&self.machine),
             past: self.past.clone(),
+            tools: self.tools.clone(),
+            tenant: self.machine.tenant.clone(),
         }
     }
 }

@@ -13,16 +13,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use capture::{Condition, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::{Filter, Guard, Ownership};
+use select::{Export, Filter, Guard, Ownership};
+use wire::file::{InterfaceHeader, SectionHeader};
 use wire::{KeptPacket, PointId, Timestamp};
 
 use crate::channel::Channel;
 use crate::kernel::KernelRules;
 use crate::orders::{End, Job, News, Order, Outcome, PointOrder, Progress};
-use crate::output::OutputSink;
+use crate::output::{self, OutputSink};
 use crate::past::{Past, Step};
 use crate::sandbox::Sandbox;
 use crate::store_output::StoreOutput;
+use crate::tools::{ToolOrder, ToolSink};
 
 /// Runs the engine on the line behind `control` until it is told to stop or the line breaks.
 ///
@@ -87,6 +89,13 @@ struct Engine {
     /// Live packets that wait for the end of what was recorded, and their bytes.
     early: VecDeque<KeptPacket>,
     early_bytes: usize,
+    /// Tools that have come, until all have.
+    tools: Vec<(ToolOrder, Option<OwnedFd>)>,
+    /// How streams to tools begin.
+    section: SectionHeader,
+    interfaces: Vec<InterfaceHeader>,
+    /// How many tools there will be.
+    tool_count: usize,
     /// Points whose sockets have not come yet.
     awaited: std::vec::IntoIter<PointOrder>,
     is_terminated: Arc<AtomicBool>,
@@ -113,6 +122,8 @@ impl Engine {
         };
         let recorded = past.as_ref().map(Past::infos).unwrap_or_default();
         let sink = OutputSink::open(job, &recorded, now())?;
+        let section = output::section(job);
+        let interfaces = job.points.iter().map(|point| output::interface(point, job)).collect();
         let sandbox = Sandbox::enter(sink.directory(), past.as_ref().map(Past::directory));
         let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
         let mut rules = KernelRules::new(filter.as_ref());
@@ -141,6 +152,10 @@ impl Engine {
             doubles: Vec::new(),
             early: VecDeque::new(),
             early_bytes: 0,
+            tools: Vec::new(),
+            section,
+            interfaces,
+            tool_count: job.tools as usize,
             awaited: job.points.clone().into_iter(),
             is_terminated,
             written_until: Timestamp::ZERO,
@@ -171,6 +186,9 @@ impl Engine {
             },
             None => self.take_packets(),
         };
+        if let Some(tools) = self.sink.tools() {
+            tools.flush();
+        }
         self.is_behind = wait.is_zero() || wait == READER_REST;
         if let Some(end) = self.sink.end() {
             return Some(end);
@@ -461,9 +479,56 @@ impl Engine {
                 }
             }
             Order::Room(bytes) => self.sink.set_room(bytes),
+            Order::AddTool(tool) => {
+                self.tools.push((*tool, descriptor));
+                if self.tools.len() == self.tool_count
+                    && let Err(message) = self.open_tools()
+                {
+                    let _ = channel.send(&News::Failed { message }, None);
+                }
+            }
+            Order::AddReader(number, export) => {
+                let said = self.add_reader(number as usize, descriptor, export);
+                let _ = channel.send(&News::Said(said), None);
+            }
+            Order::Entitle(grants, at) => {
+                if let Some(tools) = self.sink.tools() {
+                    tools.entitle(&grants, at);
+                }
+            }
             Order::Stop => return Some(End::Asked),
         }
         None
+    }
+
+    /// All tools are here: from now on packets go to them.
+    fn open_tools(&mut self) -> Result<(), String> {
+        let orders = std::mem::take(&mut self.tools);
+        let (section, interfaces) = (self.section.clone(), self.interfaces.clone());
+        let ports = self.rules.ports().clone();
+        let tools = ToolSink::open(orders, section, interfaces, ports, now())?;
+        self.pipeline.exclude(tools.exports().clone());
+        self.sink.set_tools(tools);
+        Ok(())
+    }
+
+    /// A reader has called. Returns what a person should hear.
+    fn add_reader(
+        &mut self,
+        number: usize,
+        descriptor: Option<OwnedFd>,
+        export: Option<Export>,
+    ) -> String {
+        let (Some(tools), Some(fd)) = (self.sink.tools(), descriptor) else {
+            return "a reader has called a tool that is not there".into();
+        };
+        let added = tools.add_reader(number, fd, export, now());
+        let exports = tools.exports().clone();
+        self.pipeline.exclude(exports);
+        match added {
+            Ok(()) => "a reader has called".into(),
+            Err(error) => format!("a reader has called and is sent nothing: {error}"),
+        }
     }
 
     fn add_socket(&mut self, descriptor: Option<OwnedFd>) -> io::Result<()> {

@@ -95,6 +95,7 @@ pub(crate) fn request(point: &Point) -> Request<'_> {
             rotation: Rotation::default(),
             min_free_bytes: 0,
             room_bytes: None,
+            is_nothing: false,
             store: None,
         },
         buffer_bytes: None,
@@ -102,5 +103,7 @@ pub(crate) fn request(point: &Point) -> Request<'_> {
         ip_names: Vec::new(),
         mac_names: Vec::new(),
         past: None,
+        tools: Vec::new(),
+        tenant: None,
     }
 }

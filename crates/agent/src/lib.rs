@@ -25,6 +25,7 @@ mod recording_selection;
 mod sandbox;
 mod session;
 mod store_output;
+mod tools;
 
 pub use capture::{Capture, Happened, Wanted};
 pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
@@ -41,3 +42,4 @@ pub use recording::{PointReceipt, Recording, RecordingReceipt, RecordingWanted};
 pub use recording_selection::{Selection, SelectionError};
 pub use sandbox::Sandbox;
 pub use session::{ENGINE_WORD, Event, Request, Session, SessionError};
+pub use tools::{ToolReport, ToolWanted};

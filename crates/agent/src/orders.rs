@@ -8,6 +8,7 @@ use pipeline::{Ledger, Limit, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::Sandbox;
+use crate::tools::{ToolOrder, ToolReport};
 
 /// From the session to its engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,6 +42,14 @@ pub(crate) enum Order {
     Live(wire::Timestamp),
     /// The output has room for so many bytes now, those that are there included.
     Room(u64),
+    /// A tool that packets are sent to as well; its socket comes with this message unless it is one
+    /// that readers call. All come behind the start and before the first point's socket.
+    AddTool(Box<ToolOrder>),
+    /// A reader of the tool with this number; its connection comes with this message.
+    AddReader(u32, Option<select::Export>),
+    /// From this time on these are the grants of the tools for the VM's packets, in their order;
+    /// `None` for none.
+    Entitle(Vec<Option<broker::Grant>>, wire::Timestamp),
     /// Let nothing in any more, write what is there, close the file.
     Stop,
 }
@@ -91,6 +100,8 @@ pub(crate) struct Job {
     pub(crate) comments: Vec<String>,
     /// Names of addresses, for the file.
     pub(crate) names: Vec<(Address, String)>,
+    /// How many tools come behind the start.
+    pub(crate) tools: u32,
     /// What was recorded comes first.
     pub(crate) past: Option<PastOrder>,
 }
@@ -137,6 +148,9 @@ pub struct Output {
     /// more ([`Capture::set_room`](crate::Capture::set_room)). `None` for no such bound.
     #[serde(default)]
     pub room_bytes: Option<u64>,
+    /// Whether nothing is written at all: packets go to tools only.
+    #[serde(default)]
+    pub is_nothing: bool,
     /// Whether the path is the directory of a flight recorder.
     pub store: Option<StoreOrder>,
 }
@@ -225,6 +239,9 @@ pub struct Outcome {
     pub end: End,
     /// Packets that had to be written out of the order of time, because a ring was filling up.
     pub out_of_order: u64,
+    /// What each tool got.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolReport>,
     /// Names of recorded points, whose accounts come behind those of the live ones.
     pub recorded: Vec<String>,
 }

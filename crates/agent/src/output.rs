@@ -15,6 +15,7 @@ use wire::{Mac, PointId, Timestamp};
 
 use crate::orders::{Address, End, FileReport, Job, Outcome, PointOrder};
 use crate::store_output::StoreOutput;
+use crate::tools::ToolSink;
 
 /// The output of a capture.
 #[derive(Debug)]
@@ -63,6 +64,21 @@ impl OutputSink {
         match self {
             Self::File(file) => file.is_crowded(),
             Self::Store(_) => false,
+        }
+    }
+
+    /// Packets go to these tools as well.
+    pub(crate) fn set_tools(&mut self, tools: ToolSink) {
+        if let Self::File(file) = self {
+            file.tools = Some(Box::new(tools));
+        }
+    }
+
+    /// The tools, if there are any.
+    pub(crate) fn tools(&mut self) -> Option<&mut ToolSink> {
+        match self {
+            Self::File(file) => file.tools.as_deref_mut(),
+            Self::Store(_) => None,
         }
     }
 
@@ -141,10 +157,12 @@ impl Sink for OutputSink {
     }
 }
 
-/// A file as output, and why it takes nothing more, once it does not.
+/// A file and tools as output, each if it was asked for, and why the file takes nothing more, once
+/// it does not.
 #[derive(Debug)]
 pub(crate) struct FileOutput {
-    file: FileSink,
+    file: Option<FileSink>,
+    tools: Option<Box<ToolSink>>,
     end: Option<End>,
     /// Times of the first and last packet taken.
     span: Option<(Timestamp, Timestamp)>,
@@ -153,45 +171,49 @@ pub(crate) struct FileOutput {
 impl FileOutput {
     /// Opens the first file and writes its beginning.
     fn open(job: &Job, past: &[PointInfo], now: Timestamp) -> Result<Self, SinkError> {
+        if job.output.is_nothing {
+            return Ok(Self { file: None, tools: None, end: None, span: None });
+        }
         let live = job.points.iter().map(|point| interface(point, job));
         let interfaces = live.chain(past.iter().map(recorded_interface)).collect();
         let mut settings = FileSettings::new(destination(job), interfaces);
-        settings.section = SectionHeader {
-            hardware: std::env::consts::ARCH.into(),
-            os: os(),
-            application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
-            comments: job.comments.clone(),
-        };
+        settings.section = section(job);
         settings.names = job.names.iter().map(|(a, name)| (address(a), name.clone())).collect();
         settings.min_free_bytes =
             (job.output.min_free_bytes > 0).then_some(job.output.min_free_bytes);
         settings.room_bytes = job.output.room_bytes;
         settings.when_slow = WhenSlow::Refuse;
-        Ok(Self { file: FileSink::open(settings, now)?, end: None, span: None })
+        let file = Some(FileSink::open(settings, now)?);
+        Ok(Self { file, tools: None, end: None, span: None })
     }
 
     /// The one directory in which files are still made; `None` where the only one is open already.
     fn directory(&self) -> Option<BorrowedFd<'_>> {
-        self.file.directory()
+        self.file.as_ref()?.directory()
     }
 
     /// Whether the reader of a pipe is behind: then packets wait better in the kernel's rings.
     fn is_crowded(&mut self) -> bool {
-        if self.file.is_crowded() {
+        if self.file.as_ref().is_some_and(FileSink::is_crowded) {
             self.keep(FileSink::flush);
         }
-        self.file.is_crowded()
+        self.file.as_ref().is_some_and(FileSink::is_crowded)
     }
 
     /// Sends what waits, and turns to the next file when it is time.
     fn tick(&mut self, now: Timestamp) {
         self.keep(|file| file.tick(now));
         self.keep(FileSink::flush);
+        if let Some(tools) = &mut self.tools {
+            tools.flush();
+        }
     }
 
     /// Says something at this place of the file.
     fn comment(&mut self, text: &str) {
-        self.file.add_comment(text);
+        if let Some(file) = &mut self.file {
+            file.add_comment(text);
+        }
     }
 
     /// Tells what the kernel counted for a point.
@@ -202,7 +224,9 @@ impl FileOutput {
             kernel_dropped: counters.kernel_dropped,
             interface_dropped: 0,
         };
-        self.file.update_counters(point, counters);
+        if let Some(file) = &mut self.file {
+            file.update_counters(point, counters);
+        }
     }
 
     /// Why nothing more is taken, once that is so.
@@ -219,7 +243,12 @@ impl FileOutput {
         out_of_order: u64,
     ) -> Outcome {
         let refusal = self.refusal();
-        let summary = self.file.finish(now);
+        let tools = self.tools.map(|tools| tools.finish(now)).unwrap_or_default();
+        let span = self.span.map(|(first, last)| (first.as_nanos(), last.as_nanos()));
+        let Some(file) = self.file else {
+            return Outcome { ledgers, tools, span, end, out_of_order, ..Outcome::default() };
+        };
+        let summary = file.finish(now);
         for (ledger, written) in ledgers.iter_mut().zip(&summary.written) {
             // Taken into the buffer, and then the disk or the reader did not.
             let unwritten = ledger.written.saturating_sub(*written);
@@ -246,7 +275,8 @@ impl FileOutput {
                 })
                 .collect(),
             deleted_files: summary.files_deleted,
-            span: self.span.map(|(first, last)| (first.as_nanos(), last.as_nanos())),
+            tools,
+            span,
             end,
             out_of_order,
             recorded: Vec::new(),
@@ -262,7 +292,8 @@ impl FileOutput {
     }
 
     fn keep(&mut self, act: impl FnOnce(&mut FileSink) -> Result<(), SinkError>) {
-        let result = act(&mut self.file);
+        let Some(file) = &mut self.file else { return };
+        let result = act(file);
         self.note(result.err());
     }
 
@@ -270,7 +301,7 @@ impl FileOutput {
         if self.end.is_some() {
             return;
         }
-        self.end = match (error, self.file.ended()) {
+        self.end = match (error, self.file.as_ref().and_then(FileSink::ended)) {
             (Some(error), _) => Some(End::OutputFailed(error.to_string())),
             (None, Some(deliver::End::FreeSpace)) => Some(End::DiskReserve),
             (None, Some(deliver::End::ReaderGone)) => Some(End::ReaderClosed),
@@ -285,8 +316,15 @@ impl FileOutput {
 impl Sink for FileOutput {
     #[inline]
     fn take(&mut self, packet: &Cleared<'_, '_>) -> Result<(), DropReason> {
+        if let Some(tools) = &mut self.tools {
+            tools.take(packet);
+        }
         let packet = packet.packet();
-        match self.file.write(packet.time, packet) {
+        let written = match &mut self.file {
+            Some(file) => file.write(packet.time, packet),
+            None => Ok(deliver::Outcome::Written),
+        };
+        match written {
             Ok(deliver::Outcome::Written) => {
                 let first = self.span.map_or(packet.time, |(first, _)| first);
                 self.span = Some((first, packet.time));
@@ -321,7 +359,17 @@ fn destination(job: &Job) -> Destination {
     Destination::Ring { base: path.clone(), ring }
 }
 
-fn interface(point: &PointOrder, job: &Job) -> InterfaceHeader {
+/// What a file or a stream says of its origin.
+pub(crate) fn section(job: &Job) -> SectionHeader {
+    SectionHeader {
+        hardware: std::env::consts::ARCH.into(),
+        os: os(),
+        application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
+        comments: job.comments.clone(),
+    }
+}
+
+pub(crate) fn interface(point: &PointOrder, job: &Job) -> InterfaceHeader {
     InterfaceHeader {
         description: point.description.clone(),
         filter: job.expression.clone().unwrap_or_default(),

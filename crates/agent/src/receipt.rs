@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use broker::ToolDrop;
 use inventory::Machine;
 use jiff::Timestamp;
 use pipeline::Ledger;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use crate::orders::{FileReport, Outcome};
 use crate::sandbox::Sandbox;
 use crate::session::Request;
+use crate::tools::ToolReport;
 
 /// What a capture did, for people (its text) and programs (its JSON).
 #[derive(Debug, Clone, Serialize)]
@@ -53,6 +55,9 @@ pub struct Receipt {
     pub files: Vec<FileReport>,
     /// Files that the ring has deleted again.
     pub deleted_files: u64,
+    /// What each tool got.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolReport>,
     /// What happened meanwhile: renamed, interface gone ...
     pub events: Vec<String>,
     /// The fences around the process that read the packets.
@@ -133,12 +138,14 @@ impl Receipt {
             seconds: ended.duration_since(began).as_secs_f64(),
             end: outcome.end.to_string(),
             interfaces,
-            unaccounted: outcome.ledgers.iter().map(Ledger::unread).sum(),
-            lost: total.lost(),
+            unaccounted: outcome.ledgers.iter().map(Ledger::unread).sum::<i64>()
+                + outcome.tools.iter().map(|tool| tool.account.unaccounted()).sum::<i64>(),
+            lost: total.lost() + outcome.tools.iter().map(|tool| tool.account.lost()).sum::<u64>(),
             total,
             out_of_order: outcome.out_of_order,
             files: outcome.files.clone(),
             deleted_files: outcome.deleted_files,
+            tools: outcome.tools.clone(),
             events: story.events,
             sandbox: story.sandbox,
         }
@@ -206,6 +213,10 @@ impl fmt::Display for Receipt {
             writeln!(f)?;
         }
         for (name, value) in ROWS {
+            // Only where tools are sent to there is any.
+            if name == OWN_EXPORTS && value(&self.total) == 0 {
+                continue;
+            }
             write!(f, "  {name:label_width$}")?;
             for column in &columns {
                 write!(f, " {:>COLUMN_WIDTH$}", grouped(value(&column.ledger)))?;
@@ -268,6 +279,9 @@ impl Receipt {
         if self.out_of_order > 0 {
             writeln!(f, "  out of the order of time: {}", packets(self.out_of_order))?;
         }
+        for tool in &self.tools {
+            write_tool(f, tool)?;
+        }
         for file in &self.files {
             let name = match file.path.to_str() {
                 Some("-") => "standard output".into(),
@@ -294,6 +308,31 @@ impl Receipt {
     }
 }
 
+/// What a tool got, in a few lines: only what happened.
+fn write_tool(f: &mut fmt::Formatter<'_>, tool: &ToolReport) -> fmt::Result {
+    let ToolReport { name, outlet, account, trouble } = tool;
+    let (sent, offered) = (packets(account.sent), packets(account.offered));
+    write!(f, "  {name} ({outlet}): sent {sent}")?;
+    if account.datagrams != account.sent {
+        write!(f, " in {}", grouped(account.datagrams))?;
+    }
+    writeln!(f, ", {} bytes, of {offered} offered", grouped(account.sent_bytes))?;
+    let dropped = ToolDrop::ALL.map(|reason| (reason.to_string(), account.dropped(reason)));
+    let treated = [
+        ("of those sent, stripped", account.stripped),
+        ("of those sent, sliced", account.sliced),
+        ("of those sent, segmented", account.segmented),
+    ];
+    let treated = treated.map(|(what, count)| (what.to_owned(), count));
+    for (what, count) in dropped.into_iter().chain(treated).filter(|(_, count)| *count > 0) {
+        writeln!(f, "    {what}: {}", grouped(count))?;
+    }
+    match trouble {
+        Some(trouble) => writeln!(f, "    trouble: {trouble}"),
+        None => Ok(()),
+    }
+}
+
 struct Column {
     head: String,
     label: String,
@@ -303,11 +342,12 @@ struct Column {
 type Row = (&'static str, fn(&Ledger) -> u64);
 
 /// From the interface to the file; the first is the sum of all but the last.
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 10] = [
     ("seen", |ledger| ledger.received),
     ("  dropped by the kernel", |ledger| ledger.kernel_dropped),
     ("  other tenant", |ledger| ledger.other_tenant),
     ("  owner undecidable", |ledger| ledger.undecidable),
+    (OWN_EXPORTS, |ledger| ledger.own_export),
     ("  not selected", |ledger| ledger.not_selected),
     ("  after the limit", |ledger| ledger.after_limit),
     ("  could not be written", |ledger| ledger.queue_full + ledger.sink_failed),
@@ -315,6 +355,7 @@ const ROWS: [Row; 9] = [
     ("    of these sliced", |ledger| ledger.sliced),
 ];
 
+const OWN_EXPORTS: &str = "  sent by overtap itself";
 const COLUMN_WIDTH: usize = 13;
 const MOST_COLUMNS: usize = 4;
 
@@ -396,11 +437,12 @@ mod tests {
     #[test]
     fn the_rows_between_seen_and_sliced_add_up_to_seen() {
         let ledger = Ledger {
-            received: 36,
+            received: 45,
             kernel_dropped: 1,
             not_selected: 2,
             other_tenant: 3,
             undecidable: 4,
+            own_export: 9,
             after_limit: 5,
             queue_full: 6,
             sink_failed: 7,
@@ -409,6 +451,6 @@ mod tests {
             sliced: 8,
         };
         let values: Vec<u64> = ROWS.iter().map(|(_, value)| value(&ledger)).collect();
-        assert_eq!(values[0], values[1..8].iter().sum::<u64>());
+        assert_eq!(values[0], values[1..9].iter().sum::<u64>());
     }
 }

@@ -396,6 +396,8 @@ fn request<'a>(wanted: &'a RecordingWanted, point: &'a Point) -> Request<'a> {
         comments: Vec::new(),
         ip_names: Vec::new(),
         mac_names: Vec::new(),
+        tools: Vec::new(),
+        tenant: None,
         past: None,
     }
 }

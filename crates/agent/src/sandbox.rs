@@ -163,6 +163,7 @@ const ALLOWED_CALLS: &[i64] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
     libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_getsockopt,

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use capture::{OpenError, Opening, RingSize, Side};
+use deliver::ToolSocketKind;
 use pipeline::Limits;
 use plan::{Interface, Point, PointKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +23,7 @@ use crate::defaults::free_bytes;
 use crate::kernel::KernelRules;
 use crate::orders::{Address, Job, News, Order, Outcome, Output, PastOrder, PointOrder, Progress};
 use crate::sandbox::Sandbox;
+use crate::tools::{self, ToolOrder, ToolWanted};
 
 /// What is to be captured, where to, and until when.
 #[derive(Debug)]
@@ -50,6 +52,10 @@ pub struct Request<'a> {
     pub mac_names: Vec<(wire::Mac, String)>,
     /// What a flight recorder has seen and comes first.
     pub past: Option<PastOrder>,
+    /// Tools that packets are sent to.
+    pub tools: Vec<ToolWanted>,
+    /// The VM's tenant, as the grants of the tools name it.
+    pub tenant: Option<String>,
 }
 
 /// Why a session could not start.
@@ -58,6 +64,14 @@ pub enum SessionError {
     /// A packet socket could not be opened.
     #[error(transparent)]
     Open(#[from] capture::OpenError),
+    /// The way to a tool could not be opened.
+    #[error("cannot send to tool {name}: {source}")]
+    Tool {
+        /// The tool.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The engine refused, with a sentence of its own.
     #[error("{0}")]
     Refused(String),
@@ -109,6 +123,8 @@ pub struct Session {
     pub ring: RingSize,
     /// For each interface, what of the expression its kernel program decides.
     pub in_kernel: Vec<InKernel>,
+    /// Tools that readers call, each by its number.
+    listeners: Vec<(u32, OwnedFd)>,
 }
 
 /// What happens to a running capture.
@@ -138,12 +154,13 @@ impl Session {
         let rules = KernelRules::at(request.point, request.filter.map(|(_, filter)| filter));
         if request.past.is_some() {
             // Sockets that nobody reads for a while would lose packets.
-            return Self::launch(job(request, ring), ring);
+            return Self::launch(job(request, ring), ring, Vec::new());
         }
+        let tools = tools::open_all(&request.tools, request.tenant.as_deref())?;
         // First what can fail without a trace; packets wait in the rings meanwhile.
         let opened = open_all(request, &rules, ring)?;
         let (sockets, in_kernel): (Vec<_>, _) = opened.into_iter().unzip();
-        let session = Self { in_kernel, ..Self::launch(job(request, ring), ring)? };
+        let session = Self { in_kernel, ..Self::launch(job(request, ring), ring, tools)? };
         for socket in &sockets {
             session.order(&Order::AddSocket, Some(socket.as_fd()))?;
         }
@@ -233,6 +250,30 @@ impl Session {
         self.order(&Order::Stop, None)
     }
 
+    /// From `at` on, these are the grants of the tools for the VM's packets.
+    ///
+    /// # Errors
+    /// When the engine cannot be told.
+    pub fn entitle(
+        &mut self,
+        grants: Vec<Option<broker::Grant>>,
+        at: Timestamp,
+    ) -> Result<(), SessionError> {
+        self.order(&Order::Entitle(grants, at), None)
+    }
+
+    /// Hands readers that have called to the engine.
+    fn take_readers(&self) -> Result<(), SessionError> {
+        for (number, listener) in &self.listeners {
+            // One that has gone again meanwhile is no reader.
+            while let Ok(Some(reader)) = deliver::accept_reader(listener) {
+                let order = Order::AddReader(*number, reader.export);
+                self.order(&order, Some(reader.fd.as_fd()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// From `at` on, these packets of interface `number` are the VM's, and no others.
     ///
     /// # Errors
@@ -268,6 +309,7 @@ impl Session {
     /// # Errors
     /// When the engine is gone without a word.
     pub fn next(&mut self, longest: Duration) -> Result<Option<Event>, SessionError> {
+        self.take_readers()?;
         let timeout = Timespec {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: longest.subsec_nanos().into(),
@@ -293,10 +335,15 @@ impl Session {
     }
 
     /// Starts the engine and waits until its output is open and its fences are up.
-    fn launch(job: Job, ring: RingSize) -> Result<Self, SessionError> {
+    fn launch(
+        job: Job,
+        ring: RingSize,
+        tools: Vec<(ToolOrder, OwnedFd)>,
+    ) -> Result<Self, SessionError> {
         let failed = |source| SessionError::Engine { what: "could not be started", source };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
-        let stdout = if job.output.path.is_none() { Stdio::inherit() } else { Stdio::null() };
+        let is_stdout = job.output.path.is_none() && !job.output.is_nothing;
+        let stdout = if is_stdout { Stdio::inherit() } else { Stdio::null() };
         let program = std::env::current_exe().map_err(failed)?;
         let engine = Command::new(program)
             .arg(ENGINE_WORD)
@@ -305,8 +352,17 @@ impl Session {
             .spawn()
             .map_err(failed)?;
         let (sandbox, in_kernel) = (Sandbox::default(), Vec::new());
-        let mut session = Self { engine, channel, sandbox, ring, in_kernel };
+        let listeners = Vec::new();
+        let mut session = Self { engine, channel, sandbox, ring, in_kernel, listeners };
         session.order(&Order::Start(Box::new(job)), None)?;
+        for (number, (order, fd)) in (0..).zip(tools) {
+            let is_listening = order.kind == ToolSocketKind::Listener;
+            let sent = Some(fd.as_fd()).filter(|_| !is_listening);
+            session.order(&Order::AddTool(Box::new(order)), sent)?;
+            if is_listening {
+                session.listeners.push((number, fd));
+            }
+        }
         match session.receive()? {
             News::Ready(sandbox) => Ok(Self { sandbox, ..session }),
             News::Failed { message } => Err(SessionError::Refused(message)),
@@ -356,7 +412,7 @@ fn broken(source: io::Error) -> SessionError {
 
 /// Refuses an output that would be over before its first packet.
 fn check_room(output: &Output) -> Result<(), SessionError> {
-    let Some(path) = &output.path else { return Ok(()) };
+    let Some(path) = output.path.as_ref().filter(|_| !output.is_nothing) else { return Ok(()) };
     // A pipe or a device takes no room.
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         return Ok(());
@@ -389,6 +445,7 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
         snaplen: request.snaplen,
         comments: request.comments.clone(),
         names: ips.chain(macs).collect(),
+        tools: u32::try_from(request.tools.len()).unwrap_or(u32::MAX),
         past: request.past.clone(),
     }
 }

@@ -4,7 +4,7 @@
 //! that several tools share are asked once. Only for a tool that gets the packet anything more is
 //! done: the treatment its policy asks for, and its encapsulation.
 
-use select::{Admitted, Claim, Exports, Filter, Gate, ToolSet};
+use select::{Admitted, Claim, Exports, Filter, Gate, Interest, ToolSet};
 use wire::{Layers, Packet, TunnelPorts};
 
 use crate::census::Census;
@@ -41,6 +41,8 @@ pub struct Broker {
     undemanding: ToolSet,
     /// Each expression once, with the tools that asked it.
     questions: Vec<(Filter, ToolSet)>,
+    /// Which of the questions a packet may be an answer to.
+    interest: Interest,
     census: Census,
     /// The headers of the packet in hand.
     layers: Layers,
@@ -81,6 +83,7 @@ impl Broker {
             exports: Exports::default(),
             programs,
             undemanding,
+            interest: Interest::new(questions.iter().map(|(filter, _)| filter)),
             questions,
             census: Census::default(),
             layers: Layers::empty(),
@@ -126,8 +129,15 @@ impl Broker {
             return;
         }
         self.census.allowed.add(allowed);
-        let wanted = wanted(&self.questions, allowed, &admitted, packet, &self.layers)
-            .and(allowed.within(self.undemanding));
+        let mut wanted = allowed.within(self.undemanding);
+        if wanted != allowed {
+            for number in self.interest.of(packet, &self.layers).iter() {
+                if let Some((filter, asking)) = self.questions.get(number) {
+                    let asking = asking.within(allowed);
+                    wanted = wanted.and(wanting(filter, asking, &admitted, packet, &self.layers));
+                }
+            }
+        }
         if wanted.is_empty() {
             return;
         }
@@ -161,27 +171,24 @@ impl Broker {
     }
 }
 
-/// The tools whose expression wants the packet.
+/// Those of the tools asking `filter` that want the packet.
 #[inline]
-fn wanted(
-    questions: &[(Filter, ToolSet)],
-    allowed: ToolSet,
+fn wanting(
+    filter: &Filter,
+    mut asking: ToolSet,
     admitted: &Admitted<'_, '_>,
     packet: &Packet<'_>,
     layers: &Layers,
 ) -> ToolSet {
-    let mut wanted = ToolSet::default();
-    for (filter, asking) in questions {
-        let mut asking = asking.within(allowed);
-        // A word of the language asks which way a packet goes, and that is not the same for all.
-        while let Some(entitled) = asking.iter().next().and_then(|first| admitted.to(first)) {
-            let alike = admitted.alike(entitled.number()).within(asking);
-            let seen = Packet { direction: entitled.packet().direction, ..*packet };
-            if filter.matches(&seen, layers) {
-                wanted = wanted.and(alike);
-            }
-            asking = asking.without(alike);
+    let mut wanting = ToolSet::default();
+    // A word of the language asks which way a packet goes, and that is not the same for all.
+    while let Some(entitled) = asking.iter().next().and_then(|first| admitted.to(first)) {
+        let alike = admitted.alike(entitled.number()).within(asking);
+        let seen = Packet { direction: entitled.packet().direction, ..*packet };
+        if filter.matches(&seen, layers) {
+            wanting = wanting.and(alike);
         }
+        asking = asking.without(alike);
     }
-    wanted
+    wanting
 }

@@ -68,6 +68,7 @@ impl Datagrams {
 
     /// Sends what the socket takes without waiting.
     pub(crate) fn flush(&mut self) {
+        let mut refusals = 0;
         while self.gone < self.queue.len() {
             match self.send_some() {
                 Ok(count) => self.gone += count,
@@ -75,7 +76,10 @@ impl Datagrams {
                 // The device's queue is full: a moment later it is not.
                 Err(Errno::AGAIN | Errno::NOBUFS) => break,
                 // An answer to an earlier datagram; this one was not tried.
-                Err(Errno::CONNREFUSED) => self.failed.why = Some(Errno::CONNREFUSED),
+                Err(Errno::CONNREFUSED) if refusals < MOST_REFUSALS => {
+                    refusals += 1;
+                    self.failed.why = Some(Errno::CONNREFUSED);
+                }
                 Err(errno) => self.fail(errno),
             }
         }
@@ -144,6 +148,8 @@ impl Datagrams {
     }
 }
 
+/// How often in a row an answer to an earlier datagram is believed to be one.
+const MOST_REFUSALS: u32 = 100;
 /// Datagrams handed over in one system call.
 const BATCH: usize = 64;
 /// Datagrams that wait at most, beside those in the socket's own buffer.

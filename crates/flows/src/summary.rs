@@ -25,6 +25,8 @@ pub enum By {
     Apps,
     /// Protocols and ports of servers.
     Ports,
+    /// Addresses, with their networks where these are named.
+    Addresses,
 }
 
 /// What a row sums up.
@@ -182,7 +184,7 @@ impl Summary {
     fn names(&self, flow: &Flow, ends: &[Whereabouts<'_>; 2], places: &Places) -> Names {
         let port = flow.server_port();
         match self.by {
-            By::Vms | By::Hosts | By::Tenants => {
+            By::Vms | By::Hosts | By::Tenants | By::Addresses => {
                 Names::Ends([0, 1].map(|end| end_name(self.by, flow, end, ends, places)))
             }
             By::Apps => Names::Whole(flow.application.name(flow.ends.protocol, port).into_owned()),
@@ -219,6 +221,10 @@ fn end_name(
     match by {
         By::Hosts => place.map(|place| place.host.clone()).filter(|h| !h.is_empty()),
         By::Tenants => machine.and_then(|machine| machine.tenant.clone()),
+        By::Addresses => {
+            let [one, other] = flow.ends.addresses;
+            Some(address(if end == 0 { one } else { other }, flow.network))
+        }
         _ => machine.map(|machine| machine.label.clone()).or_else(|| {
             let [one, other] = flow.ends.addresses;
             Some(address(if end == 0 { one } else { other }, flow.network))

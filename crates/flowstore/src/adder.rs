@@ -19,9 +19,9 @@ use crate::totals::{Totals, number_of};
 #[derive(Debug)]
 pub(crate) struct Adder {
     kind: Kind,
-    /// Only what is in this time counts, in microseconds.
+    /// Only what is in this time counts, in milliseconds.
     span: [i64; 2],
-    /// The length of a time in the ledger, in microseconds; 0 where it has none.
+    /// The length of a time in the ledger, in milliseconds; 0 where it has none.
     grain: i64,
     pub(crate) ledger: Ledger,
     /// Sums over all rows that count.
@@ -31,7 +31,7 @@ pub(crate) struct Adder {
 }
 
 impl Adder {
-    /// For the sums of `span`, by times of `grain` microseconds or, with 0, as a whole.
+    /// For the sums of `span`, by times of `grain` milliseconds or, with 0, as a whole.
     pub(crate) fn new(kind: Kind, span: [i64; 2], grain: i64) -> Self {
         let keyed = match kind {
             _ if grain > 0 => Keyed::ByTime,
@@ -117,7 +117,7 @@ struct Share {
 
 impl Share {
     fn of(start: i64, end: i64) -> Self {
-        Self { start: start.max(end - LONGEST_US), end }
+        Self { start: start.max(end - LONGEST_MS), end }
     }
 
     /// How much of `all` came before `time`.
@@ -148,7 +148,7 @@ pub(crate) struct Counts<'b> {
 /// What counts of one row.
 pub(crate) struct Counted {
     start: i64,
-    /// When it ended, in microseconds.
+    /// When it ended, in milliseconds.
     pub(crate) end: i64,
     /// Packets and bytes, of the client and of the server.
     pub(crate) ways: [[u64; 2]; 2],
@@ -453,7 +453,7 @@ struct Addresses {
 /// What is nobody's: no machine on any host, of no tenant.
 const UNNAMED: &str = "-";
 /// A flow that was longer is taken to have had all its bytes in the last day of it.
-pub(crate) const LONGEST_US: i64 = 24 * 3_600_000_000;
+pub(crate) const LONGEST_MS: i64 = 24 * 3_600_000;
 
 #[cfg(test)]
 mod tests {
@@ -461,8 +461,8 @@ mod tests {
 
     #[test]
     fn parts_add_up_to_the_byte() {
-        let share = Share::of(30_000_000, 200_000_001);
-        let minute = 60_000_000;
+        let share = Share::of(30_000, 200_000);
+        let minute = 60_000;
         let parts: Vec<u64> = (0..4)
             .map(|n| share.of_all(1001, (n + 1) * minute) - share.of_all(1001, n * minute))
             .collect();
@@ -472,8 +472,8 @@ mod tests {
 
     #[test]
     fn a_moment_is_in_the_minute_it_is_in() {
-        let share = Share::of(60_000_000, 60_000_000);
-        assert_eq!(share.of_all(7, 60_000_000), 0);
+        let share = Share::of(60_000, 60_000);
+        assert_eq!(share.of_all(7, 60_000), 0);
         assert_eq!(share.of_all(7, 120_000_000), 7);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_array::types::{Int32Type, TimestampMillisecondType};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, PrimitiveArray,
     RecordBatch, StringArray,
@@ -67,9 +67,10 @@ impl Batch {
             row_of.end(end);
         }
         row_of.text(Some(row.split.name()));
-        for way in &row.ways {
-            row_of.count(way.packets);
-            row_of.count(way.octets);
+        for (way, counted) in row.ways.iter().zip(&row.counted) {
+            // What is seen is nearly always what counts, and would be there twice.
+            row_of.count_unless(way.packets, counted.packets);
+            row_of.count_unless(way.octets, counted.octets);
             row_of.int(way.tcp_flags.into());
             row_of.long(way.retransmitted.into());
             row_of.long(way.out_of_order.into());
@@ -213,11 +214,15 @@ impl Filler<'_> {
     }
 
     fn time(&mut self, time: Timestamp) {
-        self.long(i64::try_from(time.as_nanos() / 1000).unwrap_or(i64::MAX));
+        self.long(i64::try_from(time.as_nanos() / 1_000_000).unwrap_or(i64::MAX));
     }
 
     fn count(&mut self, count: u64) {
         self.long(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    fn count_unless(&mut self, count: u64, same: u64) {
+        if count == same { self.long(NO_LONG) } else { self.count(count) }
     }
 
     fn text(&mut self, text: Option<&str>) {
@@ -264,7 +269,7 @@ impl Values {
                 let nulls = nulls(column, values.iter().map(|value| *value != NO_LONG));
                 if column.shape == Shape::Time {
                     let times =
-                        PrimitiveArray::<TimestampMicrosecondType>::try_new(values.into(), nulls)?;
+                        PrimitiveArray::<TimestampMillisecondType>::try_new(values.into(), nulls)?;
                     Arc::new(times.with_timezone("UTC"))
                 } else {
                     Arc::new(Int64Array::try_new(values.into(), nulls)?)

@@ -36,7 +36,7 @@ pub struct Column {
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// A time: microseconds since 1970, UTC.
+    /// A time: milliseconds since 1970, UTC.
     Time,
     /// A whole number of 32 bits.
     Int,
@@ -62,7 +62,7 @@ impl Shape {
 
     pub(crate) fn data_type(self) -> DataType {
         match self {
-            Self::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
             Self::Int => DataType::Int32,
             Self::Long => DataType::Int64,
             Self::Text => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
@@ -138,14 +138,14 @@ pub const FLOW_COLUMNS: [Column; 54] = [
     text("server_port_group").or_null(),
     flag("is_server_ambiguous"),
     text("split").bounded(),
-    count("client_packets"),
-    count("client_octets"),
+    count("client_packets").or_null(),
+    count("client_octets").or_null(),
     few("client_tcp_flags"),
     count("client_retransmitted"),
     count("client_out_of_order"),
     count("client_zero_windows"),
-    count("server_packets"),
-    count("server_octets"),
+    count("server_packets").or_null(),
+    count("server_octets").or_null(),
     few("server_tcp_flags"),
     count("server_retransmitted"),
     count("server_out_of_order"),

@@ -11,8 +11,8 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::file::properties::WriterProperties;
 
+use crate::column::{Column, ROW_GROUP, properties};
 use crate::error::StoreError;
 
 /// A Parquet file that is being written.
@@ -28,15 +28,12 @@ impl Writing {
         folder: &Path,
         name: String,
         schema: SchemaRef,
-        properties: WriterProperties,
+        columns: &[Column],
     ) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(StoreError::io("make", folder))?;
         let path = beside(folder, &name);
         let file = File::create(&path).map_err(StoreError::io("write", &path))?;
-        // Types of Arrow are nobody else's business: the columns are plain ones.
-        let options =
-            ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, schema, options);
+        let writer = ArrowWriter::try_new_with_options(file, schema, options(columns));
         match writer {
             Ok(writer) => Ok(Self { writer, folder: folder.to_owned(), name }),
             Err(error) => Err(discarded(&path, StoreError::parquet("write", &path)(error))),
@@ -65,6 +62,13 @@ impl Writing {
         done().map_err(|error| discarded(&from, error))?;
         Ok(to)
     }
+}
+
+/// How files of these columns are written. Types of Arrow are nobody else's business: the columns
+/// are plain ones.
+pub(crate) fn options(columns: &[Column]) -> ArrowWriterOptions {
+    let properties = properties(columns, ROW_GROUP);
+    ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true)
 }
 
 /// Writes a small file whole, as a Parquet file is.

@@ -10,7 +10,7 @@ use arrow_schema::ArrowError;
 use wire::Timestamp;
 
 use crate::batch::Batch;
-use crate::column::{FLOW_COLUMNS, ROW_GROUP, flow_schema, properties};
+use crate::column::{FLOW_COLUMNS, ROW_GROUP, flow_schema};
 use crate::error::StoreError;
 use crate::file::{Writing, remove_unfinished};
 use crate::filter::Filter;
@@ -49,14 +49,19 @@ pub(crate) struct Keeper {
     settings: Settings,
     next: u64,
     newest: Option<Hour>,
+    now: Timestamp,
     report: Report,
 }
 
 impl Keeper {
     /// For a store whose lock is held.
-    pub(crate) fn new(folder: PathBuf, settings: Settings) -> Result<Self, StoreError> {
+    pub(crate) fn new(
+        folder: PathBuf,
+        settings: Settings,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
         let mut keeper =
-            Self { folder, settings, next: 0, newest: None, report: Report::default() };
+            Self { folder, settings, next: 0, newest: None, now, report: Report::default() };
         for kept in Kept::all() {
             let folder = keeper.folder_of(kept);
             if folder.exists() {
@@ -73,28 +78,28 @@ impl Keeper {
 
     /// Does what it is told until nobody can tell it more.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) -> Report {
-        let mut now = Timestamp::ZERO;
-        for job in jobs {
-            match job {
-                Job::Write(hour, batch) => self.write(hour, &batch, now),
-                Job::Tidy(time) => {
-                    now = time;
-                    let done = self.merge(now).and_then(|()| self.expire(now));
-                    self.note(done);
-                }
+        for (job, number) in jobs.iter().zip(1_u64..) {
+            match &job {
+                Job::Write(hour, batch) => self.write(*hour, batch),
+                Job::Tidy(now) => self.now = *now,
+            }
+            // A replay has no other time to do it.
+            if matches!(job, Job::Tidy(_)) || number.is_multiple_of(TIDY_EVERY) {
+                let done = self.merge().and_then(|()| self.expire());
+                self.note(done);
             }
         }
         self.report
     }
 
-    fn write(&mut self, hour: Hour, batch: &Batch, now: Timestamp) {
+    fn write(&mut self, hour: Hour, batch: &Batch) {
         let name = PartName::new(hour, self.next);
         self.next += 1;
         self.newest = self.newest.max(Some(hour));
         let mut done = self.write_file(name, batch);
         if done.is_err() {
             // Perhaps the disk is full: what is too old makes room.
-            done = self.expire(now).and(done.or_else(|_| self.write_file(name, batch)));
+            done = self.expire().and(done.or_else(|_| self.write_file(name, batch)));
         }
         match done {
             Ok(()) => self.report.written += batch.len() as u64,
@@ -114,15 +119,11 @@ impl Keeper {
             let (send, receive) = std::sync::mpsc::sync_channel(1);
             let summing = scope.spawn(move || {
                 let mut summing = Summing::new();
-                receive.into_iter().try_for_each(|rows| summing.add(&rows)).map(|()| summing)
+                receive.into_iter().try_for_each(|rows| summing.add(&rows))?;
+                summing.finish()
             });
             let write = || {
-                let mut file = Writing::begin(
-                    &folder,
-                    name.file(),
-                    flow_schema(),
-                    properties(&FLOW_COLUMNS, ROW_GROUP),
-                )?;
+                let mut file = Writing::begin(&folder, name.file(), flow_schema(), &FLOW_COLUMNS)?;
                 for rows in batch.groups(ROW_GROUP) {
                     let rows = rows.map_err(StoreError::arrow("write", &path))?;
                     if has_sums {
@@ -149,10 +150,11 @@ impl Keeper {
 
     /// Merges small files of an hour that follow one another: of hours that are over any two, of
     /// the others so many that no row is written often.
-    fn merge(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    fn merge(&mut self) -> Result<(), StoreError> {
         let listing = self.list(Kept::Flows)?;
         self.remove(listing.merged)?;
-        let open = self.newest.map_or(0, |newest| newest.0.min(Hour::of(now).0)).saturating_sub(1);
+        let open =
+            self.newest.map_or(0, |newest| newest.0.min(Hour::of(self.now).0)).saturating_sub(1);
         let mut by_hour: BTreeMap<Hour, Vec<Part>> = BTreeMap::new();
         for part in listing.parts {
             by_hour.entry(part.name.hour).or_default().push(part);
@@ -178,7 +180,8 @@ impl Keeper {
             }
             let mut summing = Summing::new();
             if each_row_group(&part.path, &mut |rows| summing.add(rows))? {
-                summing.write(&self.folder, part.name)?;
+                let made = summing.finish().map_err(StoreError::arrow("sum up", &part.path))?;
+                made.write(&self.folder, part.name)?;
             }
         }
         Ok(())
@@ -200,10 +203,10 @@ impl Keeper {
     }
 
     /// Removes files that are too old, and the oldest of what is too much.
-    fn expire(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    fn expire(&mut self) -> Result<(), StoreError> {
         // By the newest row, so that an old capture may be stored; never by one of the future.
         let Some(newest) = self.newest else { return Ok(()) };
-        let newest = if now == Timestamp::ZERO { newest } else { newest.min(Hour::of(now)) };
+        let newest = newest.min(Hour::of(self.now));
         for kept in Kept::all() {
             let keep = self.settings.keep(kept);
             let hours = u32::try_from(keep.age_s.div_ceil(3600)).unwrap_or(u32::MAX);
@@ -302,5 +305,7 @@ const ROWS_WITH_SUMS: usize = 1 << 14;
 const SMALL_BYTES: u64 = 4 << 20;
 /// Files are merged up to this size.
 const MERGED_BYTES: u64 = 12 << 20;
+/// Without being told, files are merged and removed after writing so many.
+const TIDY_EVERY: u64 = 16;
 /// So many small files of the newest hours are merged: of a quiet collector some two minutes.
 const OPEN_PARTS: usize = 12;

@@ -20,7 +20,9 @@ mod row;
 mod scan;
 mod settings;
 mod store;
+mod stored;
 mod subject;
+mod table;
 mod texts;
 mod totals;
 
@@ -33,4 +35,6 @@ pub use rollup::{Grain, Rollup};
 pub use row::{CountedWay, End, Row};
 pub use settings::{Keep, Kept};
 pub use store::Store;
+pub use stored::{StoredRow, Value};
 pub use subject::{Kind, Subject};
+pub use table::{RowWriter, TableColumn, write_table};

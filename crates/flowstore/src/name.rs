@@ -20,9 +20,9 @@ impl Hour {
         Self(u32::try_from(time.seconds() / 3600).unwrap_or(u32::MAX))
     }
 
-    /// Its begin, in microseconds since 1970.
-    pub(crate) const fn begin_us(self) -> i64 {
-        self.0 as i64 * 3_600_000_000
+    /// Its begin, in milliseconds since 1970.
+    pub(crate) const fn begin_ms(self) -> i64 {
+        self.0 as i64 * 3_600_000
     }
 
     fn text(self) -> String {

@@ -5,15 +5,18 @@
 //! only, from the rows. Every way gives the same numbers.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+use parquet::arrow::ArrowWriter;
 use wire::Timestamp;
 
-use crate::adder::{Adder, COUNT_COLUMNS, LONGEST_US};
+use crate::adder::{Adder, COUNT_COLUMNS, LONGEST_MS};
 use crate::column::{FLOW_COLUMNS, flow_schema};
 use crate::error::StoreError;
+use crate::file::options;
 use crate::filter::Filter;
 use crate::keeper::folder_of;
 use crate::ledger::{Entry, Sum};
@@ -21,6 +24,7 @@ use crate::name::{Hour, Listing, PartName};
 use crate::rollup::{Grain, Rollup, add_sums, add_totals};
 use crate::scan::{self, Scanned, Wanted, scan};
 use crate::settings::{Kept, Settings};
+use crate::stored::{StoredRow, StoredRows};
 use crate::subject::{Kind, Subject};
 use crate::texts::NO_TEXT;
 use crate::totals::{Totals, TotalsAdder, totals_columns};
@@ -64,11 +68,12 @@ impl Ask {
         }
     }
 
-    /// The time in microseconds, in whole minutes.
+    /// The time in milliseconds, in whole minutes.
     fn minutes(&self) -> [i64; 2] {
-        let minute = Grain::Minute.us().unsigned_abs();
-        let us = |time: Timestamp| time.as_nanos() / 1000;
-        let [from, to] = [us(self.from) / minute * minute, us(self.to).div_ceil(minute) * minute];
+        let minute = Grain::Minute.ms().unsigned_abs();
+        let [from, to] = [self.from, self.to].map(Timestamp::as_nanos);
+        let (from, to) = (from / MS, to.div_ceil(MS));
+        let [from, to] = [from / minute * minute, to.div_ceil(minute) * minute];
         [from, to.max(from + minute)].map(|time| i64::try_from(time).unwrap_or(i64::MAX))
     }
 }
@@ -149,15 +154,33 @@ impl Reader {
         Ok(Some(Answer { adder, totals: sum, is_widened }))
     }
 
-    /// Shows the rows of flows that were going on in the time asked about, with all their columns,
-    /// as Arrow has them, by the time of their end.
-    pub fn rows(
+    /// Shows the rows of flows that were going on in the time asked about, about by their ends.
+    pub fn rows(&self, ask: &Ask, each: &mut dyn FnMut(&StoredRow<'_>)) -> Result<(), StoreError> {
+        self.row_groups(ask, &mut |rows| {
+            let rows = StoredRows::of(rows)?;
+            rows.each(each);
+            Ok(())
+        })
+    }
+
+    /// Writes these rows as a Parquet file.
+    pub fn copy(&self, ask: &Ask, out: impl Write + Send) -> Result<(), StoreError> {
+        let failed = |error| StoreError::parquet("write rows of", &self.folder)(error);
+        let options = options(&FLOW_COLUMNS);
+        let writer = ArrowWriter::try_new_with_options(out, flow_schema(), options);
+        let mut writer = writer.map_err(failed)?;
+        self.row_groups(ask, &mut |rows| Ok(writer.write(rows)?))?;
+        writer.close().map_err(failed)?;
+        Ok(())
+    }
+
+    fn row_groups(
         &self,
         ask: &Ask,
         each: &mut dyn FnMut(&RecordBatch) -> Result<(), ArrowError>,
     ) -> Result<(), StoreError> {
-        let us = |time: Timestamp| i64::try_from(time.as_nanos() / 1000).unwrap_or(i64::MAX);
-        let span = [us(ask.from), us(ask.to)];
+        let [from, to] = [ask.from, ask.to].map(Timestamp::as_nanos);
+        let span = [from / MS, to.div_ceil(MS)].map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
         for step in self.steps(None, span)? {
             let wanted = Wanted {
                 schema: flow_schema(),
@@ -166,7 +189,7 @@ impl Reader {
                 rows: scan::Rows::Exactly,
                 filter: &ask.filter,
             };
-            // What is gone was merged: its rows come with another file, or are too old.
+            // What is gone was merged, or is too old.
             let _ = scan(&step.path, &wanted, each)?;
         }
         Ok(())
@@ -207,8 +230,8 @@ impl Reader {
             names.extend(listed.0.keys());
         }
         let may_have = |name: &PartName| {
-            let (begin, end) = (name.hour.begin_us(), Hour(name.hour.0 + 1).begin_us());
-            end > span[0] && begin.saturating_sub(LONGEST_US) < span[1]
+            let (begin, end) = (name.hour.begin_ms(), Hour(name.hour.0 + 1).begin_ms());
+            end > span[0] && begin.saturating_sub(LONGEST_MS) < span[1]
         };
         let all: Vec<PartName> = names.into_iter().filter(may_have).collect();
         // Parts that were merged may still have sums of their own for a moment.
@@ -253,7 +276,7 @@ enum From {
 impl Files {
     /// How a part answers for a time.
     fn steps(&self, name: PartName, [from, to]: [i64; 2], has_sums: bool, steps: &mut Vec<Step>) {
-        let hour = Grain::Hour.us();
+        let hour = Grain::Hour.ms();
         let rows = self.rows.0.get(&name).map(|path| (From::Rows, path));
         let sums = |paths: &'_ Paths, grain| {
             paths.0.get(&name).filter(|_| has_sums).cloned().map(|path| (From::Sums(grain), path))
@@ -348,5 +371,7 @@ const fn totals_of(totals: &Totals) -> flows::Totals {
     flows::Totals { flows, copies, packets, octets, by_split, copied, carried, unknown_rates }
 }
 
+/// Nanoseconds of a millisecond.
+const MS: u64 = 1_000_000;
 /// How often a question begins anew because files have gone meanwhile.
 const ATTEMPTS: usize = 5;

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_array::types::{Int32Type, TimestampMillisecondType};
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int64Array, PrimitiveArray, RecordBatch};
 use arrow_schema::ArrowError;
 
 use crate::adder::Adder;
-use crate::column::{SUM_COLUMNS, properties, sum_schema};
+use crate::column::{SUM_COLUMNS, sum_schema};
 use crate::error::StoreError;
 use crate::file::Writing;
 use crate::filter::Filter;
@@ -95,11 +95,11 @@ impl Grain {
         }
     }
 
-    /// Its length in microseconds.
-    pub(crate) const fn us(self) -> i64 {
+    /// Its length in milliseconds.
+    pub(crate) const fn ms(self) -> i64 {
         match self {
-            Self::Minute => 60_000_000,
-            Self::Hour => 3_600_000_000,
+            Self::Minute => 60_000,
+            Self::Hour => 3_600_000,
         }
     }
 
@@ -107,8 +107,8 @@ impl Grain {
     /// a name.
     const fn most(self) -> usize {
         match self {
-            Self::Minute => 1 << 12,
-            Self::Hour => 1 << 14,
+            Self::Minute => 1 << 9,
+            Self::Hour => 1 << 13,
         }
     }
 }
@@ -122,7 +122,7 @@ pub(crate) struct Summing {
 impl Summing {
     pub(crate) fn new() -> Self {
         let always = [0, i64::MAX];
-        let minute = Grain::Minute.us();
+        let minute = Grain::Minute.ms();
         let adders = Rollup::ALL.into_iter().filter_map(|rollup| match rollup {
             Rollup::Totals => None,
             Rollup::Of(kind) => Some((rollup, Adder::new(kind, always, minute))),
@@ -136,15 +136,19 @@ impl Summing {
         self.adders.iter_mut().try_for_each(|(_, adder)| adder.add(rows))
     }
 
-    /// Writes the files of sums that belong to the file of rows of this name.
-    pub(crate) fn write(self, store: &Path, name: PartName) -> Result<(), StoreError> {
+    /// The sums of all rows.
+    pub(crate) fn finish(self) -> Result<Made, ArrowError> {
+        let mut made = Vec::new();
         for (rollup, adder) in self.adders {
             let ledger = adder.ledger;
             let minutes = ledger.sums();
             let hours = by_hour(&minutes);
             for (grain, sums) in [(Grain::Minute, minutes), (Grain::Hour, hours)] {
-                let rows = Rows::of(sums, grain, &ledger.names);
-                rows.write(&rollup.folder(store, grain), name, &ledger.names)?;
+                made.push((
+                    rollup,
+                    grain,
+                    Rows::of(sums, grain, &ledger.names).batch(&ledger.names)?,
+                ));
             }
         }
         // Last: where there are totals, the sums of this file are all there.
@@ -157,16 +161,34 @@ impl Summing {
             for (time, totals) in by_time {
                 rows.add_totals(time, &totals);
             }
-            rows.write(&Rollup::Totals.folder(store, grain), name, &Texts::default())?;
+            made.push((Rollup::Totals, grain, rows.batch(&Texts::default())?));
         }
-        Ok(())
+        Ok(Made(made))
     }
 }
 
-/// The begin of the time of a minute, in microseconds.
+/// The sums of one file of rows.
+pub(crate) struct Made(Vec<(Rollup, Grain, RecordBatch)>);
+
+impl Made {
+    /// Writes the files of sums that belong to the file of rows of this name.
+    pub(crate) fn write(&self, store: &Path, name: PartName) -> Result<(), StoreError> {
+        self.0.iter().try_for_each(|(rollup, grain, rows)| {
+            let folder = rollup.folder(store, *grain);
+            let mut file = Writing::begin(&folder, name.file(), sum_schema(), &SUM_COLUMNS)?;
+            // Groups of some minutes, so that others can be passed over.
+            for start in (0..rows.num_rows()).step_by(SUM_ROW_GROUP) {
+                file.add(&rows.slice(start, SUM_ROW_GROUP.min(rows.num_rows() - start)))?;
+            }
+            file.finish().map(|_| ())
+        })
+    }
+}
+
+/// The begin of the time of a minute, in milliseconds.
 fn whole(minute: u32, grain: Grain) -> i64 {
-    let time = i64::from(minute) * Grain::Minute.us();
-    time - time.rem_euclid(grain.us())
+    let time = i64::from(minute) * Grain::Minute.ms();
+    time - time.rem_euclid(grain.ms())
 }
 
 fn by_hour(minutes: &[(Entry, Sum)]) -> Vec<(Entry, Sum)> {
@@ -245,18 +267,9 @@ impl Rows {
         }
     }
 
-    fn write(self, folder: &Path, name: PartName, names: &Texts) -> Result<(), StoreError> {
-        let path = folder.join(name.file());
-        let rows = self.batch(names).map_err(StoreError::arrow("write", path))?;
-        let properties = properties(&SUM_COLUMNS, SUM_ROW_GROUP);
-        let mut file = Writing::begin(folder, name.file(), sum_schema(), properties)?;
-        file.add(&rows)?;
-        file.finish().map(|_| ())
-    }
-
     fn batch(self, names: &Texts) -> Result<RecordBatch, ArrowError> {
         let texts = names.array();
-        let times = PrimitiveArray::<TimestampMicrosecondType>::from(self.times);
+        let times = PrimitiveArray::<TimestampMillisecondType>::from(self.times);
         let mut arrays: Vec<ArrayRef> = vec![Arc::new(times.with_timezone("UTC"))];
         for numbers in self.names {
             let keys: PrimitiveArray<Int32Type> =
@@ -363,5 +376,5 @@ fn at(counts: &[&[i64]], row: usize) -> [u64; 14] {
     values
 }
 
-/// Rows of a row group of sums: some minutes of many names.
+/// Rows of a row group of sums.
 const SUM_ROW_GROUP: usize = 1 << 14;

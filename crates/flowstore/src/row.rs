@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use flows::{
-    Application, ClientBasis, Counted, EndReason, Flow, Network, Places, Point, Split, TcpState,
-    Way, Whereabouts,
+    Application, ClientBasis, Counted, EndReason, Machine, Network, Place, Split, TcpState, Way,
+    Whereabouts,
 };
 use wire::export::Rate;
-use wire::{Mac, PointId, Timestamp};
+use wire::{Mac, Timestamp};
 
 /// A flow as it is stored. The columns are described in `docs/reference/flow-store.md`.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ pub struct End<'a> {
     pub vm: Option<&'a str>,
     /// Who owns the machine.
     pub tenant: Option<&'a str>,
-    /// The host it was on; empty where nobody knows.
+    /// The host it was on.
     pub host: Option<&'a str>,
     /// The port group of its vNIC.
     pub port_group: Option<&'a str>,
@@ -88,35 +88,33 @@ pub struct CountedWay<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// A flow of which so much counts, its ends looked up as of its start.
-    pub fn of(
-        flow: &'a Flow,
-        counted: &[Counted; 2],
-        places: &'a Places,
-        points: &'a [Point],
-    ) -> Self {
-        let found = places.ends(flow, flow.start());
-        let split = places.split(flow, &found, flow.start());
+    /// A settled flow as it is stored.
+    pub fn of(settled: &flows::Row<'a>) -> Self {
+        let flow = settled.flow;
         let ([ip_a, ip_b], [port_a, port_b]) = (flow.ends.addresses, flow.ends.ports);
-        let ([mac_a, mac_b], [found_a, found_b]) = (flow.macs, found);
-        let name = |PointId(number)| points.get(number as usize).map_or("?", |p| p.name.as_str());
+        let [mac_a, mac_b] = flow.macs;
+        let [machine_a, machine_b] = settled.machines();
+        let [is_a_ambiguous, is_b_ambiguous] =
+            settled.ends.map(|end| end == Whereabouts::Ambiguous);
+        let [there, back] = settled.counted;
+        let counted = |way: Counted, number| CountedWay {
+            octets: way.octets,
+            packets: way.packets,
+            copy_of: settled.counted_at(number).map(|point| point.name.as_str()),
+        };
         Self {
             start: flow.start(),
             end: flow.last(),
-            point: name(flow.point),
+            point: settled.point().map_or("?", |point| point.name.as_str()),
             network: flow.network,
             protocol: flow.ends.protocol,
             ends: [
-                End::at(ip_a, port_a, mac_a, found_a, places),
-                End::at(ip_b, port_b, mac_b, found_b, places),
+                End::of(ip_a, port_a, mac_a, machine_a, is_a_ambiguous),
+                End::of(ip_b, port_b, mac_b, machine_b, is_b_ambiguous),
             ],
-            split,
+            split: settled.split,
             ways: [flow.there, flow.back],
-            counted: counted.map(|way| CountedWay {
-                octets: way.octets,
-                packets: way.packets,
-                copy_of: way.copy_of.map(name),
-            }),
+            counted: [counted(there, 0), counted(back, 1)],
             is_carrier: flow.is_carrier,
             rate: flow.rate,
             tcp: flow.tcp,
@@ -131,18 +129,23 @@ impl<'a> Row<'a> {
 }
 
 impl<'a> End<'a> {
-    fn at(ip: IpAddr, port: u16, mac: Mac, found: Whereabouts<'a>, places: &'a Places) -> Self {
-        let place = found.place();
-        let machine = place.and_then(|place| places.machine(place.machine));
+    fn of(
+        ip: IpAddr,
+        port: u16,
+        mac: Mac,
+        machine: Option<(&'a Machine, &'a Place)>,
+        is_ambiguous: bool,
+    ) -> Self {
+        let (machine, place) = machine.unzip();
         Self {
             ip,
             port,
             mac,
             vm: machine.map(|machine| machine.label.as_str()),
             tenant: machine.and_then(|machine| machine.tenant.as_deref()),
-            host: place.map(|place| place.host.as_str()),
+            host: place.map(|place| place.host.as_str()).filter(|host| !host.is_empty()),
             port_group: place.and_then(|place| place.port_group.as_deref()),
-            is_ambiguous: found == Whereabouts::Ambiguous,
+            is_ambiguous,
         }
     }
 }

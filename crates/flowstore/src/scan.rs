@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use arrow_array::{
     Array, ArrowPrimitiveType, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch,
     StringArray,
@@ -30,7 +30,7 @@ pub(crate) struct Wanted<'a> {
     /// Which columns, in the order of the schema.
     pub(crate) columns: &'a [&'static str],
     /// Only rows that begin before the second time and end at the first or later, both in
-    /// microseconds; of sums, rows of which the time is in it.
+    /// milliseconds; of sums, rows of which the time is in it.
     pub(crate) span: Option<[i64; 2]>,
     /// Whether others may be among them.
     pub(crate) rows: Rows,
@@ -172,9 +172,9 @@ pub(crate) fn longs<'b>(rows: &'b RecordBatch, name: &str) -> Result<Numbers<'b>
     Ok(Numbers { values: values.values(), array: values })
 }
 
-/// The column of this name as times, in microseconds.
+/// The column of this name as times, in milliseconds.
 pub(crate) fn times<'b>(rows: &'b RecordBatch, name: &str) -> Result<&'b [i64], ArrowError> {
-    Ok(primitive::<TimestampMicrosecondType>(rows, name)?.values())
+    Ok(primitive::<TimestampMillisecondType>(rows, name)?.values())
 }
 
 /// The column of this name as whole numbers of 32 bits.

@@ -59,13 +59,26 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// Those a word means: `flows`, one sum as `vms/minute`, all of `minute` or `hour`.
+    pub fn named(word: &str) -> Result<Vec<Self>, String> {
+        let of = |grain: Grain| {
+            Self::all().filter(move |k| matches!(k, Self::Sums(_, g) if *g == grain))
+        };
+        match Grain::ALL.into_iter().find(|grain| grain.name() == word) {
+            Some(grain) => Ok(of(grain).collect()),
+            None => Ok(vec![word.parse()?]),
+        }
+    }
+}
+
 impl FromStr for Kept {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::all().find(|kept| kept.name() == text).ok_or_else(|| {
             let names: Vec<String> = Self::all().map(Self::name).collect();
-            format!("a store keeps no `{text}`; it keeps {}", names.join(", "))
+            format!("a store keeps no `{text}`; it keeps minute, hour, {}", names.join(", "))
         })
     }
 }

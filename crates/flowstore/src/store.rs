@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use flows::RowSink;
 use rustix::fs::FlockOperation;
 use wire::Timestamp;
 
@@ -30,6 +31,7 @@ pub struct Store {
     reports: Receiver<Report>,
     keeper: Option<JoinHandle<()>>,
     report: Report,
+    now: Timestamp,
     /// Held for as long as this lives.
     _lock: File,
 }
@@ -47,8 +49,8 @@ impl Store {
     pub const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Opens the store in a folder, or makes one of an empty folder or of none. What is told of
-    /// how long to keep what is remembered.
-    pub fn open(folder: &Path, keep: &[(Kept, Keep)]) -> Result<Self, StoreError> {
+    /// how long to keep what is remembered. `now` is the time on the clock of this machine.
+    pub fn open(folder: &Path, keep: &[(Kept, Keep)], now: Timestamp) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(StoreError::io("make", folder))?;
         let known = Settings::read(folder)?;
         if known.is_none() && !is_empty(folder)? {
@@ -62,7 +64,7 @@ impl Store {
         if known.as_ref() != Some(&settings) {
             settings.write(folder)?;
         }
-        let keeper = Keeper::new(folder.to_owned(), settings)?;
+        let keeper = Keeper::new(folder.to_owned(), settings, now)?;
         let (jobs, to_do) = sync_channel(1);
         let (done, reports) = sync_channel(1);
         let keeper = std::thread::Builder::new()
@@ -80,13 +82,14 @@ impl Store {
             reports,
             keeper: Some(keeper),
             report: Report::default(),
+            now,
             _lock: lock,
         })
     }
 
-    /// Takes a row. `now` is the time on the clock of this machine.
-    pub fn add(&mut self, row: &Row<'_>, now: Timestamp) {
-        let hour = Hour::of(row.end);
+    /// Takes a row.
+    pub fn add(&mut self, row: &Row<'_>) {
+        let (hour, now) = (Hour::of(row.end), self.now);
         let waiting = self
             .waiting
             .entry(hour)
@@ -100,6 +103,7 @@ impl Store {
 
     /// Writes what has waited for long enough. To be called every second or so.
     pub fn tick(&mut self, now: Timestamp) {
+        self.now = now;
         let is_due = |waiting: &Waiting| now.since(waiting.since) >= Self::PATIENCE;
         let due: Vec<Hour> =
             self.waiting.iter().filter(|(_, w)| is_due(w)).map(|(hour, _)| *hour).collect();
@@ -109,15 +113,19 @@ impl Store {
         self.send(Job::Tidy(now));
     }
 
-    /// Writes everything, and says what became of it.
-    pub fn finish(mut self, now: Timestamp) -> Report {
+    /// Writes everything, and says what became of it. Rows that come later are lost.
+    pub fn close(&mut self) -> &Report {
         let hours: Vec<Hour> = self.waiting.keys().copied().collect();
         for hour in hours {
             self.write(hour);
         }
-        self.send(Job::Tidy(now));
-        self.end();
-        std::mem::take(&mut self.report)
+        self.send(Job::Tidy(self.now));
+        self.jobs = None;
+        if let Ok(report) = self.reports.recv() {
+            self.report = report;
+        }
+        let _ = self.keeper.take().map(JoinHandle::join);
+        &self.report
     }
 
     /// The oldest hour, if it holds its share: rows come about in the order of time, so that it is
@@ -140,23 +148,35 @@ impl Store {
     }
 
     fn send(&mut self, job: Job) {
-        // It fails only if the keeper is gone, which `end` says.
+        // It fails only if the keeper is gone; then nothing is in the report.
         let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
     }
+}
 
-    fn end(&mut self) {
-        self.jobs = None;
-        if let Ok(report) = self.reports.recv() {
-            self.report = report;
-        }
-        let _ = self.keeper.take().map(JoinHandle::join);
+impl RowSink for Store {
+    /// Rows that cannot be written are counted; the others are still taken.
+    type Error = StoreError;
+
+    fn take(&mut self, row: &flows::Row<'_>) -> Result<(), StoreError> {
+        self.add(&Row::of(row));
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        Self::tick(self, now);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.close();
+        Ok(())
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         if self.keeper.is_some() {
-            self.end();
+            self.close();
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) struct TotalsAdder {
 }
 
 impl TotalsAdder {
-    /// For the sums of `span`, by times of `grain` microseconds, all at 0 if that is 0.
+    /// For the sums of `span`, by times of `grain` milliseconds, all at 0 if that is 0.
     pub(crate) const fn new(span: [i64; 2], grain: i64) -> Self {
         Self { span, grain, by_time: BTreeMap::new() }
     }
@@ -76,7 +76,7 @@ impl TotalsAdder {
     pub(crate) fn add(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
         let counts = Counts::of(rows)?;
         let long = |name| longs(rows, name).map(|numbers| numbers.values);
-        let seen = [long("client_octets")?, long("server_octets")?];
+        let seen = [longs(rows, "client_octets")?, longs(rows, "server_octets")?];
         let [population, taken] = [long("sampling_population")?, long("sampling_taken")?];
         let said_by = texts(rows, "sampling_said_by")?;
         let [from, to] = self.span;
@@ -92,9 +92,12 @@ impl TotalsAdder {
                         / u128::from(at(taken).max(1));
                     u64::try_from(scaled).unwrap_or(u64::MAX)
                 };
-                let seen: u64 = seen.iter().map(|values| scale(at(values))).sum();
+                // What is not there is what counts.
+                let seen = seen.iter().zip(counted.ways).map(|(seen, [_, octets])| {
+                    seen.at(row).map_or(octets, |seen| scale(seen.unsigned_abs()))
+                });
                 totals.flows += 1;
-                totals.copied += seen.saturating_sub(octets);
+                totals.copied += seen.sum::<u64>().saturating_sub(octets);
                 totals.copies += u64::from(octets == 0 && packets == 0);
                 let is_unknown = said_by.at(row) == Some(RateOrigin::Unknown.name());
                 totals.unknown_rates += u64::from(is_unknown);

@@ -19,6 +19,9 @@ pub struct Ledger {
     pub other_tenant: u64,
     /// Its owner, or what a fragment is a piece of, cannot be known.
     pub undecidable: u64,
+    /// It is one that overtap itself sends to a tool.
+    #[serde(default)]
+    pub own_export: u64,
     /// It came after a limit was reached.
     pub after_limit: u64,
     /// The destination's queue was full.
@@ -45,6 +48,7 @@ impl Ledger {
             DropReason::NotSelected => self.not_selected,
             DropReason::OtherTenant => self.other_tenant,
             DropReason::Undecidable => self.undecidable,
+            DropReason::OwnExport => self.own_export,
             DropReason::AfterLimit => self.after_limit,
             DropReason::QueueFull => self.queue_full,
             DropReason::SinkFailed => self.sink_failed,
@@ -87,6 +91,7 @@ impl Ledger {
             DropReason::NotSelected => &mut self.not_selected,
             DropReason::OtherTenant => &mut self.other_tenant,
             DropReason::Undecidable => &mut self.undecidable,
+            DropReason::OwnExport => &mut self.own_export,
             DropReason::AfterLimit => &mut self.after_limit,
             DropReason::QueueFull => &mut self.queue_full,
             DropReason::SinkFailed => &mut self.sink_failed,
@@ -105,12 +110,12 @@ mod tests {
     #[test]
     fn a_ledger_adds_up_when_every_packet_has_a_place() {
         let mut ledger =
-            Ledger { received: 10, kernel_dropped: 2, written: 2, ..Ledger::default() };
+            Ledger { received: 11, kernel_dropped: 2, written: 2, ..Ledger::default() };
         for reason in DropReason::ALL {
             ledger.drop(reason);
         }
         assert_eq!(ledger.unread(), 0);
-        assert_eq!(ledger.read(), 8);
+        assert_eq!(ledger.read(), 9);
         assert_eq!(ledger.lost(), 4, "kernel, queue and sink; the others were not asked for");
     }
 

@@ -2,7 +2,7 @@
 
 mod pieces;
 
-use select::{Cleared, DropReason, Filter, Guard, Ownership};
+use select::{Cleared, DropReason, Exports, Filter, Guard, Ownership};
 use wire::{Layers, Packet, Timestamp, TunnelPorts};
 
 use self::pieces::{Patience, Pieces};
@@ -50,6 +50,7 @@ pub struct Pipeline {
     points: Vec<Point>,
     filter: Option<Filter>,
     ports: TunnelPorts,
+    exports: Exports,
     delivery: Delivery,
     pieces: Pieces,
     /// The headers of the packet in hand.
@@ -80,6 +81,7 @@ impl Pipeline {
             points: Vec::new(),
             filter,
             ports,
+            exports: Exports::default(),
             delivery: Delivery {
                 treatment,
                 snaplen: snaplen as usize,
@@ -98,6 +100,11 @@ impl Pipeline {
     /// Adds the observation point with the next free number, from 0.
     pub fn add_point(&mut self, rules: PointRules) {
         self.points.push(Point { rules, changes: 0, ledger: Ledger::default() });
+    }
+
+    /// Takes nothing of what these exports carry.
+    pub fn exclude(&mut self, exports: Exports) {
+        self.exports = exports;
     }
 
     /// From `time` on, `ownership` says what is the VM's at point `number`.
@@ -135,10 +142,14 @@ impl Pipeline {
         let mut packet = packet;
         let (guard, _) = rules.at(packet.time);
         let filter = self.filter.as_ref();
-        let cleared = if filter.is_none() && guard.is_whole() {
+        let cleared = if filter.is_none() && guard.is_whole() && self.exports.is_empty() {
             guard.clear_whole(&mut packet)
         } else {
             self.layers.fill(packet.link, packet.data, &self.ports);
+            if self.exports.has(&packet, &self.layers) {
+                ledger.drop(DropReason::OwnExport);
+                return Verdict::Dropped(DropReason::OwnExport);
+            }
             if self.layers.has_fragment() {
                 return self.offer_piece(packet, Patience::Some, sink);
             }

@@ -16,8 +16,8 @@ mod reason;
 pub use datagram::{Datagram, Piece};
 pub use exports::{Export, Exports};
 pub use filter::{
-    Explanation, Filter, Groups, Member, Name, NameKind, NoNames, ParseError, Resolved, Resolver,
-    UnknownName,
+    Explanation, Filter, Groups, Interest, Member, Name, NameKind, NoNames, ParseError, Resolved,
+    Resolver, UnknownName,
 };
 pub use guard::{Admitted, Claim, Cleared, Entitled, Gate, Grant, Guard, ToolSet};
 pub use ownership::{Encapsulation, Identity, OnWire, Ownership};

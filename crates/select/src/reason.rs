@@ -12,6 +12,8 @@ pub enum DropReason {
     /// Its owner, or whether it was asked for, cannot be known: a later IP fragment whose first was
     /// not seen or could be one of several, or cut before the identity.
     Undecidable,
+    /// It is one of the packets that overtap itself sends to a tool, or carries one.
+    OwnExport,
     /// The session had reached its limit of packets, bytes or time.
     AfterLimit,
     /// The destination was slower than the traffic and its queue was full.
@@ -22,10 +24,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order receipts show them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NotSelected,
         Self::OtherTenant,
         Self::Undecidable,
+        Self::OwnExport,
         Self::AfterLimit,
         Self::QueueFull,
         Self::SinkFailed,
@@ -37,6 +40,7 @@ impl DropReason {
             Self::NotSelected => "not_selected",
             Self::OtherTenant => "other_tenant",
             Self::Undecidable => "undecidable",
+            Self::OwnExport => "own_export",
             Self::AfterLimit => "after_limit",
             Self::QueueFull => "queue_full",
             Self::SinkFailed => "sink_failed",
@@ -50,6 +54,7 @@ impl fmt::Display for DropReason {
             Self::NotSelected => "not selected",
             Self::OtherTenant => "other tenant",
             Self::Undecidable => "owner undecidable",
+            Self::OwnExport => "sent by overtap itself",
             Self::AfterLimit => "after the limit",
             Self::QueueFull => "queue full",
             Self::SinkFailed => "could not be written",

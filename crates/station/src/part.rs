@@ -183,7 +183,9 @@ impl Running {
             // One file has one: the smaller, where past and present differ.
             snaplen: past.map_or(snaplen, |past| past.snaplen.min(snaplen)),
             limits,
+            tools: Vec::new(),
             output: Output {
+                is_nothing: false,
                 path: Some(path.clone()),
                 force: false,
                 rotation: Rotation::default(),

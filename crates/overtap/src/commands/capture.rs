@@ -4,6 +4,7 @@ pub(super) mod far;
 mod last;
 mod said;
 mod signals;
+mod to_tools;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,11 @@ pub(crate) struct Args {
     /// Where to write; `-` is standard output. Default: VM-TIME.pcapng here.
     #[arg(short, long, value_name = "FILE")]
     write: Option<PathBuf>,
+
+    /// Send the packets to these tools (overtap tools), several with commas between them. Nothing is
+    /// written then unless -w says so.
+    #[arg(long, value_name = "TOOL")]
+    to: Option<String>,
 
     /// Where to look: `auto`, `tap` (the VM's own ports), `uplink`, `inside`, or an interface.
     #[arg(long, value_name = "auto|tap|uplink|inside|IFACE", default_value = "auto")]
@@ -152,6 +158,7 @@ Examples:
   overtap capture web 'vm db or tenant acme'        only to and from these
   overtap capture web --point uplink --strip -w web.pcapng
   overtap capture web --last 10m -w web.pcapng       what the flight recorder has, then live
+  overtap capture web 'tcp port 443' --to ids-1     to a tool, within its grant
   overtap capture web --rotate-size 100MB --ring-files 10 -w web.pcapng
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
@@ -170,6 +177,12 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
     check_ring(args)?;
     if let Some(login) = controller::login(args.local)? {
         args.last.refuse_far()?;
+        if args.to.is_some() {
+            return Err(WrongUsage(
+                "tools are reached from the host they are named on; add --local".into(),
+            )
+            .into());
+        }
         return far::run(args, login, said);
     }
     if args.detach {
@@ -187,14 +200,21 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
         })?,
     };
     let past = args.last.order(&machine, &point)?;
+    let tools = to_tools::wanted(args.to.as_deref(), live.site(), &machine)?;
+    if past.is_some() && !tools.is_empty() {
+        return Err(
+            WrongUsage("what was recorded goes into files only, not to tools".into()).into()
+        );
+    }
     let explained = explained(&expression, live.site(), &machine)?;
     let filter = parse_filter(&expression, &explained)?;
     let host = live.site().host.name.clone();
     let output = output(args, &machine);
-    let duration = duration(args, output.path.is_some());
+    let is_file = output.path.is_some();
+    let duration = duration(args, is_file);
     let signals = Signals::take()?;
     let wanted = Wanted {
-        limits: limits(args, duration, output.path.is_some()),
+        limits: limits(args, duration, is_file),
         comments: vec![comment(&machine, &host, &point, filter.as_ref())],
         ip_names: agent::ip_names(live.site()),
         machine,
@@ -207,6 +227,7 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
         output,
         buffer_bytes: args.buffer,
         past,
+        tools,
     };
     let mut capture = Capture::start(wanted)?;
     signals.keep_alive();
@@ -298,8 +319,9 @@ fn chosen(live: &LiveSite, args: &Args) -> anyhow::Result<(Machine, Point)> {
 }
 
 fn output(args: &Args, machine: &Machine) -> agent::Output {
+    let is_nothing = args.to.is_some() && args.write.is_none();
     let path = match &args.write {
-        _ if is_stdout(args) => None,
+        _ if is_stdout(args) || is_nothing => None,
         Some(path) => Some(path.clone()),
         None => Some(PathBuf::from(format!(
             "{}-{}.pcapng",
@@ -319,6 +341,7 @@ fn output(args: &Args, machine: &Machine) -> agent::Output {
         force: args.force,
         rotation,
         min_free_bytes,
+        is_nothing,
         room_bytes: None,
         store: None,
     }
@@ -370,6 +393,9 @@ fn until_it_ends(
                 return Ok(*outcome);
             }
             Some(Event::InterfaceGone(_) | Event::CaughtUp) | None => {}
+        }
+        for happened in to_tools::regranted(capture)? {
+            said.line(&happened.to_string());
         }
         if live.update() {
             for happened in capture.compare(live.site(), live.changed_at())? {

@@ -3,6 +3,7 @@
 pub(super) mod json;
 mod live;
 mod records;
+mod stored;
 pub(super) mod text;
 
 use std::io::{self, BufWriter, Write};
@@ -18,6 +19,7 @@ use wire::export::{Collector, Datagram, Limits};
 
 use super::extract::said::{Bar, input_problems};
 use super::extract::words;
+use super::store::Keeping;
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::parse_duration;
@@ -54,8 +56,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", requires = "listen")]
     state: Option<PathBuf>,
 
+    #[command(flatten)]
+    keeping: Keeping,
+
     /// Where the machines of flows are looked up: an inventory file; may be given several times.
-    #[arg(long, value_name = "FILE", requires = "listen")]
+    #[arg(long, value_name = "FILE")]
     inventory: Vec<PathBuf>,
 
     /// How long a flow waits to be compared with what others have seen of it.
@@ -115,6 +120,7 @@ Examples:
   overtap collect --listen 2055 --listen 6343 --state /var/lib/overtap/collect
   overtap collect --listen 4739 --inventory site.toml --output json | jq .split
   overtap collect --listen tls://4740 --tls-cert here.pem --tls-key here.key
+  overtap collect --listen 2055 --inventory site.toml --store /var/lib/overtap/flows
   overtap collect --from exports.pcap
   overtap collect --from exports.pcap --output json | jq '.exporters[].lost'
   overtap collect --from exports.pcap --show records
@@ -137,8 +143,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut collector = Collector::new(Limits::default());
     let mut out = BufWriter::new(io::stdout().lock());
     let mut failure = None;
+    let mut storing = stored::Storing::open(args, &ports)?;
     let report = replay(&args.from, &ports, args.quiet, &mut collector, |event| {
-        if show == Show::Records && failure.is_none() {
+        if let Some(storing) = &mut storing {
+            storing.take(event);
+        } else if show == Show::Records && failure.is_none() {
             failure = records::write(&mut out, event, &ports).err();
         }
     })?;
@@ -148,6 +157,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         None => out.flush()?,
     }
     drop(out);
+    let stored = storing.map_or(Ok(Exit::Done), stored::Storing::finish)?;
     if show == Show::Exporters {
         let document = match args.output {
             Output::Text => text::of(&collector),
@@ -155,7 +165,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         };
         super::print_out(document.as_bytes())?;
     }
-    Ok(exit(&report))
+    Ok(if stored == Exit::Done { exit(&report) } else { stored })
 }
 
 /// Shows the exports in captures to a collector, and what comes of them to `each`.

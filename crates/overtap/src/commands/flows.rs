@@ -8,9 +8,10 @@ pub(super) mod rows;
 use std::io::{self, BufWriter, Write};
 
 use clap::ValueEnum;
-use flows::{EndReason, Row};
+use flows::{EndReason, Row, RowSink};
 
 use self::gather::{Counting, Gather, Gathered};
+use super::store::{RowFile, Writing};
 use crate::exit::Exit;
 
 /// Prints the flows in capture files, or in captures of flow exports.
@@ -19,6 +20,9 @@ use crate::exit::Exit;
 /// tunnel, within one overlay network or VLAN. With an inventory each end is the machine it was at
 /// the time. Of a flow that several interfaces or exporters saw, one sighting counts; the others
 /// say what they are a copy of.
+///
+/// With --store they are kept there instead of printed; with --store and neither a capture nor
+/// exports, those that are kept are printed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -46,6 +50,8 @@ pub(crate) enum Form {
     Json,
     /// For spreadsheets: a line of column names, then one line for each row.
     Csv,
+    /// For engines: one Parquet file.
+    Parquet,
 }
 
 const EXAMPLES: &str = "\
@@ -56,6 +62,8 @@ Examples:
   overtap flows --from exports.pcap --output json | jq .octets
   overtap flows --live web-01 --idle 15s --active 60s --export 192.0.2.9:4739
   overtap flows uplink.pcapng --export collector.example:2055 --as netflow9
+  overtap flows uplink.pcapng --inventory site.toml --store /var/lib/overtap/flows
+  overtap flows --store /var/lib/overtap/flows --last 10m --where vm=acme/web-01
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.";
 
@@ -64,26 +72,76 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     if let Some(export) = args.target.open()? {
         return run_export(args, export);
     }
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut printer = rows::Printer::new(args.output);
+    if let Some(asked) = args.gather.asked() {
+        return asked.rows(args.once, args.output);
+    }
+    let mut out = Destination::open(args)?;
     let mut failure = None;
     let gathered = args.gather.run(|flow, counted, sight| {
         let is_copy = counted.iter().all(|way| way.octets == 0 && way.packets == 0);
         if failure.is_none() && !(args.once && is_copy) {
             let row = Row::new(flow, *counted, sight.places, sight.points);
-            failure = printer.add(&mut out, &row).err();
+            failure = out.take(&row).err();
         }
     })?;
-    if failure.is_none() {
-        failure = printer.finish(&mut out).and_then(|()| out.flush()).err();
-    }
-    match failure {
-        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
-        Some(error) => return Err(error.into()),
-        None => {}
-    }
+    let stored = match failure {
+        None => out.finish(),
+        Some(failure) => Err(failure),
+    };
+    let is_pipe = |error: &anyhow::Error| {
+        error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    };
+    let exit = match stored {
+        Err(error) if is_pipe(&error) => return Ok(Exit::Done),
+        exit => exit?,
+    };
     say_account(&gathered, args.gather.is_quiet());
-    Ok(gathered.exit)
+    Ok(if gathered.exit == Exit::Done { exit } else { gathered.exit })
+}
+
+/// Where flows go.
+enum Destination {
+    Print(rows::Printer, BufWriter<io::StdoutLock<'static>>),
+    Parquet(RowFile),
+    Store(Box<Writing>),
+}
+
+impl Destination {
+    fn open(args: &Args) -> anyhow::Result<Self> {
+        if let Some(store) = args.gather.stored().keeping().open()? {
+            return Ok(Self::Store(Box::new(store)));
+        }
+        Ok(match args.output {
+            Form::Parquet => Self::Parquet(RowFile::to_stdout()?),
+            form => {
+                let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+                Self::Print(rows::Printer::new(form), out)
+            }
+        })
+    }
+
+    fn take(&mut self, row: &Row<'_>) -> anyhow::Result<()> {
+        match self {
+            Self::Print(printer, out) => Ok(printer.add(out, row)?),
+            Self::Parquet(file) => file.take(row),
+            Self::Store(store) => store.take(row),
+        }
+    }
+
+    fn finish(self) -> anyhow::Result<Exit> {
+        match self {
+            Self::Print(printer, mut out) => {
+                printer.finish(&mut out)?;
+                out.flush()?;
+                Ok(Exit::Done)
+            }
+            Self::Parquet(file) => file.finish().map(|()| Exit::Done),
+            Self::Store(mut store) => {
+                store.finish()?;
+                Ok(store.exit())
+            }
+        }
+    }
 }
 
 /// Tells another collector, as soon as each flow has ended.

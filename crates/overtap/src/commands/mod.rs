@@ -23,6 +23,11 @@ pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod stat;
 pub(crate) mod status;
+#[cfg(feature = "flow-store")]
+pub(crate) mod store;
+#[cfg(not(feature = "flow-store"))]
+#[path = "store_absent.rs"]
+pub(crate) mod store;
 pub(crate) mod tokens;
 pub(crate) mod tools;
 pub(crate) mod top;

@@ -205,6 +205,7 @@ fn key_file(args: &Args) -> PathBuf {
 fn output(args: &Args, keys: KeyRing) -> agent::Output {
     let inside = args.dir.join(".");
     agent::Output {
+        is_nothing: false,
         path: Some(args.dir.clone()),
         force: false,
         rotation: agent::Rotation::default(),

@@ -41,6 +41,8 @@ enum Of {
     Apps,
     /// Ports of servers.
     Ports,
+    /// Addresses, whichever machine has them.
+    Addresses,
 }
 
 /// How many rows are printed, and how.
@@ -60,23 +62,29 @@ Examples:
   overtap top vms uplink.pcapng --inventory site.toml
   overtap top apps uplink.pcapng 'vm web-01' --inventory site.toml
   overtap top vms --from exports.pcap --output json
+  overtap top tenants --store /var/lib/overtap/flows --last 1h
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.";
 
 /// Runs `overtap top`.
 pub(crate) fn run_top(args: &TopArgs) -> anyhow::Result<Exit> {
-    let mut summary = Summary::new(match args.of {
+    let by = match args.of {
         Of::Vms => By::Vms,
         Of::Hosts => By::Hosts,
         Of::Tenants => By::Tenants,
         Of::Apps => By::Apps,
         Of::Ports => By::Ports,
-    });
+        Of::Addresses => By::Addresses,
+    };
+    let heading = args.of.to_possible_value().map(|value| value.get_name().to_owned());
+    let heading = heading.as_deref().unwrap_or_default();
+    if let Some(asked) = args.gather.asked() {
+        return said::print(&said::summary(&asked.summary(by)?, heading, &args.shape)?);
+    }
+    let mut summary = Summary::new(by);
     let gathered =
         args.gather.run(|flow, counted, sight| summary.add(flow, counted, sight.places))?;
-    let heading = args.of.to_possible_value().map(|value| value.get_name().to_owned());
-    let text = said::summary(&summary, heading.as_deref().unwrap_or_default(), &args.shape)?;
-    super::print_out(text.as_bytes())?;
+    super::print_out(&said::summary(&summary, heading, &args.shape)?)?;
     say_account(&gathered, args.gather.is_quiet());
     Ok(gathered.exit)
 }
@@ -105,6 +113,8 @@ enum Between {
     Hosts,
     /// Tenants the machines belong to.
     Tenants,
+    /// Addresses, whichever machine has them.
+    Addresses,
 }
 
 impl Between {
@@ -113,6 +123,7 @@ impl Between {
             Self::Vms => By::Vms,
             Self::Hosts => By::Hosts,
             Self::Tenants => By::Tenants,
+            Self::Addresses => By::Addresses,
         }
     }
 }
@@ -126,10 +137,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged 
 
 /// Runs `overtap pairs`.
 pub(crate) fn run_pairs(args: &PairsArgs) -> anyhow::Result<Exit> {
+    if let Some(asked) = args.gather.asked() {
+        return said::print(&said::pairs(&asked.matrix(args.by.by())?, &args.shape)?);
+    }
     let mut matrix = Matrix::new(args.by.by());
     let gathered =
         args.gather.run(|flow, counted, sight| matrix.add(flow, counted, sight.places))?;
-    super::print_out(said::pairs(&matrix, &args.shape)?.as_bytes())?;
+    super::print_out(&said::pairs(&matrix, &args.shape)?)?;
     say_account(&gathered, args.gather.is_quiet());
     Ok(gathered.exit)
 }
@@ -158,10 +172,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged 
 
 /// Runs `overtap matrix`.
 pub(crate) fn run_matrix(args: &MatrixArgs) -> anyhow::Result<Exit> {
+    if let Some(asked) = args.gather.asked() {
+        return said::print(&said::square(&asked.matrix(args.by.by())?, &args.shape)?);
+    }
     let mut matrix = Matrix::new(args.by.by());
     let gathered =
         args.gather.run(|flow, counted, sight| matrix.add(flow, counted, sight.places))?;
-    super::print_out(said::square(&matrix, &args.shape)?.as_bytes())?;
+    super::print_out(&said::square(&matrix, &args.shape)?)?;
     say_account(&gathered, args.gather.is_quiet());
     Ok(gathered.exit)
 }

@@ -48,6 +48,11 @@ impl Matcher {
         Self { steps, start: turn(start), named: named(node).cloned() }
     }
 
+    /// The vNICs of which one must be in a packet that is wanted, if there are any.
+    pub(super) fn named(&self) -> Option<&Members> {
+        self.named.as_deref()
+    }
+
     /// Whether the packet is wanted.
     #[inline]
     pub(super) fn matches(&self, packet: &Packet<'_>, layers: &Layers) -> bool {

@@ -16,6 +16,7 @@ mod display;
 mod error;
 pub(crate) mod expression;
 mod groups;
+mod interest;
 pub(crate) mod lower;
 mod matcher;
 pub(crate) mod members;
@@ -38,6 +39,7 @@ use std::str::FromStr;
 
 pub use self::error::ParseError;
 pub use self::groups::Groups;
+pub use self::interest::Interest;
 pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
 pub use self::words::Explanation;
 use wire::{Layers, Packet};
@@ -100,6 +102,11 @@ impl Filter {
     /// first piece answers for all pieces of its packet.
     pub fn is_about_pieces(&self) -> bool {
         self.expression.is_about_pieces()
+    }
+
+    /// The vNICs of which one must be in a packet that is wanted, if it demands any.
+    pub(crate) fn named(&self) -> Option<&members::Members> {
+        self.matcher.named()
     }
 
     /// What it comes down to.

@@ -22,6 +22,7 @@ use crate::Output;
 use crate::commands::extract::whose::Inventory;
 use crate::commands::extract::words;
 use crate::commands::flows::rows::JsonLines;
+use crate::commands::store::Writing;
 use crate::exit::{Exit, WrongUsage};
 
 /// Runs the command.
@@ -71,6 +72,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     keeping.keep_now(&collector)?;
     let counters = receiver.counters();
     tell(args, &collector, &counters, &out)?;
+    if let Destination::Store { sink, .. } = &out
+        && sink.exit() != Exit::Done
+    {
+        return Ok(sink.exit());
+    }
     let is_lost = counters.kernel_drops.is_some_and(|drops| drops > 0) || collector.refused() > 0;
     Ok(if is_lost { Exit::Lost } else { Exit::Done })
 }
@@ -171,6 +177,8 @@ enum Destination {
     Records { out: Box<dyn Write>, ports: TunnelPorts, failure: Option<io::Error> },
     /// Flows, joined and counted once.
     Flows { flowing: Box<Flowing>, sink: JsonLines<Box<dyn Write>> },
+    /// The same into a store.
+    Store { flowing: Box<Flowing>, sink: Box<Writing> },
 }
 
 impl Destination {
@@ -181,17 +189,20 @@ impl Destination {
                 None => Box::new(BufWriter::with_capacity(1 << 16, io::stdout())),
             })
         };
+        let flowing = || {
+            let timeouts = Timeouts { active: Duration::from_secs(60), ..Timeouts::default() };
+            let (places, ports) = (site.places.clone(), site.ports.clone());
+            Box::new(Flowing::new(places, timeouts, ports, args.settle))
+        };
+        if let Some(store) = args.keeping.open()? {
+            return Ok(Self::Store { flowing: flowing(), sink: Box::new(store) });
+        }
         Ok(match args.shown() {
             Show::Exporters => Self::Nowhere,
             Show::Records => {
                 Self::Records { out: open()?, ports: site.ports.clone(), failure: None }
             }
-            Show::Flows => {
-                let timeouts = Timeouts { active: Duration::from_secs(60), ..Timeouts::default() };
-                let (places, ports) = (site.places.clone(), site.ports.clone());
-                let flowing = Flowing::new(places, timeouts, ports, args.settle);
-                Self::Flows { flowing: Box::new(flowing), sink: JsonLines(open()?) }
-            }
+            Show::Flows => Self::Flows { flowing: flowing(), sink: JsonLines(open()?) },
         })
     }
 
@@ -204,7 +215,7 @@ impl Destination {
                     *failure = records::write(out, event, ports).err();
                 }
             }
-            Self::Flows { flowing, .. } => flowing.take(event),
+            Self::Flows { flowing, .. } | Self::Store { flowing, .. } => flowing.take(event),
         }
     }
 
@@ -213,6 +224,7 @@ impl Destination {
             Self::Nowhere => Ok(()),
             Self::Records { failure, .. } => Ok(failure.take().map_or(Ok(()), Err)?),
             Self::Flows { flowing, sink } => Ok(flowing.give(now, sink)?),
+            Self::Store { flowing, sink } => flowing.give(now, sink.as_mut()),
         }
     }
 
@@ -221,12 +233,14 @@ impl Destination {
             Self::Nowhere => Ok(()),
             Self::Records { out, .. } => Ok(out.flush()?),
             Self::Flows { flowing, sink } => Ok(flowing.tick(now, sink)?),
+            Self::Store { flowing, sink } => flowing.tick(now, sink.as_mut()),
         }
     }
 
     fn finish(&mut self, now: Timestamp) -> anyhow::Result<()> {
         match self {
             Self::Flows { flowing, sink } => Ok(flowing.finish(now, sink)?),
+            Self::Store { flowing, sink } => flowing.finish(now, sink.as_mut()),
             Self::Nowhere | Self::Records { .. } => self.tick(now),
         }
     }
@@ -274,7 +288,7 @@ fn tell(
         _ if args.quiet => return Ok(()),
         _ => text::of(collector),
     };
-    if let Destination::Flows { flowing, .. } = out {
+    if let Destination::Flows { flowing, .. } | Destination::Store { flowing, .. } = out {
         text::count(&mut text, flowing.told(), "flows");
         text::count(
             &mut text,

@@ -15,6 +15,7 @@ use crate::commands::collect;
 use crate::commands::extract::said::{Bar, input_problems};
 use crate::commands::extract::whose::Inventory;
 use crate::commands::extract::words;
+use crate::commands::store::{Asked, Stored};
 use crate::exit::{Exit, WrongUsage};
 use crate::quantity::parse_duration;
 use crate::tunnels::Tunnels;
@@ -24,7 +25,7 @@ use crate::tunnels::Tunnels;
 pub(crate) struct Gather {
     /// The capture files, `-` is standard input; then, if wanted, an expression in the words of
     /// tcpdump (pcap-filter(7)). It begins with the first word that names no file.
-    #[arg(value_name = "FILE... [EXPR]", required_unless_present_any = ["from", "live"])]
+    #[arg(value_name = "FILE... [EXPR]", required_unless_present_any = ["from", "live", "store"])]
     words: Vec<String>,
 
     /// Take the flow exports found in this capture instead; may be given several times.
@@ -44,12 +45,15 @@ pub(crate) struct Gather {
     #[command(flatten)]
     tunnels: Tunnels,
 
-    /// Only packets seen at this time or later: 2026-11-21T10:03:00Z, '2026-11-21 10:03', or
+    #[command(flatten)]
+    stored: Stored,
+
+    /// Only packets seen, or flows going on, at this time or later: 2026-11-21T10:03:00Z, '2026-11-21 10:03', or
     /// seconds since 1970.
     #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
     since: Option<Timestamp>,
 
-    /// Only packets seen before this time.
+    /// Only packets seen, or flows going on, before this time.
     #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
     until: Option<Timestamp>,
 
@@ -124,6 +128,17 @@ impl Gather {
     /// Whether packets come as they are captured.
     pub(super) const fn is_live(&self) -> bool {
         self.live.is_some()
+    }
+
+    /// The store that is asked, if there is neither a capture nor exports.
+    pub(crate) fn asked(&self) -> Option<Asked<'_>> {
+        let is_asked = self.words.is_empty() && self.from.is_empty() && !self.is_live();
+        is_asked.then(|| self.stored.asked(self.since, self.until)).flatten()
+    }
+
+    /// The store that rows go to.
+    pub(crate) const fn stored(&self) -> &Stored {
+        &self.stored
     }
 
     pub(crate) const fn is_quiet(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::quantity::show_bytes;
 use crate::table::Table;
 
 /// Prints flows in one form.
-pub(super) struct Printer {
+pub(crate) struct Printer {
     form: Form,
     table: Table,
     is_begun: bool,
@@ -21,7 +21,7 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(form: Form) -> Self {
+    pub(crate) fn new(form: Form) -> Self {
         let table = Table::new([
             "START", "SECONDS", "APP", "CLIENT", "SERVER", "NETWORK", "PACKETS", "SENT",
             "RECEIVED", "STATE", "SPLIT", "NOTE",
@@ -31,15 +31,25 @@ impl Printer {
 
     /// Takes a flow; tables are printed in the end, because their columns are as wide as needed.
     pub(super) fn add(&mut self, out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
+        self.add_made(out, || cells(row), || fields(row))
+    }
+
+    /// Takes a flow by its cells for people and its fields for programs.
+    pub(crate) fn add_made(
+        &mut self,
+        out: &mut impl Write,
+        cells: impl FnOnce() -> [String; 12],
+        fields: impl FnOnce() -> Map<String, Value>,
+    ) -> io::Result<()> {
         match self.form {
             Form::Table if self.table.len() >= MOST_ROWS => self.more += 1,
-            Form::Table => self.table.add(cells(row)),
+            Form::Table => self.table.add(cells()),
             Form::Json => {
-                serde_json::to_writer(&mut *out, &Value::from(fields(row)))?;
+                serde_json::to_writer(&mut *out, &Value::from(fields()))?;
                 out.write_all(b"\n")?;
             }
-            Form::Csv => {
-                let fields = fields(row);
+            Form::Csv | Form::Parquet => {
+                let fields = fields();
                 if !self.is_begun {
                     csv::write(out, fields.keys().map(String::as_str))?;
                     self.is_begun = true;
@@ -50,7 +60,7 @@ impl Printer {
         Ok(())
     }
 
-    pub(super) fn finish(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn finish(&self, out: &mut impl Write) -> io::Result<()> {
         if self.form == Form::Table {
             out.write_all(self.table.text().as_bytes())?;
             if self.more > 0 {

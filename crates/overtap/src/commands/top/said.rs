@@ -8,11 +8,12 @@ use serde_json::{Map, Value, json};
 use super::Shape;
 use crate::commands::flows::Form;
 use crate::csv;
+use crate::exit::Exit;
 use crate::quantity::show_bytes;
 use crate::table::Table;
 
 /// Rows of one thing each.
-pub(super) fn summary(summary: &Summary, heading: &str, shape: &Shape) -> anyhow::Result<String> {
+pub(super) fn summary(summary: &Summary, heading: &str, shape: &Shape) -> anyhow::Result<Vec<u8>> {
     let (rows, others) = summary.rows();
     let shown = shape.take(&rows);
     match shape.output {
@@ -33,9 +34,8 @@ pub(super) fn summary(summary: &Summary, heading: &str, shape: &Shape) -> anyhow
             for (name, sums) in shown {
                 table.add(cells(name, sums));
             }
-            Ok(table.text()
-                + &more(rows.len(), shown.len(), others.octets())
-                + &totals(summary.totals()))
+            let more = more(rows.len(), shown.len(), others.octets());
+            Ok((table.text() + &more + &totals(summary.totals())).into())
         }
         Form::Json => {
             let rows: Vec<Value> =
@@ -46,14 +46,15 @@ pub(super) fn summary(summary: &Summary, heading: &str, shape: &Shape) -> anyhow
                 "others": row("", &others),
                 "totals": totals_json(summary.totals()),
             });
-            Ok(serde_json::to_string_pretty(&document)? + "\n")
+            Ok((serde_json::to_string_pretty(&document)? + "\n").into())
         }
         Form::Csv => to_csv(shown.iter().map(|(name, sums)| row(name, sums))),
+        Form::Parquet => to_parquet(shown.iter().map(|(name, sums)| row(name, sums))),
     }
 }
 
 /// Rows of two ends each.
-pub(super) fn pairs(matrix: &Matrix, shape: &Shape) -> anyhow::Result<String> {
+pub(super) fn pairs(matrix: &Matrix, shape: &Shape) -> anyhow::Result<Vec<u8>> {
     let (pairs, others) = matrix.pairs();
     let shown = shape.take(&pairs);
     match shape.output {
@@ -82,7 +83,8 @@ pub(super) fn pairs(matrix: &Matrix, shape: &Shape) -> anyhow::Result<String> {
                 ]);
             }
             let rest = others.octets.iter().sum();
-            Ok(table.text() + &more(pairs.len(), shown.len(), rest) + &totals(matrix.totals()))
+            let more = more(pairs.len(), shown.len(), rest);
+            Ok((table.text() + &more + &totals(matrix.totals())).into())
         }
         Form::Json => {
             let rows: Vec<Value> =
@@ -93,14 +95,15 @@ pub(super) fn pairs(matrix: &Matrix, shape: &Shape) -> anyhow::Result<String> {
                 "others": pair(["", ""], &others),
                 "totals": totals_json(matrix.totals()),
             });
-            Ok(serde_json::to_string_pretty(&document)? + "\n")
+            Ok((serde_json::to_string_pretty(&document)? + "\n").into())
         }
         Form::Csv => to_csv(shown.iter().map(|(ends, sums)| pair(*ends, sums))),
+        Form::Parquet => to_parquet(shown.iter().map(|(ends, sums)| pair(*ends, sums))),
     }
 }
 
 /// A square: rows send, columns receive.
-pub(super) fn square(matrix: &Matrix, shape: &Shape) -> anyhow::Result<String> {
+pub(super) fn square(matrix: &Matrix, shape: &Shape) -> anyhow::Result<Vec<u8>> {
     let (pairs, _) = matrix.pairs();
     let mut sent: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
@@ -127,7 +130,18 @@ pub(super) fn square(matrix: &Matrix, shape: &Shape) -> anyhow::Result<String> {
                 })
                 .collect();
             let document = json!({ "sent": rows, "totals": totals_json(matrix.totals()) });
-            Ok(serde_json::to_string_pretty(&document)? + "\n")
+            Ok((serde_json::to_string_pretty(&document)? + "\n").into())
+        }
+        Form::Parquet => {
+            let cells = names.iter().flat_map(|from| names.iter().map(move |to| (*from, *to)));
+            let row = |(from, to): (&str, &str)| {
+                let mut row = Map::new();
+                row.insert("sender".into(), from.into());
+                row.insert("receiver".into(), to.into());
+                row.insert("octets".into(), cell(from, to).into());
+                row
+            };
+            to_parquet(cells.map(row))
         }
         form => {
             let heading: Vec<String> = std::iter::once("FROM \\ TO".to_owned())
@@ -145,7 +159,7 @@ pub(super) fn square(matrix: &Matrix, shape: &Shape) -> anyhow::Result<String> {
                     let cells = row(from, &|octets| octets.to_string());
                     csv::write(&mut out, cells.iter().map(String::as_str))?;
                 }
-                return Ok(String::from_utf8(out)?);
+                return Ok(out);
             }
             let mut table = Table::of(heading);
             for from in &names {
@@ -153,7 +167,7 @@ pub(super) fn square(matrix: &Matrix, shape: &Shape) -> anyhow::Result<String> {
                     if octets == 0 { "-".into() } else { show_bytes(octets) }
                 }));
             }
-            Ok(table.text() + &more(all, names.len(), 0) + &totals(matrix.totals()))
+            Ok((table.text() + &more(all, names.len(), 0) + &totals(matrix.totals())).into())
         }
     }
 }
@@ -284,7 +298,7 @@ fn more(all: usize, shown: usize, others: u64) -> String {
     text
 }
 
-fn to_csv(rows: impl Iterator<Item = Map<String, Value>>) -> anyhow::Result<String> {
+fn to_csv(rows: impl Iterator<Item = Map<String, Value>>) -> anyhow::Result<Vec<u8>> {
     let mut out = Vec::new();
     for (number, row) in rows.enumerate() {
         if number == 0 {
@@ -292,5 +306,15 @@ fn to_csv(rows: impl Iterator<Item = Map<String, Value>>) -> anyhow::Result<Stri
         }
         csv::write_values(&mut out, row.values())?;
     }
-    Ok(String::from_utf8(out)?)
+    Ok(out)
+}
+
+/// Rows as one Parquet file, its columns those of CSV.
+fn to_parquet(rows: impl Iterator<Item = Map<String, Value>>) -> anyhow::Result<Vec<u8>> {
+    crate::commands::store::table_file(&rows.collect::<Vec<_>>())
+}
+
+/// Prints what a store has answered.
+pub(super) fn print(answer: &[u8]) -> anyhow::Result<Exit> {
+    crate::commands::print_out(answer).map(|()| Exit::Done)
 }

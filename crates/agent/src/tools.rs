@@ -1,0 +1,202 @@
+//! Tools that a capture sends to: opened by the session, written to by the engine.
+
+use std::os::fd::OwnedFd;
+
+use broker::{Broker, Grant, Mtu, Outlet, Ready, Tool, ToolAccount};
+use deliver::{ToolOutlets, ToolSocket, ToolSocketKind, open_tool};
+use select::{Claim, Cleared, Export, Exports, Filter, Ownership, Resolved, ToolSet};
+use serde::{Deserialize, Serialize};
+use wire::file::{InterfaceHeader, SectionHeader};
+use wire::{Timestamp, TunnelPorts};
+
+use crate::session::SessionError;
+
+/// A tool that a capture is to send to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolWanted {
+    /// The tool.
+    pub tool: Tool,
+    /// What the names in its selection mean.
+    pub explained: Resolved,
+}
+
+/// A tool as the engine needs it; its socket comes with it, unless it is one that listens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ToolOrder {
+    pub(crate) tool: Tool,
+    pub(crate) explained: Resolved,
+    pub(crate) kind: ToolSocketKind,
+    pub(crate) mtu: Mtu,
+    pub(crate) export: Option<Export>,
+    /// Whether its grant allows the VM's packets as the capture begins.
+    pub(crate) is_allowed: bool,
+}
+
+/// What a tool got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolReport {
+    /// Its name.
+    pub name: String,
+    /// Its encapsulation and where it is.
+    pub outlet: String,
+    /// Every packet offered to it.
+    #[serde(flatten)]
+    pub account: ToolAccount,
+    /// What went wrong last, if anything did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Opens the way to each tool.
+pub(crate) fn open_all(
+    tools: &[ToolWanted],
+    tenant: Option<&str>,
+) -> Result<Vec<(ToolOrder, OwnedFd)>, SessionError> {
+    let open = |wanted: &ToolWanted| {
+        let name = wanted.tool.name.to_string();
+        let opened = open(&wanted.tool.outlet)
+            .map_err(|source| SessionError::Tool { name: name.clone(), source })?;
+        let order = ToolOrder {
+            tool: wanted.tool.clone(),
+            explained: wanted.explained.clone(),
+            kind: opened.kind,
+            mtu: opened.mtu,
+            export: opened.export,
+            is_allowed: wanted.tool.grant.allows(tenant),
+        };
+        Ok((order, opened.fd))
+    };
+    tools.iter().map(open).collect()
+}
+
+fn open(outlet: &Outlet) -> std::io::Result<ToolSocket> {
+    let Outlet::Rspan { interface, vlan } = outlet else { return open_tool(outlet) };
+    let (fd, mtu) = capture::frame_sender(interface)?;
+    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+    let mtu = Mtu::try_from(mtu).map_err(std::io::Error::other)?;
+    let export = Some(Export::Vlan(vlan.value()));
+    Ok(ToolSocket { fd, kind: ToolSocketKind::Datagrams, mtu, export })
+}
+
+/// The tools of a running capture, in the engine.
+#[derive(Debug)]
+pub(crate) struct ToolSink {
+    broker: Broker,
+    outlets: ToolOutlets,
+    tools: Vec<Tool>,
+    claims: Vec<Claim>,
+    points: usize,
+    exports: Exports,
+}
+
+impl ToolSink {
+    /// For a capture at points with these descriptions.
+    pub(crate) fn open(
+        orders: Vec<(ToolOrder, Option<OwnedFd>)>,
+        section: SectionHeader,
+        interfaces: Vec<InterfaceHeader>,
+        ports: TunnelPorts,
+        now: Timestamp,
+    ) -> Result<Self, String> {
+        let points = interfaces.len();
+        let mut outlets = ToolOutlets::new(section, interfaces);
+        let (mut ready, mut tools, mut claims) = (Vec::new(), Vec::new(), Vec::new());
+        let mut exports = Exports::default();
+        for (number, (order, fd)) in orders.into_iter().enumerate() {
+            let name = &order.tool.name;
+            let sentence = |error: String| format!("tool {name}: {error}");
+            let parsed = order.tool.policy.select.as_deref().map(|text| {
+                Filter::parse_with(text, &order.explained)
+                    .map_err(|error| sentence(error.to_string()))
+            });
+            let filter = parsed.transpose()?;
+            outlets.add(order.kind, fd, now).map_err(sentence)?;
+            if order.is_allowed {
+                claims.extend(claim(number, &order.tool.grant, Timestamp::ZERO));
+            }
+            if let Some(export) = order.export {
+                exports.add(export);
+            }
+            tools.push(order.tool.clone());
+            ready.push(Ready { tool: order.tool, filter, mtu: order.mtu });
+        }
+        let mut broker = Broker::new(ready, ports);
+        for _ in 0..points {
+            broker.add_point(&claims);
+        }
+        broker.exclude(exports.clone());
+        Ok(Self { broker, outlets, tools, claims, points, exports })
+    }
+
+    /// Offers a packet of the VM to all tools.
+    #[inline]
+    pub(crate) fn take(&mut self, packet: &Cleared<'_, '_>) {
+        self.broker.offer(packet.packet(), &mut self.outlets);
+    }
+
+    /// Adds a reader to a tool that is called.
+    pub(crate) fn add_reader(
+        &mut self,
+        number: usize,
+        fd: OwnedFd,
+        export: Option<Export>,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        if let Some(export) = export {
+            self.exports.add(export);
+            self.broker.exclude(self.exports.clone());
+        }
+        self.outlets.add_reader(number, fd, now)
+    }
+
+    /// From `at` on, these are the tools that may have the VM's packets; `None` for those that may
+    /// not.
+    pub(crate) fn entitle(&mut self, grants: &[Option<Grant>], at: Timestamp) {
+        for claim in &mut self.claims {
+            // What was allowed at a time stays so for packets of that time.
+            claim.until = Some(claim.until.map_or(at, |until| until.min(at)));
+        }
+        self.claims.retain(|claim| claim.until.is_none_or(|until| claim.from < until));
+        for (number, grant) in grants.iter().enumerate() {
+            if let Some(grant) = grant {
+                self.claims.extend(claim(number, grant, at));
+            }
+        }
+        for point in 0..self.points {
+            self.broker.claim(point, &self.claims);
+        }
+    }
+
+    /// Packets that overtap itself sends.
+    pub(crate) const fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// Sends what waits.
+    pub(crate) fn flush(&mut self) {
+        self.outlets.flush();
+    }
+
+    /// Closes everything; what each tool got.
+    pub(crate) fn finish(self, now: Timestamp) -> Vec<ToolReport> {
+        let mut accounts: Vec<ToolAccount> = (0..self.tools.len())
+            .map(|number| self.broker.account(number).unwrap_or_default())
+            .collect();
+        let troubles = self.outlets.finish(now, &mut accounts);
+        let tools = self.tools.iter().zip(accounts).zip(troubles);
+        tools
+            .map(|((tool, account), trouble)| ToolReport {
+                name: tool.name.to_string(),
+                outlet: tool.outlet.to_string(),
+                account,
+                trouble,
+            })
+            .collect()
+    }
+}
+
+/// What a grant allows of a VM that it is for.
+fn claim(number: usize, grant: &Grant, from: Timestamp) -> Option<Claim> {
+    let tools = ToolSet::one(number)?;
+    Some(Claim { tools, ownership: Ownership::Whole, from, until: grant.until_ns })
+}
