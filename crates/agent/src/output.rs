@@ -102,7 +102,11 @@ impl OutputSink {
     /// There is room for so many bytes now, those that are there included.
     pub(crate) fn set_room(&mut self, bytes: u64) {
         match self {
-            Self::File(file) => file.file.set_room(bytes),
+            Self::File(file) => {
+                if let Some(file) = &mut file.file {
+                    file.set_room(bytes);
+                }
+            }
             // It makes its room itself.
             Self::Store(_) => {}
         }

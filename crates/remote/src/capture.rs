@@ -109,16 +109,18 @@ impl Capture {
         let hold = if wanted.is_live { LIVE_HOLD } else { FILE_HOLD };
         let session = wanted.session.clone();
         let mut weave = Weave::new(hold);
+        // What is older needs not be held back: every host has said by then what it has.
+        let began = Timestamp::from_nanos(session.began_ns);
+        weave.pass_to(began);
         // What has ended is told by its own times, the same whenever and from wherever it is
         // fetched: nothing of it is yet to come.
-        // What is older needs not be held back: every host has said by then what it has.
-        weave.pass_to(Timestamp::from_nanos(session.began_ns));
-        let span = session.ended_ns.filter(|_| session.is_complete());
+        let span = session.ended_ns.filter(|_| session.is_complete()).map(|ended| {
+            let last = Duration::from_secs(session.wish.last_s);
+            (began.saturating_sub(last), Timestamp::from_nanos(ended))
+        });
         if span.is_some() {
             weave.complete();
         }
-        let span = span
-            .map(|ended| (Timestamp::from_nanos(session.began_ns), Timestamp::from_nanos(ended)));
         let file = WovenFile::new(wanted.output.clone(), Vec::new(), span);
         Self {
             keeper,

@@ -287,7 +287,8 @@ impl Duty {
         for past in self.pasts.left(&order.session) {
             let Some(machine) = past.machine().map(|machine| machine.id.clone()) else { continue };
             self.pasts.begun(&order.session, &machine);
-            match Running::begin_recorded(order, self.live.site(), self.room(order), &past) {
+            let room = Room::of(order, &self.spool, &self.board);
+            match Running::begin_recorded(order, self.live.site(), room, &past) {
                 Ok(part) => {
                     part.post(&self.board);
                     begun.push((part.session().to_owned(), part.machine_id().to_owned()));
@@ -369,7 +370,7 @@ impl Duty {
             return;
         }
         let past = self.pasts.of(&order.session, &key.1);
-        let room = self.room(order);
+        let room = Room::of(order, &self.spool, &self.board);
         match Running::begin(order, snaplen, self.live.site(), machine, room, past) {
             Ok(part) => {
                 if past.is_some() {
@@ -441,12 +442,6 @@ impl Duty {
         for (session, text) in told {
             self.board.note(Note { is_in_part: true, ..self.about(&session, text) });
         }
-    }
-
-    /// Where the packets of another part of a session go.
-    fn room(&self, order: &Order) -> Room<'_> {
-        let kept = self.board.kept_bytes(&order.session);
-        Room { spool: &self.spool, left_bytes: order.spool_bytes.saturating_sub(kept) }
     }
 
     /// Forgets what was fetched, and shares the room there is among the parts of each session.

@@ -46,6 +46,14 @@ pub(crate) struct Room<'a> {
     pub(crate) left_bytes: u64,
 }
 
+impl<'a> Room<'a> {
+    /// As it is for another part of a session.
+    pub(crate) fn of(order: &Order, spool: &'a Spool, board: &Board) -> Self {
+        let kept = board.kept_bytes(&order.session);
+        Self { spool, left_bytes: order.spool_bytes.saturating_sub(kept) }
+    }
+}
+
 /// A time without room.
 #[derive(Debug, Clone, Copy)]
 struct Full {
