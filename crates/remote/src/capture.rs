@@ -236,7 +236,8 @@ impl Capture {
             }
             // Its times mean nothing before its clock is known; a part of an agent that is away
             // has to do without.
-            if clock.is_none() && part.is_reachable {
+            let is_asked = matches!(self.keeper, Keeper::Controller(..));
+            if clock.is_none() && part.is_reachable && is_asked {
                 continue;
             }
             let strand = self.weave.add(Origin {
