@@ -144,6 +144,25 @@ impl Capture {
         Ok(happened)
     }
 
+    /// Says how many bytes its output has room for now, those that are there included. Packets
+    /// beyond that are dropped and counted until there is more.
+    ///
+    /// # Errors
+    /// When the engine cannot be told.
+    pub fn set_room(&mut self, bytes: u64) -> Result<(), SessionError> {
+        self.session.set_room(bytes)
+    }
+
+    /// Says something at this place of the file, and in the receipt.
+    ///
+    /// # Errors
+    /// When the engine cannot be told.
+    pub fn say(&mut self, what: String) -> Result<Happened, SessionError> {
+        let happened = self.note(what);
+        self.session.comment(&happened.to_string())?;
+        Ok(happened)
+    }
+
     /// Takes what is known of the tools by now: one that was removed, or whose grant does not
     /// cover the VM any more, gets nothing from this moment on. Returns what a person should hear.
     ///

@@ -541,6 +541,7 @@ impl Engine {
                     past.set_seam(seam);
                 }
             }
+            Order::Room(bytes) => self.sink.set_room(bytes),
             Order::AddTool(tool) => {
                 self.tools.push((*tool, descriptor));
                 if self.tools.len() == self.tool_count

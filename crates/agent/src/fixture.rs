@@ -96,6 +96,7 @@ pub(crate) fn request(point: &Point) -> Request<'_> {
             force: false,
             rotation: Rotation::default(),
             min_free_bytes: 0,
+            room_bytes: None,
             is_nothing: false,
             store: None,
         },

@@ -40,6 +40,8 @@ pub(crate) enum Order {
     EndPoint(u32),
     /// All sockets have come; what was recorded comes before this time, what they see after it.
     Live(wire::Timestamp),
+    /// The output has room for so many bytes now, those that are there included.
+    Room(u64),
     /// A tool that packets are sent to as well; its socket comes with this message unless it is one
     /// that readers call. All come behind the start and before the first point's socket.
     AddTool(Box<ToolOrder>),
@@ -142,6 +144,10 @@ pub struct Output {
     pub rotation: Rotation,
     /// Bytes of the file system that stay free.
     pub min_free_bytes: u64,
+    /// Bytes there is room for at first: packets beyond that are dropped and counted until there is
+    /// more ([`Capture::set_room`](crate::Capture::set_room)). `None` for no such bound.
+    #[serde(default)]
+    pub room_bytes: Option<u64>,
     /// Whether nothing is written at all: packets go to tools only.
     #[serde(default)]
     pub is_nothing: bool,

@@ -99,6 +99,19 @@ impl OutputSink {
         }
     }
 
+    /// There is room for so many bytes now, those that are there included.
+    pub(crate) fn set_room(&mut self, bytes: u64) {
+        match self {
+            Self::File(file) => {
+                if let Some(file) = &mut file.file {
+                    file.set_room(bytes);
+                }
+            }
+            // It makes its room itself.
+            Self::Store(_) => {}
+        }
+    }
+
     /// Adds a recorded point behind all others.
     pub(crate) fn add_recorded(&mut self, info: &PointInfo, now: Timestamp) {
         if let Self::File(file) = self {
@@ -192,6 +205,7 @@ impl FileOutput {
         settings.names = job.names.iter().map(|(a, name)| (address(a), name.clone())).collect();
         settings.min_free_bytes =
             (job.output.min_free_bytes > 0).then_some(job.output.min_free_bytes);
+        settings.room_bytes = job.output.room_bytes;
         settings.when_slow = WhenSlow::Refuse;
         let file = Some(FileSink::open(settings, now)?);
         Ok(Self { file, tools: None, end: None, span: None })

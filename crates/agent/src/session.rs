@@ -295,6 +295,14 @@ impl Session {
         self.order(&Order::Own { point, ownership, at }, None)
     }
 
+    /// Says how many bytes its output has room for now, those that are there included.
+    ///
+    /// # Errors
+    /// When the engine cannot be told. One that has ended is no error: [`next`](Self::next) says why.
+    pub fn set_room(&mut self, bytes: u64) -> Result<(), SessionError> {
+        self.order(&Order::Room(bytes), None)
+    }
+
     /// Puts a sentence into the file.
     ///
     /// # Errors

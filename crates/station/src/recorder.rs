@@ -158,11 +158,12 @@ impl Recorder {
             snaplen: self.wanted.snaplen,
             limits: Limits::default(),
             output: Output {
-                is_nothing: false,
                 path: Some(directory.clone()),
                 force: false,
                 rotation: Rotation::default(),
                 min_free_bytes: agent::default_reserve(&directory.join(".")),
+                room_bytes: None,
+                is_nothing: false,
                 store: Some(StoreOrder {
                     keys,
                     max_bytes: self.wanted.max_bytes,

@@ -123,6 +123,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 
+    /// Through a controller: the most bytes that a host keeps of it until they are fetched.
+    /// Default: as --max-bytes, or 10GiB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    spool: Option<u64>,
+
+    /// Through a controller: whether the capture at a host ends when that much is kept there, or
+    /// goes on and drops packets, counted, until some are fetched.
+    #[arg(long, value_enum, value_name = "end|drop", default_value_t = WhenFull::End,
+          hide_default_value = true, hide_possible_values = true)]
+    when_full: WhenFull,
+
     /// Leave the capture to the controller: it goes on without this terminal, and is fetched with
     /// overtap sessions fetch.
     #[arg(long, conflicts_with_all = ["write", "local"])]
@@ -142,6 +153,13 @@ pub(crate) struct Args {
     /// Print nothing but errors.
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// What becomes of a capture when a host keeps as much as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum WhenFull {
+    End,
+    Drop,
 }
 
 const EXAMPLES: &str = "\
@@ -181,6 +199,10 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
     }
     if args.detach {
         return Err(WrongUsage("--detach needs a controller; see overtap login".into()).into());
+    }
+    if args.spool.is_some() || args.when_full != WhenFull::End {
+        let text = "--spool and --when-full are for captures through a controller";
+        return Err(WrongUsage(text.into()).into());
     }
     let mut live = LiveSite::read(READ_WITHIN);
     let (machine, point) = match chosen(&live, args) {
@@ -335,7 +357,15 @@ fn output(args: &Args, machine: &Machine) -> agent::Output {
     };
     let default_reserve = || path.as_deref().map_or(0, agent::default_reserve);
     let min_free_bytes = args.min_free.unwrap_or_else(default_reserve);
-    agent::Output { path, force: args.force, rotation, min_free_bytes, is_nothing, store: None }
+    agent::Output {
+        path,
+        force: args.force,
+        rotation,
+        min_free_bytes,
+        is_nothing,
+        room_bytes: None,
+        store: None,
+    }
 }
 
 /// How long the capture lasts at most. Who reads a pipe stops when they like.
