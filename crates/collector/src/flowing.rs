@@ -76,6 +76,11 @@ impl Flowing {
         self.exports.without_addresses()
     }
 
+    /// Records and samples of more observation points than there may be.
+    pub const fn without_point(&self) -> u64 {
+        self.exports.without_point()
+    }
+
     /// How often flows were settled early for want of room.
     pub const fn settled_early(&self) -> u64 {
         self.gathering.settled_early()

@@ -21,6 +21,7 @@ pub struct Exports {
     layers: Layers,
     ports: TunnelPorts,
     without_addresses: u64,
+    without_point: u64,
 }
 
 /// What makes two sightings those of one point: samplers with another rate, and those at a tunnel
@@ -44,6 +45,7 @@ impl Exports {
             layers: Layers::empty(),
             ports,
             without_addresses: 0,
+            without_point: 0,
         }
     }
 
@@ -51,7 +53,9 @@ impl Exports {
     pub fn take(&mut self, event: Event<'_>, mut each: impl FnMut(Flow)) {
         match event {
             Event::Flow(exporter, record) => {
-                let point = self.point(exporter.key, record.side(), Sampled::NOT);
+                let Some(point) = self.point(exporter.key, record.side(), Sampled::NOT) else {
+                    return self.without_point += 1;
+                };
                 self.take_record(&record, point, &mut each);
             }
             Event::Sample(exporter, sample) => {
@@ -59,7 +63,9 @@ impl Exports {
                 let overlay =
                     vni.map(|vni| Overlay { kind: OverlayKind::Unsaid, number: vni.value() });
                 let sampled = Sampled { rate: sample.rate(), overlay };
-                let point = self.point(exporter.key, None, sampled);
+                let Some(point) = self.point(exporter.key, None, sampled) else {
+                    return self.without_point += 1;
+                };
                 self.take_sample(&sample, point, &mut each);
             }
             Event::Options(..) | Event::Counters(..) | Event::Discard(..) => {}
@@ -87,6 +93,11 @@ impl Exports {
     /// Records and samples that name no addresses: of frames that are not IP.
     pub const fn without_addresses(&self) -> u64 {
         self.without_addresses
+    }
+
+    /// Records and samples of more points than there may be: rates and exporters that were made up.
+    pub const fn without_point(&self) -> u64 {
+        self.without_point
     }
 
     /// What became of samples.
@@ -144,8 +155,12 @@ impl Exports {
         self.meter.take(&packet, &self.layers, &mut |flow| each(scaled(flow, sampled)));
     }
 
-    fn point(&mut self, key: ExporterKey, side: Option<Side>, sampled: Sampled) -> PointId {
+    /// The point of a sighting; `None` if there are too many of them.
+    fn point(&mut self, key: ExporterKey, side: Option<Side>, sampled: Sampled) -> Option<PointId> {
         let known = self.numbers.get(&(key, side, sampled)).copied();
+        if known.is_none() && self.points.len() >= MOST_POINTS {
+            return None;
+        }
         let number = known.unwrap_or_else(|| {
             let number = u32::try_from(self.points.len()).unwrap_or(u32::MAX);
             let way = match side {
@@ -159,7 +174,7 @@ impl Exports {
             self.numbers.insert((key, side, sampled), number);
             number
         });
-        PointId(number)
+        Some(PointId(number))
     }
 }
 
@@ -167,6 +182,9 @@ impl Sampled {
     /// Of points that send records, each of which says its own.
     const NOT: Self = Self { rate: Rate::UNKNOWN, overlay: None };
 }
+
+/// More points no site has, some 200 bytes each.
+const MOST_POINTS: usize = 1 << 18;
 
 /// A flow that a meter made of samples, with what is known of all samples of its point.
 fn scaled(mut flow: Flow, sampled: &[Sampled]) -> Flow {

@@ -295,6 +295,8 @@ fn tell(
             flowing.without_addresses(),
             "records and samples without addresses",
         );
+        let more = "records and samples of more points than there may be";
+        text::count(&mut text, flowing.without_point(), more);
         let early = "times flows did not wait for all their sightings, for want of room";
         text::count(&mut text, flowing.settled_early(), early);
     }
