@@ -682,6 +682,12 @@ def past():
     time.sleep(1.5)
     done, receipt, only = past_only("admin", "tcp")
     check("past only: much of it", tcp_payload(only, WEB_IP) >= 60_000_000 and receipt["lost"] == 0, f"{tcp_payload(only, WEB_IP)} {done.stderr}")
+    session = must("capture", "web", "tcp", "--last", "1m", "--no-live", "--detach").strip()
+    over = until(lambda: "all that was recorded is there" in must("sessions", "show", session), 20)
+    check("past only: a session of its own ends by itself", over, must("sessions", "show", session))
+    done = far("sessions", "fetch", session, "-w", f"{WORK}/fetched-past.pcapng", timeout=60)
+    fetched = Capture(f"{WORK}/fetched-past.pcapng")
+    check("past only: fetched later, all of it", done.returncode == 0 and len(fetched.packets) == len(only.packets), f"{len(fetched.packets)} of {len(only.packets)}: {done.stderr}")
     piped = f"{WORK}/piped.pcapng"
     login_of("admin")
     with open(piped, "wb") as out:

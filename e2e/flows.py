@@ -6,6 +6,7 @@ import shutil
 import time
 
 from harness import *
+from overlay import taps
 
 COLLECTOR = "10.0.0.9"
 # Machines of two tenants whose addresses are their own; bravo's are acme's once more, and what an
@@ -64,12 +65,6 @@ def sent_bytes(machine):
             # Sent bytes are frames without their check sum: 14 bytes are Ethernet's.
             total += numbers[8] - 14 * numbers[9]
     return total
-
-
-def tap_of(address):
-    """The tap on hv-1 of the machine with this address in tenant acme."""
-    machines = find("hv-1", address)["machines"]
-    return next(vnic["device"] for machine in machines for vnic in machine["vnics"] if machine["name"] == "cache")
 
 
 def export(host, *, netflow=False, sflow=0, ipfix=False):
@@ -159,7 +154,7 @@ def unsampled():
     for host in ("hv-1", "hv-2"):
         export(host, netflow=True, ipfix=True)
     time.sleep(1)
-    judge_at_the_tap = Tcpdump("hv-1", tap_of("10.0.7.30"))
+    judge_at_the_tap = Tcpdump("hv-1", taps()["cache"])
     sent = talk()
     judge_at_the_tap.finish()
     # The caches of the exporters are empty once nothing comes any more.

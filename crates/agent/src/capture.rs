@@ -12,6 +12,7 @@ use plan::Point;
 use select::{Filter, Resolved};
 
 use crate::following::Following;
+use crate::mirror::MirrorSource;
 use crate::orders::{Outcome, Output, PastOrder};
 use crate::own_counts::OwnCounts;
 use crate::receipt::{Receipt, Story};
@@ -27,6 +28,8 @@ pub struct Wanted {
     pub host: String,
     /// Where to look.
     pub point: Point,
+    /// The mirror that ends at each interface of the point, if it is one of mirrors.
+    pub mirrors: Vec<MirrorSource>,
     /// Which packets, as typed and as understood.
     pub filter: Option<(String, Filter)>,
     /// What the names in it mean.
@@ -229,6 +232,7 @@ impl Wanted {
     pub fn request(&self) -> Request<'_> {
         Request {
             point: &self.point,
+            mirrors: &self.mirrors,
             filter: self.filter.as_ref().map(|(text, filter)| (text.as_str(), filter)),
             explained: self.explained.clone(),
             is_stripped: self.is_stripped,

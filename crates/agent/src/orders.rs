@@ -195,6 +195,22 @@ pub(crate) struct PointOrder {
     pub(crate) ring: RingSize,
     /// Most bytes of a packet that the kernel keeps.
     pub(crate) kept: u32,
+    /// The mirror whose packets come there, if it is one's.
+    #[serde(default)]
+    pub(crate) mirror: Option<MirrorOrder>,
+}
+
+/// A mirror as the engine needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MirrorOrder {
+    /// What it puts around frames; `None` for nothing.
+    pub(crate) form: Option<wire::mirror::MirrorForm>,
+    /// Where it sends to; `None` for anywhere.
+    pub(crate) address: Option<std::net::IpAddr>,
+    /// The only session wanted.
+    pub(crate) session: Option<u32>,
+    /// The UDP port of its tunnel, where it is not the standard's.
+    pub(crate) udp_port: Option<u16>,
 }
 
 /// How a capture goes, since its beginning.
@@ -233,6 +249,9 @@ pub struct Outcome {
     pub end: End,
     /// Packets that had to be written out of the order of time, because a ring was filling up.
     pub out_of_order: u64,
+    /// Names of mirror sessions, whose accounts come behind all others.
+    #[serde(default)]
+    pub sessions: Vec<String>,
     /// What each tool got.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolReport>,

@@ -106,6 +106,26 @@ impl OutputSink {
         }
     }
 
+    /// Adds a mirror session behind all other points.
+    pub(crate) fn add_session(&mut self, header: InterfaceHeader, now: Timestamp) {
+        if let Self::File(file) = self {
+            file.keep(|file| file.add_interface(now, header).map(drop));
+        }
+    }
+
+    /// Tells how many frames of a mirror session came, and how many did not.
+    pub(crate) fn count_session(&mut self, point: PointId, received: u64, lost: u64) {
+        if let Self::File(file) = self {
+            let counters = PointCounters {
+                received: None,
+                filter_accepted: Some(received),
+                kernel_dropped: 0,
+                interface_dropped: lost,
+            };
+            file.file.update_counters(point, counters);
+        }
+    }
+
     /// Tells what the kernel counted for a point.
     pub(crate) fn count(&mut self, point: PointId, counters: RingCounters) {
         match self {
@@ -270,6 +290,7 @@ impl FileOutput {
             end,
             out_of_order,
             recorded: Vec::new(),
+            sessions: Vec::new(),
         }
     }
 
@@ -367,6 +388,17 @@ pub(crate) fn interface(point: &PointOrder, job: &Job) -> InterfaceHeader {
         snaplen: job.snaplen,
         os: os(),
         ..InterfaceHeader::ethernet(point.label.clone())
+    }
+}
+
+/// What the interfaces of mirror sessions have in common.
+pub(crate) fn session_header(job: &Job) -> InterfaceHeader {
+    InterfaceHeader {
+        description: "Frames out of what a mirror has put around them.".to_owned(),
+        filter: job.expression.clone().unwrap_or_default(),
+        snaplen: job.snaplen,
+        os: os(),
+        ..InterfaceHeader::ethernet("")
     }
 }
 

@@ -406,6 +406,7 @@ const WATCHED: Duration = Duration::from_secs(2);
 fn essence(machine: &Machine) -> Machine {
     let mut machine = machine.clone();
     machine.evidence.clear();
+    machine.namespace_path = None;
     for place in machine.vnics.iter_mut().filter_map(|v| v.attachment.as_mut()) {
         place.namespace_path = None;
         place.since = None;

@@ -165,7 +165,10 @@ impl Capture {
             if self.weave_on().map_err(|error| RemoteError::Refused(error.to_string()))? {
                 self.stop_session(&mut tell).await;
             }
-            if self.session.is_complete() && self.parts.iter().all(|part| part.is_all_here) {
+            if self.session.is_complete()
+                && self.parts.len() == self.session.parts.len()
+                && self.parts.iter().all(|part| part.is_all_here)
+            {
                 break;
             }
             // A host that is away keeps its part; it can be fetched later.
@@ -226,6 +229,10 @@ impl Capture {
                 is_all_here: false,
                 away: None,
             });
+        }
+        if session.is_complete() && self.parts.len() == session.parts.len() {
+            // Nobody comes any more for whom anything would have to be held back.
+            self.weave.complete();
         }
         self.session = session;
     }

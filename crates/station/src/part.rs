@@ -144,6 +144,7 @@ impl Running {
             is_reachable: false,
         };
         let wanted = Wanted {
+            mirrors: Vec::new(),
             machine: machine.clone(),
             host: site.host.name.clone(),
             filter: filter(order)?,

@@ -158,6 +158,7 @@ impl Recorder {
             snaplen: self.wanted.snaplen,
             limits: Limits::default(),
             output: Output {
+                is_nothing: false,
                 path: Some(directory.clone()),
                 force: false,
                 rotation: Rotation::default(),

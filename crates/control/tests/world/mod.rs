@@ -983,6 +983,7 @@ impl Vm {
             tenant: Some(self.tenant.clone()),
             vnics: (0..self.vnics).map(vnic).collect(),
             pid: None,
+            namespace_path: None,
             since: None,
             evidence: Vec::new(),
         }

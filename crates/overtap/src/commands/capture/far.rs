@@ -153,7 +153,7 @@ fn print(
 fn wish(args: &Args, is_file: bool) -> Wish {
     let is_limited = (is_file || args.detach) && !args.no_limits;
     let (mut vms, mut tenants) = (Vec::new(), Vec::new());
-    for word in args.vm.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+    for word in args.vm().split(',').map(str::trim).filter(|word| !word.is_empty()) {
         match word.split_once(':') {
             Some(("tenant", tenant)) => tenants.push(tenant.to_owned()),
             Some(("vm", vm)) => vms.push(vm.to_owned()),
@@ -190,7 +190,7 @@ fn path(args: &Args) -> Option<PathBuf> {
         Some(path) => Some(path.clone()),
         None => Some(PathBuf::from(format!(
             "{}-{}.pcapng",
-            agent::file_name(&args.vm),
+            agent::file_name(args.vm()),
             Zoned::now().strftime("%Y%m%dT%H%M%S")
         ))),
     }
