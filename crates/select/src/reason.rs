@@ -27,7 +27,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order receipts show them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NotSelected,
         Self::NotMirrored,
         Self::OtherTenant,
