@@ -61,12 +61,14 @@ def every_kind():
     device = ports()["web"]
     for kind, (_, word, session) in KINDS.items():
         capture = receive(f"{word}://10.0.0.9")
+        before = unreachables()
         mirror = Mirror(kind, "web")
         judge = Tcpdump("hv-1", device)
         traffic("web", "db", "--udp", "200pps", "--count", "300")
         until(lambda: "300" in capture.err(), 0.5)
         seen = judge.finish()
         time.sleep(0.3)
+        answers = unreachables() - before
         mirror.remove()
         status, receipt, file = capture.finish()
         honest(kind, status, receipt, file)
@@ -77,15 +79,14 @@ def every_kind():
         equal(f"{kind}: nothing lost on the way", receipt["lost_of_mirrors"], 0)
         names = {file.interfaces[p.interface]["name"] for p in file.packets}
         check(f"{kind}: the session is an interface of the file", all(name.startswith(f"{session} from 10.0.0.1 @ mon:") for name in names) and names, names)
-        answers = int(re.search(r"OutDestUnreachs\D+(\d+)", icmp()) [1]) if "OutDestUnreachs" in icmp() else 0
         equal(f"{kind}: the sender is not told that nobody listens", answers, 0)
         equal(f"{kind}: everybody reads the file", complaints(file.path), [])
 
 
-def icmp():
-    """OutDestUnreachs of the receiving host, as `name value`."""
+def unreachables():
+    """How often the receiving host has said that nobody listens there."""
     lines = [line.split() for line in started("mon", "cat", "/proc/net/snmp").splitlines() if line.startswith("Icmp:")]
-    return " ".join(f"{name} {value}" for name, value in zip(*lines))
+    return int(dict(zip(*lines))["OutDestUnreachs"])
 
 
 def of(frames):
@@ -143,7 +144,7 @@ def holes():
         equal(f"{what}: exit status", status, 3 if lost else 0)
         check(f"{what}: the receipt adds up", adds_up(receipt), json.dumps(receipt["interfaces"]))
         equal(f"{what}: what came is in the file", len(file.packets), len(eval(numbers)))
-        told = sum(s["ifdrop"] or 0 for s in file.statistics if "ifdrop" in s)
+        told = sum(s["dropped"] or 0 for s in file.statistics)
         equal(f"{what}: the file says so, too", told, lost)
 
 
@@ -175,7 +176,7 @@ def hostile():
     check("the flood: it ends by itself when asked", status in (0, 3), status)
     check("the flood: the receipt adds up", adds_up(receipt), json.dumps(receipt["total"]))
     check("the flood: some garbage was no mirror's", receipt["total"]["not_mirrored"] > 10_000, receipt["total"])
-    check("the flood: few interfaces", len(file.interfaces) < 3 * 260, len(file.interfaces))
+    check("the flood: few interfaces", len(file.interfaces) < 3 * 70, len(file.interfaces))
     equal("the flood: everybody reads the file", complaints(file.path), [])
 
 

@@ -46,8 +46,9 @@ pub struct Received<'a> {
 }
 
 impl MirrorReceiver {
-    /// The most sessions of one mirror: each is an interface of the file.
-    pub const MOST_SESSIONS: usize = 256;
+    /// The most sessions of one mirror: each is an interface of the file and a line of the receipt,
+    /// which goes to the session in one message.
+    pub const MOST_SESSIONS: usize = 64;
 
     /// A receiver that has seen nothing yet.
     pub fn new(rule: MirrorRule) -> Self {
