@@ -182,7 +182,7 @@ impl FromStr for MirrorSource {
         for word in words.split('&').filter(|word| !word.is_empty()) {
             let wrong = || NotAMirror::Word { word: word.to_owned(), kind: kind.to_owned(), known };
             let (name, number) = word.split_once('=').ok_or_else(wrong)?;
-            if !known.strip_suffix("=N").is_some_and(|known| known == name) {
+            if known.strip_suffix("=N").is_none_or(|known| known != name) {
                 return Err(wrong());
             }
             session = Some(number.parse::<u32>().map_err(|_| wrong())?);
@@ -261,6 +261,7 @@ pub fn every_machine() -> Machine {
         tenant: None,
         vnics: Vec::new(),
         pid: None,
+        namespace_path: None,
         since: None,
         evidence: Vec::new(),
     }

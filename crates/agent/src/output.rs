@@ -135,7 +135,10 @@ impl OutputSink {
                 kernel_dropped: 0,
                 interface_dropped: lost,
             };
-            file.file.update_counters(point, counters);
+            file.keep(|file| {
+                file.update_counters(point, counters);
+                Ok(())
+            });
         }
     }
 

@@ -462,7 +462,7 @@ fn packets_beyond_the_room_there_is_are_counted_until_there_is_more() {
     let mut asked = to_file(&path);
     asked.room_bytes = Some(64 << 10);
     let mut sink = FileSink::open(asked, at(0)).unwrap();
-    let mut take = |sink: &mut FileSink, count: u64| {
+    let take = |sink: &mut FileSink, count: u64| {
         let taken = (0..count).map(|i| sink.write(at(i), &packet(i, 0, &[7; 100])).unwrap());
         taken.filter(|outcome| *outcome == Outcome::Written).count() as u64
     };

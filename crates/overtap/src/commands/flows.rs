@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 /// Where flows go.
 enum Destination {
     Print(rows::Printer, BufWriter<io::StdoutLock<'static>>),
-    Parquet(RowFile),
+    Parquet(Box<RowFile>),
     Store(Box<Writing>),
 }
 
@@ -112,7 +112,7 @@ impl Destination {
             return Ok(Self::Store(Box::new(store)));
         }
         Ok(match args.output {
-            Form::Parquet => Self::Parquet(RowFile::to_stdout()?),
+            Form::Parquet => Self::Parquet(Box::new(RowFile::to_stdout()?)),
             form => {
                 let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
                 Self::Print(rows::Printer::new(form), out)

@@ -291,6 +291,7 @@ mod tests {
             tenant: None,
             vnics: vec![vnic],
             pid: None,
+            namespace_path: None,
             since: None,
             evidence: Vec::new(),
         }
