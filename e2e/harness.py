@@ -263,7 +263,7 @@ class Overtap(Process):
 
 def adds_up(receipt):
     """Whether every account of a receipt, and their total, adds up to the packet."""
-    drops = ("kernel_dropped", "other_tenant", "undecidable", "not_selected", "after_limit", "queue_full", "sink_failed", "written")
+    drops = ("kernel_dropped", "not_mirrored", "other_tenant", "undecidable", "not_selected", "after_limit", "queue_full", "sink_failed", "written")
     accounts = [receipt["total"], *receipt["interfaces"]]
     each = all(account["received"] == sum(account[drop] for drop in drops) for account in accounts)
     total = all(

@@ -285,6 +285,29 @@ def trunk():
     hv("ip", "netns", "del", "trunky")
 
 
+def router():
+    """A namespace without a process, with an internal port of Open vSwitch in it, as Neutron's routers are."""
+    hv = lambda *words: started("hv-1", *words)
+    hv("ip", "netns", "add", "qrouter")
+    hv("ovs-vsctl", "add-port", "br-int", "qr-1", "tag=100", "--", "set", "interface", "qr-1", "type=internal")
+    hv("ip", "link", "set", "qr-1", "netns", "qrouter")
+    hv("ip", "netns", "exec", "qrouter", "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    hv("ip", "-n", "qrouter", "link", "set", "qr-1", "mtu", "1450", "up")
+    hv("ip", "-n", "qrouter", "addr", "add", "10.0.7.99/24", "dev", "qr-1")
+    point = until(lambda: json.loads(overtap("hv-1", "plan", "qrouter", "--output", "json").stdout or "{}").get("points"), 2)[0]
+    equal("router: its own interface is the best place", (point["kind"], point.get("refusal")), ("inside", None))
+    judge = Tcpdump("hv-1", "qr-1", prefix=[*enter("hv-1"), "nsenter", "--net=/run/netns/qrouter"])
+    capture = Overtap("hv-1", "qrouter", "--buffer", "4MiB")
+    for target in ("10.0.7.30", "10.0.7.20"):
+        run("hv-1", "ip", "netns", "exec", "qrouter", "ping", "-q", "-c", "5", "-i", "0.1", target)
+    status, receipt, file = capture.finish()
+    honest("router", status, receipt, file)
+    check("router: echoes of its neighbour on the host and of the one on another", receipt["total"]["written"] >= 20, receipt["total"])
+    same_frames("router: exactly what tcpdump saw there", file.frames(), judge.finish().frames())
+    hv("ovs-vsctl", "del-port", "qr-1")
+    hv("ip", "netns", "del", "qrouter")
+
+
 def fragments():
     """An underlay too narrow for the tunnel: a VM's packets in pieces, all of them, and nobody else's."""
     hv = lambda *words: started("hv-3", *words)
@@ -569,4 +592,4 @@ def migration():
 
 
 if __name__ == "__main__":
-    chapters(everything_found, found_by, two_tenants, decoded, same_everywhere, trunk, fragments, changes_watched, guests_watched, migration)
+    chapters(everything_found, found_by, two_tenants, decoded, same_everywhere, trunk, router, fragments, changes_watched, guests_watched, migration)

@@ -14,6 +14,7 @@ from harness import *
 from veth import BOX, FAR, HOST, SMALL, Sender, numbers, send
 
 SINK = "10.8.0.9"
+IN_BOX_WORDS = ["nsenter", "--net=/run/netns/box"]
 IN_SINK = [*enter(HOST), "nsenter", "--net=/run/netns/sink"]
 # What stands before the frame on the wire of the sink: Ethernet, IPv4, then the tunnel.
 TUNNELS = {
@@ -131,6 +132,8 @@ def encapsulations():
         equal(f"{name}: the sequence numbers have no gap", numbers_ == list(range(len(sent))), True)
     fields = tshark(wire.path, "-T", "fields", "-e", "erspan.spanid", "-e", "erspan.timestamp", "-e", "erspan.p_d5_timestamp", "-e", "erspan.platid", "-Y", "gre.proto==0x22eb")
     check("erspan-3: session as asked", all(row.split("\t")[0] == "5" for row in fields), fields[:2])
+    times = [struct.unpack_from(">I", p.data, 58)[0] * 10**9 + struct.unpack_from(">I", p.data, 46)[0] for p in tunnelled(seen, "erspan-3")]
+    equal("erspan-3: the times are those of the file, to the nanosecond", times == [packet.time for packet in file.packets], True)
     counts = [struct.unpack_from(">I", p.data, 14 + 20 + 8 + 6)[0] for p in tunnelled(seen, "tzsp")]
     equal("tzsp: its packet counts have no gap", counts == list(range(len(sent))), True)
 
@@ -317,5 +320,66 @@ def slow():
     server.close()
 
 
+def rspan():
+    """Frames in the mirror's own VLAN of an interface, around the tag they have; and never captured again."""
+    add("rspan", "--rspan", "to-sink", "--vlan", "3900")
+    wire = Wire("rspan")
+    capture = Overtap(HOST, "box", *SMALL, "--to", "rspan")
+    count = send(200)
+    status, receipt, file = capture.finish()
+    seen = [p for p in wire.close().packets if p.data[12:16] == b"\x81\x00\x0f\x3c"]
+    equal("the frames are those of the file", [p.data[:12] + p.data[16:] for p in seen] == [p.data for p in file.packets], True)
+    equal("as many as the account says", (len(seen), tool(receipt, "rspan")["sent"]), (len(file.packets), len(file.packets)))
+    check("all that were sent", len(seen) >= count, len(seen))
+    capture = Overtap(HOST, "sink", *SMALL, "--to", "rspan")
+    started(HOST, *IN_SINK[len(enter(HOST)):], "ping", "-c3", "-i0.2", "-W1", "10.8.0.1")
+    status, receipt, file = capture.finish()
+    equal("no copy of a copy", (tool(receipt, "rspan")["sent"], receipt["total"]["own_export"]), (len(file.packets), len(file.packets)))
+
+
+def segments():
+    """Super-frames of a TCP stream become segments that tshark finds nothing wrong with; no byte is missing."""
+    started(HOST, "ip", "addr", "add", "10.1.1.254/24", "dev", "tap-box")
+    add("segments", "--vxlan", SINK, "--vni", "3", "--oversized", "segment")
+    add("refused", "--vxlan", SINK, "--vni", "4", "--oversized", "refuse")
+    server, accept = in_host(lambda: listening(socket.AF_INET, ("10.1.1.254", 5555)))
+    reader = Reader(accept)
+    wire = Wire("segments")
+    capture = Overtap(HOST, "box", "--to", "segments,refused")
+    code = "import socket, os; s = socket.create_connection(('10.1.1.254', 5555)); s.sendall(bytes(range(250)) * 4000); s.close()"
+    started(HOST, *IN_BOX_WORDS, sys.executable, "-c", code)
+    reader.join(10)
+    time.sleep(0.3)
+    status, receipt, file = capture.finish()
+    started(HOST, "ip", "addr", "del", "10.1.1.254/24", "dev", "tap-box")
+    server.close()
+    account, refused = tool(receipt, "segments"), tool(receipt, "refused")
+    seen = tunnelled(wire.close(), "vxlan")
+    mine = [p for p in seen if p.data[48] == 3]
+    equal("as many datagrams arrived as the account says", (len(mine), len(seen) - len(mine)), (account["datagrams"], refused["sent"]))
+    check("some were segmented", account["segmented"] > 0 and account["sliced"] == 0, account)
+    equal("what one tool segments the other refuses", refused["too_large"], account["segmented"])
+    check("no datagram is larger than the way takes", all(len(p.data) <= 1514 for p in seen))
+    pieces = {}
+    for packet in mine:
+        frame = packet.data[50:]
+        if frame[12:14] == b"\x08\x00" and frame[23] == 6 and struct.unpack_from(">H", frame, 36)[0] == 5555:
+            start, head = struct.unpack_from(">I", frame, 38)[0], 34 + (frame[46] >> 4) * 4
+            pieces[start] = max(pieces.get(start, b""), frame[head:14 + struct.unpack_from(">H", frame, 16)[0]], key=len)
+    first, stream = min((start for start, data in pieces.items() if data), default=0), b""
+    for start in sorted(pieces):
+        stream = stream[:start - first] + pieces[start] if pieces[start] else stream
+    equal("put together they are the stream", stream == bytes(range(250)) * 4000, True)
+    path = f"{WORK}/segmented.pcap"
+    with open(path, "wb") as out:
+        out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
+        for packet in mine:
+            frame = packet.data[50:]
+            if len(frame) > 1000:
+                out.write(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame)
+    sums = tshark(path, "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-T", "fields", "-e", "ip.checksum.status", "-e", "tcp.checksum.status", "-Y", "tcp")
+    check("tshark finds their checksums right", sums and set(sums) == {"1\t1"}, collections.Counter(sums))
+
+
 if __name__ == "__main__":
-    chapters(set_up, encapsulations, streams, policies, taken_away, loops, slow)
+    chapters(set_up, encapsulations, streams, policies, taken_away, loops, slow, rspan, segments)

@@ -12,6 +12,7 @@ use plan::Point;
 use select::{Filter, Resolved};
 
 use crate::following::Following;
+use crate::mirror::MirrorSource;
 use crate::orders::{Outcome, Output, PastOrder};
 use crate::own_counts::OwnCounts;
 use crate::receipt::{Receipt, Story};
@@ -27,6 +28,8 @@ pub struct Wanted {
     pub host: String,
     /// Where to look.
     pub point: Point,
+    /// The mirror that ends at each interface of the point, if it is one of mirrors.
+    pub mirrors: Vec<MirrorSource>,
     /// Which packets, as typed and as understood.
     pub filter: Option<(String, Filter)>,
     /// What the names in it mean.
@@ -141,6 +144,25 @@ impl Capture {
         Ok(happened)
     }
 
+    /// Says how many bytes its output has room for now, those that are there included. Packets
+    /// beyond that are dropped and counted until there is more.
+    ///
+    /// # Errors
+    /// When the engine cannot be told.
+    pub fn set_room(&mut self, bytes: u64) -> Result<(), SessionError> {
+        self.session.set_room(bytes)
+    }
+
+    /// Says something at this place of the file, and in the receipt.
+    ///
+    /// # Errors
+    /// When the engine cannot be told.
+    pub fn say(&mut self, what: String) -> Result<Happened, SessionError> {
+        let happened = self.note(what);
+        self.session.comment(&happened.to_string())?;
+        Ok(happened)
+    }
+
     /// Takes what is known of the tools by now: one that was removed, or whose grant does not
     /// cover the VM any more, gets nothing from this moment on. Returns what a person should hear.
     ///
@@ -229,6 +251,7 @@ impl Wanted {
     pub fn request(&self) -> Request<'_> {
         Request {
             point: &self.point,
+            mirrors: &self.mirrors,
             filter: self.filter.as_ref().map(|(text, filter)| (text.as_str(), filter)),
             explained: self.explained.clone(),
             is_stripped: self.is_stripped,

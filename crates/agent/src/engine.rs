@@ -3,23 +3,24 @@
 //! It knows no inventory and opens nothing but its output. All timers run on `poll`'s own time-out,
 //! so a quiet interface delays nothing.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use capture::{Condition, Ring};
+use capture::{Condition, MirrorReceiver, MirrorRule, Received, Ring};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::{Export, Filter, Guard, Ownership};
+use select::{DropReason, Export, Filter, Guard, Ownership};
 use wire::file::{InterfaceHeader, SectionHeader};
+use wire::mirror::SessionNumber;
 use wire::{KeptPacket, PointId, Timestamp};
 
 use crate::channel::Channel;
 use crate::kernel::KernelRules;
-use crate::orders::{End, Job, News, Order, Outcome, PointOrder, Progress};
+use crate::orders::{End, Job, MirrorOrder, News, Order, Outcome, PointOrder, Progress};
 use crate::output::{self, OutputSink};
 use crate::past::{Past, Step};
 use crate::sandbox::Sandbox;
@@ -69,6 +70,12 @@ struct Engine {
     pipeline: Pipeline,
     sink: OutputSink,
     rings: Vec<Ring>,
+    /// For each ring, what takes frames out of its packets, if they are a mirror's.
+    receivers: Vec<Option<Receiver>>,
+    /// What the interfaces of the file that mirror sessions make have in common.
+    session_header: InterfaceHeader,
+    /// The mirror sessions, whose points come behind those of the job.
+    sessions: Vec<SessionPoint>,
     merge: Merge,
     /// What the rings' kernel programs are made from.
     rules: KernelRules,
@@ -122,6 +129,7 @@ impl Engine {
         };
         let recorded = past.as_ref().map(Past::infos).unwrap_or_default();
         let sink = OutputSink::open(job, &recorded, now())?;
+        let session_header = output::session_header(job);
         let section = output::section(job);
         let interfaces = job.points.iter().map(|point| output::interface(point, job)).collect();
         let sandbox = Sandbox::enter(sink.directory(), past.as_ref().map(Past::directory));
@@ -141,6 +149,9 @@ impl Engine {
             pipeline,
             sink,
             rings: Vec::new(),
+            receivers: Vec::new(),
+            session_header,
+            sessions: Vec::new(),
             merge: Merge { grace: GRACE, hold: if is_shared { HOLD } else { Duration::ZERO } },
             rules,
             owned: Vec::new(),
@@ -348,11 +359,63 @@ impl Engine {
             }
             return;
         }
+        let Some(Some(receiver)) = self.receivers.get_mut(number) else {
+            if packet.time < self.written_until {
+                self.out_of_order += 1;
+            } else {
+                self.written_until = packet.time;
+            }
+            self.pipeline.offer(packet, &mut self.sink);
+            return;
+        };
+        let Ok(received) = receiver.mirror.open(packet) else {
+            self.pipeline.refuse(number, DropReason::NotMirrored);
+            return;
+        };
+        let Received { mut packet, session, .. } = received;
+        let place = session.map_or(MirrorReceiver::MOST_SESSIONS, |session| session.0);
+        let known = receiver.points.get(&place).copied();
+        let point = match known {
+            Some(point) => point,
+            // Its name is that of the session, of which this packet is the first.
+            None => {
+                let kept = KeptPacket::new(&packet);
+                self.add_session(number, place, &kept);
+                return;
+            }
+        };
+        if let Some(session) = self.sessions.get_mut(point) {
+            session.received += 1;
+            packet.point = session.point;
+        }
         if packet.time < self.written_until {
             self.out_of_order += 1;
         } else {
             self.written_until = packet.time;
         }
+        self.pipeline.offer(packet, &mut self.sink);
+    }
+
+    /// Makes a point of a mirror session, and passes on its first frame.
+    #[cold]
+    fn add_session(&mut self, number: usize, place: usize, first: &KeptPacket) {
+        let Some(Some(receiver)) = self.receivers.get_mut(number) else { return };
+        let Some(ownership) = self.owned.get(number) else { return };
+        let session = receiver.mirror.session(SessionNumber(place));
+        let key = match (session, receiver.is_plain) {
+            (Some(session), _) => format!("{} @ {}", session.key, receiver.place),
+            (None, true) => receiver.label.clone(),
+            (None, false) => format!("other sessions @ {}", receiver.label),
+        };
+        let point = u32::try_from(self.pipeline.ledgers().count()).unwrap_or(u32::MAX);
+        self.pipeline.add_point(PointRules { guard: Guard::new(ownership), later: None });
+        let header = InterfaceHeader { name: key.clone(), ..self.session_header.clone() };
+        self.sink.add_session(header, now());
+        receiver.points.insert(place, self.sessions.len());
+        let point = PointId(point);
+        self.sessions.push(SessionPoint { ring: number, place, point, label: key, received: 1 });
+        let packet = wire::Packet { point, ..first.packet() };
+        self.written_until = self.written_until.max(packet.time);
         self.pipeline.offer(packet, &mut self.sink);
     }
 
@@ -478,6 +541,7 @@ impl Engine {
                     past.set_seam(seam);
                 }
             }
+            Order::Room(bytes) => self.sink.set_room(bytes),
             Order::AddTool(tool) => {
                 self.tools.push((*tool, descriptor));
                 if self.tools.len() == self.tool_count
@@ -539,6 +603,7 @@ impl Engine {
     fn attach(&mut self, point: PointOrder, descriptor: Option<OwnedFd>) -> io::Result<()> {
         let socket = descriptor.ok_or_else(|| io::Error::other("none came with the order"))?;
         let number = u32::try_from(self.rings.len()).map_err(io::Error::other)?;
+        self.receivers.push(point.mirror.as_ref().map(|order| Receiver::new(order, &point.label)));
         self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
         self.is_attached.push(true);
         self.doubles.push(0);
@@ -582,6 +647,9 @@ impl Engine {
     /// they have let in before is judged here, by its time.
     fn own(&mut self, number: usize, ownership: &Ownership, at: Timestamp) {
         self.pipeline.own(number, ownership, at);
+        for session in self.sessions.iter().filter(|session| session.ring == number) {
+            self.pipeline.own(session.point.0 as usize, ownership, at);
+        }
         self.rules.add(ownership);
         if let Some(store) = self.sink.store() {
             store.own(number, ownership);
@@ -590,9 +658,10 @@ impl Engine {
             owned.clone_from(ownership);
         }
         // An expression sees the tunnels of all points at each, so one point's news concern all.
-        let all = self.rings.iter_mut().zip(&self.owned).zip(&self.kept);
-        for ((ring, ownership), kept) in all {
-            if *ownership == Ownership::Shared(Vec::new()) {
+        let all = self.rings.iter_mut().zip(&self.owned).zip(&self.kept).zip(&self.receivers);
+        for (((ring, ownership), kept), receiver) in all {
+            // At a mirror the kernel looks at what is around the frames.
+            if receiver.is_some() || *ownership == Ownership::Shared(Vec::new()) {
                 // What is nobody's business any more is refused here, where it is counted.
                 continue;
             }
@@ -660,8 +729,9 @@ impl Engine {
             recorded = past.labels();
         }
         let out_of_order = self.out_of_order + self.pipeline.written_late();
+        let sessions = self.sessions.into_iter().map(|session| session.label).collect();
         let sink = self.sink;
-        Outcome { recorded, ..sink.close(now(), ledgers, end, out_of_order) }
+        Outcome { recorded, sessions, ..sink.close(now(), ledgers, end, out_of_order) }
     }
 
     fn drain(&mut self) {
@@ -676,9 +746,31 @@ impl Engine {
             let _ = ring.count();
             let counters = ring.counters();
             let doubles = self.doubles.get(number).copied().unwrap_or(0);
-            let received = counters.received.saturating_sub(doubles);
+            // What a mirror sent is in the accounts of its sessions.
+            let opened: u64 = self
+                .sessions
+                .iter()
+                .filter(|session| session.ring == number)
+                .map(|session| session.received)
+                .sum();
+            let received = counters.received.saturating_sub(doubles + opened);
             self.pipeline.count_kernel(number, received, counters.kernel_dropped);
             self.sink.count(ring.point(), counters);
+        }
+        self.count_sessions();
+    }
+
+    /// Counts what came of each mirror session, and what did not. Of sessions that share their
+    /// numbers the first has the losses of all.
+    fn count_sessions(&mut self) {
+        let lost: Vec<_> = self.receivers.iter().map(Receiver::lost).collect();
+        for session in &self.sessions {
+            let lost = lost.get(session.ring).and_then(|lost| lost.get(&session.place));
+            let lost = lost.copied().unwrap_or(0);
+            let number = session.point.0 as usize;
+            self.pipeline.count_kernel(number, session.received, 0);
+            self.pipeline.count_lost_of_mirror(number, lost);
+            self.sink.count_session(session.point, session.received, lost);
         }
     }
 
@@ -694,6 +786,51 @@ impl Engine {
             progress.ledger = progress.ledger.plus(ledger);
         }
         progress
+    }
+}
+
+/// What takes frames out of the packets of a ring.
+struct Receiver {
+    mirror: MirrorReceiver,
+    /// The place of each session's point in `Engine::sessions`, by its number.
+    points: HashMap<usize, usize>,
+    /// What the mirror is called, and host and interface where it ends.
+    label: String,
+    place: String,
+    /// Whether there is nothing around the frames, and so no sessions.
+    is_plain: bool,
+}
+
+/// A mirror session and its point.
+struct SessionPoint {
+    /// The ring its packets come by.
+    ring: usize,
+    /// Its number there.
+    place: usize,
+    point: PointId,
+    label: String,
+    /// Frames taken out of its packets.
+    received: u64,
+}
+
+impl Receiver {
+    fn new(order: &MirrorOrder, label: &str) -> Self {
+        let MirrorOrder { form, address, session, udp_port } = *order;
+        let rule = MirrorRule { form, address, session, udp_port };
+        Self {
+            mirror: MirrorReceiver::new(rule),
+            points: HashMap::new(),
+            // What the mirror is called is in the name of its session.
+            place: label.rsplit_once(" @ ").map_or(label, |(_, place)| place).to_owned(),
+            label: label.to_owned(),
+            is_plain: form.is_none(),
+        }
+    }
+
+    /// Packets lost of each row of numbers, by the first session that is in it.
+    fn lost(this: &Option<Self>) -> HashMap<usize, u64> {
+        let rows = this.iter().flat_map(|receiver| receiver.mirror.sessions().numbering());
+        rows.filter_map(|row| Some((row.sessions.first()?.0, row.counts.lost))).collect()
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn machine(name: &str, device: &str, ifindex: u32) -> Machine {
         tenant: None,
         vnics: vec![vnic],
         pid: None,
+        namespace_path: None,
         since: None,
         evidence: Vec::new(),
     }
@@ -83,6 +84,7 @@ pub(crate) fn refused(kind: PointKind, reason: &str) -> Point {
 /// A capture of everything at `point`, to standard output.
 pub(crate) fn request(point: &Point) -> Request<'_> {
     Request {
+        mirrors: &[],
         point,
         filter: None,
         explained: select::Resolved::default(),
@@ -94,6 +96,7 @@ pub(crate) fn request(point: &Point) -> Request<'_> {
             force: false,
             rotation: Rotation::default(),
             min_free_bytes: 0,
+            room_bytes: None,
             is_nothing: false,
             store: None,
         },

@@ -60,6 +60,7 @@ impl Following {
         match self.kind {
             PointKind::Port => self.compare_owners(site, found, &mut changes),
             PointKind::Uplink => self.compare_networks(site, found, &mut changes),
+            PointKind::Mirror => self.compare_mirrors(site, found, &mut changes),
             PointKind::Inside => {}
         }
         changes
@@ -69,7 +70,7 @@ impl Following {
     /// acted before it told us: rather nothing of these milliseconds than a frame of somebody else.
     pub fn since(&self, told: Timestamp) -> Timestamp {
         match self.kind {
-            PointKind::Uplink => told.saturating_sub(AHEAD),
+            PointKind::Uplink | PointKind::Mirror => told.saturating_sub(AHEAD),
             PointKind::Port | PointKind::Inside => told,
         }
     }
@@ -125,6 +126,22 @@ impl Following {
                 interface.ownership = NOTHING;
                 changes.owned.push((number, NOTHING));
             }
+        }
+    }
+
+    /// At the end of a mirror the VM's name is what its vSwitch calls it. A mirror of all that comes
+    /// is nobody's; and a VM that is gone from here may be mirrored where it is now.
+    fn compare_mirrors(&mut self, site: &Site, found: Option<&Machine>, changes: &mut Changes) {
+        let Some(machine) = found else { return };
+        let ownership = crate::mirror::ownership_of(site, machine);
+        for (number, interface) in self.interfaces.iter_mut().enumerate() {
+            if interface.ownership == Ownership::Whole || interface.ownership == ownership {
+                continue;
+            }
+            let name = &interface.name;
+            changes.sentences.push(format!("{} has other networks at {name} now", machine.name));
+            interface.ownership = ownership.clone();
+            changes.owned.push((number, ownership.clone()));
         }
     }
 

@@ -12,6 +12,7 @@ mod engine;
 mod fixture;
 mod following;
 mod kernel;
+mod mirror;
 mod names;
 mod orders;
 mod output;
@@ -32,6 +33,7 @@ pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_res
 pub use engine::{is_hangup_ignored, run_engine};
 pub use following::{Changes, Following};
 pub use kernel::KernelRules;
+pub use mirror::{MirrorError, MirrorSource, NotAMirror, every_machine, mirror_point};
 pub use names::{ip_names, mac_names};
 pub use orders::{End, FileReport, Outcome, Output, PastOrder, Progress, Rotation, StoreOrder};
 pub use own_counts::OwnCounts;

@@ -40,6 +40,8 @@ pub(crate) enum Order {
     EndPoint(u32),
     /// All sockets have come; what was recorded comes before this time, what they see after it.
     Live(wire::Timestamp),
+    /// The output has room for so many bytes now, those that are there included.
+    Room(u64),
     /// A tool that packets are sent to as well; its socket comes with this message unless it is one
     /// that readers call. All come behind the start and before the first point's socket.
     AddTool(Box<ToolOrder>),
@@ -142,6 +144,10 @@ pub struct Output {
     pub rotation: Rotation,
     /// Bytes of the file system that stay free.
     pub min_free_bytes: u64,
+    /// Bytes there is room for at first: packets beyond that are dropped and counted until there is
+    /// more ([`Capture::set_room`](crate::Capture::set_room)). `None` for no such bound.
+    #[serde(default)]
+    pub room_bytes: Option<u64>,
     /// Whether nothing is written at all: packets go to tools only.
     #[serde(default)]
     pub is_nothing: bool,
@@ -195,6 +201,22 @@ pub(crate) struct PointOrder {
     pub(crate) ring: RingSize,
     /// Most bytes of a packet that the kernel keeps.
     pub(crate) kept: u32,
+    /// The mirror whose packets come there, if it is one's.
+    #[serde(default)]
+    pub(crate) mirror: Option<MirrorOrder>,
+}
+
+/// A mirror as the engine needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MirrorOrder {
+    /// What it puts around frames; `None` for nothing.
+    pub(crate) form: Option<wire::mirror::MirrorForm>,
+    /// Where it sends to; `None` for anywhere.
+    pub(crate) address: Option<std::net::IpAddr>,
+    /// The only session wanted.
+    pub(crate) session: Option<u32>,
+    /// The UDP port of its tunnel, where it is not the standard's.
+    pub(crate) udp_port: Option<u16>,
 }
 
 /// How a capture goes, since its beginning.
@@ -233,6 +255,9 @@ pub struct Outcome {
     pub end: End,
     /// Packets that had to be written out of the order of time, because a ring was filling up.
     pub out_of_order: u64,
+    /// Names of mirror sessions, whose accounts come behind all others.
+    #[serde(default)]
+    pub sessions: Vec<String>,
     /// What each tool got.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolReport>,

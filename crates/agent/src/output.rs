@@ -99,10 +99,43 @@ impl OutputSink {
         }
     }
 
+    /// There is room for so many bytes now, those that are there included.
+    pub(crate) fn set_room(&mut self, bytes: u64) {
+        match self {
+            Self::File(file) => {
+                if let Some(file) = &mut file.file {
+                    file.set_room(bytes);
+                }
+            }
+            // It makes its room itself.
+            Self::Store(_) => {}
+        }
+    }
+
     /// Adds a recorded point behind all others.
     pub(crate) fn add_recorded(&mut self, info: &PointInfo, now: Timestamp) {
         if let Self::File(file) = self {
             file.keep(|file| file.add_interface(now, recorded_interface(info)).map(drop));
+        }
+    }
+
+    /// Adds a mirror session behind all other points.
+    pub(crate) fn add_session(&mut self, header: InterfaceHeader, now: Timestamp) {
+        if let Self::File(file) = self {
+            file.keep(|file| file.add_interface(now, header).map(drop));
+        }
+    }
+
+    /// Tells how many frames of a mirror session came, and how many did not.
+    pub(crate) fn count_session(&mut self, point: PointId, received: u64, lost: u64) {
+        if let Self::File(file) = self {
+            let counters = PointCounters {
+                received: None,
+                filter_accepted: Some(received),
+                kernel_dropped: 0,
+                interface_dropped: lost,
+            };
+            file.file.update_counters(point, counters);
         }
     }
 
@@ -172,6 +205,7 @@ impl FileOutput {
         settings.names = job.names.iter().map(|(a, name)| (address(a), name.clone())).collect();
         settings.min_free_bytes =
             (job.output.min_free_bytes > 0).then_some(job.output.min_free_bytes);
+        settings.room_bytes = job.output.room_bytes;
         settings.when_slow = WhenSlow::Refuse;
         let file = Some(FileSink::open(settings, now)?);
         Ok(Self { file, tools: None, end: None, span: None })
@@ -270,6 +304,7 @@ impl FileOutput {
             end,
             out_of_order,
             recorded: Vec::new(),
+            sessions: Vec::new(),
         }
     }
 
@@ -367,6 +402,17 @@ pub(crate) fn interface(point: &PointOrder, job: &Job) -> InterfaceHeader {
         snaplen: job.snaplen,
         os: os(),
         ..InterfaceHeader::ethernet(point.label.clone())
+    }
+}
+
+/// What the interfaces of mirror sessions have in common.
+pub(crate) fn session_header(job: &Job) -> InterfaceHeader {
+    InterfaceHeader {
+        description: "Frames out of what a mirror has put around them.".to_owned(),
+        filter: job.expression.clone().unwrap_or_default(),
+        snaplen: job.snaplen,
+        os: os(),
+        ..InterfaceHeader::ethernet("")
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Receipt {
     pub unaccounted: i64,
     /// Packets that were asked for and are not in the file.
     pub lost: u64,
+    /// Packets of mirrors that did not come, by their sequence numbers: an estimate.
+    pub lost_of_mirrors: u64,
     /// Packets written out of the order of time.
     pub out_of_order: u64,
     /// The files written.
@@ -124,6 +126,7 @@ impl Receipt {
                 InterfaceReceipt::new(interface, *ledger, *packets, in_kernel)
             })
             .chain(recorded(outcome))
+            .chain(sessions(outcome))
             .collect();
         Self {
             overtap: env!("CARGO_PKG_VERSION"),
@@ -141,6 +144,7 @@ impl Receipt {
             unaccounted: outcome.ledgers.iter().map(Ledger::unread).sum::<i64>()
                 + outcome.tools.iter().map(|tool| tool.account.unaccounted()).sum::<i64>(),
             lost: total.lost() + outcome.tools.iter().map(|tool| tool.account.lost()).sum::<u64>(),
+            lost_of_mirrors: total.lost_of_mirror,
             total,
             out_of_order: outcome.out_of_order,
             files: outcome.files.clone(),
@@ -153,7 +157,7 @@ impl Receipt {
 
     /// Whether everything that was asked for is in the file.
     pub const fn is_complete(&self) -> bool {
-        self.lost == 0
+        self.lost == 0 && self.lost_of_mirrors == 0
     }
 }
 
@@ -164,6 +168,20 @@ fn recorded(outcome: &Outcome) -> impl Iterator<Item = InterfaceReceipt> {
     outcome.recorded.iter().zip(ledgers).map(|(label, ledger)| InterfaceReceipt {
         label: label.clone(),
         interface: "recorder".to_owned(),
+        interface_packets: None,
+        passed_over: None,
+        expression_in_kernel: InKernel::Nothing,
+        ledger: *ledger,
+    })
+}
+
+/// The accounts of mirror sessions, which come behind those of the interfaces they came by.
+fn sessions(outcome: &Outcome) -> impl Iterator<Item = InterfaceReceipt> {
+    let first = outcome.ledgers.len().saturating_sub(outcome.sessions.len());
+    let ledgers = outcome.ledgers.iter().skip(first);
+    outcome.sessions.iter().zip(ledgers).map(|(label, ledger)| InterfaceReceipt {
+        label: label.clone(),
+        interface: "mirror".to_owned(),
         interface_packets: None,
         passed_over: None,
         expression_in_kernel: InKernel::Nothing,
@@ -213,8 +231,8 @@ impl fmt::Display for Receipt {
             writeln!(f)?;
         }
         for (name, value) in ROWS {
-            // Only where tools are sent to there is any.
-            if name == OWN_EXPORTS && value(&self.total) == 0 {
+            // Only at the end of a mirror, or where tools are sent to, there is any.
+            if matches!(name, NOT_MIRRORED | OWN_EXPORTS) && value(&self.total) == 0 {
                 continue;
             }
             write!(f, "  {name:label_width$}")?;
@@ -276,6 +294,10 @@ impl Receipt {
         for event in &self.events {
             writeln!(f, "  {event}")?;
         }
+        for session in self.interfaces.iter().filter(|i| i.ledger.lost_of_mirror > 0) {
+            let lost = packets(session.ledger.lost_of_mirror);
+            writeln!(f, "  {}: {lost} did not come, by their sequence numbers", session.label)?;
+        }
         if self.out_of_order > 0 {
             writeln!(f, "  out of the order of time: {}", packets(self.out_of_order))?;
         }
@@ -294,6 +316,11 @@ impl Receipt {
             writeln!(f, "  {} older files of the ring were deleted", self.deleted_files)?;
         }
         match (self.unaccounted, self.lost) {
+            (0, 0) if self.lost_of_mirrors > 0 => writeln!(
+                f,
+                "  Every packet is accounted for; none was lost here, {} on the way.",
+                grouped(self.lost_of_mirrors)
+            ),
             (0, 0) => writeln!(f, "  Every packet is accounted for; none was lost."),
             (0, lost) => {
                 writeln!(f, "  Every packet is accounted for; {} were LOST.", grouped(lost))
@@ -342,9 +369,10 @@ struct Column {
 type Row = (&'static str, fn(&Ledger) -> u64);
 
 /// From the interface to the file; the first is the sum of all but the last.
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     ("seen", |ledger| ledger.received),
     ("  dropped by the kernel", |ledger| ledger.kernel_dropped),
+    (NOT_MIRRORED, |ledger| ledger.not_mirrored),
     ("  other tenant", |ledger| ledger.other_tenant),
     ("  owner undecidable", |ledger| ledger.undecidable),
     (OWN_EXPORTS, |ledger| ledger.own_export),
@@ -355,6 +383,8 @@ const ROWS: [Row; 10] = [
     ("    of these sliced", |ledger| ledger.sliced),
 ];
 
+/// A row that only the end of a mirror can have.
+const NOT_MIRRORED: &str = "  of no mirror";
 const OWN_EXPORTS: &str = "  sent by overtap itself";
 const COLUMN_WIDTH: usize = 13;
 const MOST_COLUMNS: usize = 4;
@@ -437,9 +467,10 @@ mod tests {
     #[test]
     fn the_rows_between_seen_and_sliced_add_up_to_seen() {
         let ledger = Ledger {
-            received: 45,
+            received: 54,
             kernel_dropped: 1,
             not_selected: 2,
+            not_mirrored: 9,
             other_tenant: 3,
             undecidable: 4,
             own_export: 9,
@@ -449,8 +480,9 @@ mod tests {
             written: 8,
             written_bytes: 99,
             sliced: 8,
+            lost_of_mirror: 10,
         };
         let values: Vec<u64> = ROWS.iter().map(|(_, value)| value(&ledger)).collect();
-        assert_eq!(values[0], values[1..9].iter().sum::<u64>());
+        assert_eq!(values[0], values[1..10].iter().sum::<u64>());
     }
 }

@@ -18,6 +18,7 @@ pub fn recorded(machine: &MachineRef) -> (Machine, Point) {
             tenant: machine.tenant.clone(),
             vnics: Vec::new(),
             pid: None,
+            namespace_path: None,
             since: None,
             evidence: Vec::new(),
         },

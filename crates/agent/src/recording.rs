@@ -385,6 +385,7 @@ fn point(kind: PointKind, interfaces: Vec<Interface>) -> Point {
 
 fn request<'a>(wanted: &'a RecordingWanted, point: &'a Point) -> Request<'a> {
     Request {
+        mirrors: &[],
         point,
         filter: wanted.filter.as_ref().map(|(text, filter)| (text.as_str(), filter)),
         explained: wanted.explained.clone(),

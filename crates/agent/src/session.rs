@@ -14,13 +14,14 @@ use deliver::ToolSocketKind;
 use pipeline::Limits;
 use plan::{Interface, Point, PointKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use select::bpf::{InKernel, MIN_KEPT_BYTES};
+use select::bpf::{InKernel, MIN_KEPT_BYTES, Program};
 use select::{Filter, Ownership};
 use wire::Timestamp;
 
 use crate::channel::Channel;
 use crate::defaults::free_bytes;
 use crate::kernel::KernelRules;
+use crate::mirror::MirrorSource;
 use crate::orders::{Address, Job, News, Order, Outcome, Output, PastOrder, PointOrder, Progress};
 use crate::sandbox::Sandbox;
 use crate::tools::{self, ToolOrder, ToolWanted};
@@ -30,6 +31,8 @@ use crate::tools::{self, ToolOrder, ToolWanted};
 pub struct Request<'a> {
     /// Where to look.
     pub point: &'a Point,
+    /// The mirror that ends at each interface of the point, if it is one of mirrors.
+    pub mirrors: &'a [MirrorSource],
     /// Which packets, as typed and as understood.
     pub filter: Option<(&'a str, &'a Filter)>,
     /// What the inventory says that the names in it mean.
@@ -123,6 +126,8 @@ pub struct Session {
     pub ring: RingSize,
     /// For each interface, what of the expression its kernel program decides.
     pub in_kernel: Vec<InKernel>,
+    /// What makes this host the end of mirrors' tunnels, as long as it lives.
+    _ends: Vec<OwnedFd>,
     /// Tools that readers call, each by its number.
     listeners: Vec<(u32, OwnedFd)>,
 }
@@ -160,7 +165,9 @@ impl Session {
         // First what can fail without a trace; packets wait in the rings meanwhile.
         let opened = open_all(request, &rules, ring)?;
         let (sockets, in_kernel): (Vec<_>, _) = opened.into_iter().unzip();
-        let session = Self { in_kernel, ..Self::launch(job(request, ring), ring, tools)? };
+        let ends = request.mirrors.iter().filter_map(MirrorSource::hold_open).collect();
+        let launched = Self::launch(job(request, ring), ring, tools)?;
+        let session = Self { in_kernel, _ends: ends, ..launched };
         for socket in &sockets {
             session.order(&Order::AddSocket, Some(socket.as_fd()))?;
         }
@@ -288,6 +295,14 @@ impl Session {
         self.order(&Order::Own { point, ownership, at }, None)
     }
 
+    /// Says how many bytes its output has room for now, those that are there included.
+    ///
+    /// # Errors
+    /// When the engine cannot be told. One that has ended is no error: [`next`](Self::next) says why.
+    pub fn set_room(&mut self, bytes: u64) -> Result<(), SessionError> {
+        self.order(&Order::Room(bytes), None)
+    }
+
     /// Puts a sentence into the file.
     ///
     /// # Errors
@@ -344,8 +359,8 @@ impl Session {
             .spawn()
             .map_err(failed)?;
         let (sandbox, in_kernel) = (Sandbox::default(), Vec::new());
-        let listeners = Vec::new();
-        let mut session = Self { engine, channel, sandbox, ring, in_kernel, listeners };
+        let (listeners, _ends) = (Vec::new(), Vec::new());
+        let mut session = Self { engine, channel, sandbox, ring, in_kernel, _ends, listeners };
         session.order(&Order::Start(Box::new(job)), None)?;
         for (number, (order, fd)) in (0..).zip(tools) {
             let is_listening = order.kind == ToolSocketKind::Listener;
@@ -428,7 +443,11 @@ fn job(request: &Request<'_>, ring: RingSize) -> Job {
             .point
             .interfaces
             .iter()
-            .map(|i| point_order(i, kernel_snaplen(request), ring))
+            .enumerate()
+            .map(|(number, interface)| PointOrder {
+                mirror: request.mirrors.get(number).map(MirrorSource::order),
+                ..point_order(interface, kernel_snaplen(request), ring)
+            })
             .collect(),
         expression: request.filter.map(|(text, _)| text.to_owned()),
         explained: request.explained.clone(),
@@ -448,8 +467,48 @@ fn open_all(
     rules: &KernelRules,
     ring: RingSize,
 ) -> Result<Vec<(OwnedFd, InKernel)>, SessionError> {
-    let interfaces = request.point.interfaces.iter();
-    interfaces.map(|interface| open(interface, request, rules, ring)).collect()
+    let interfaces = request.point.interfaces.iter().enumerate();
+    let open = |(number, interface)| match request.mirrors.get(number) {
+        Some(mirror) => open_mirror(interface, mirror, kernel_snaplen(request), ring),
+        None => open(interface, request, rules, ring),
+    };
+    interfaces.map(open).collect()
+}
+
+/// A socket where a mirror's packets come: the kernel looks at what is around the frames, never at
+/// the frames.
+fn open_mirror(
+    interface: &Interface,
+    mirror: &MirrorSource,
+    kept: u32,
+    ring: RingSize,
+) -> Result<(OwnedFd, InKernel), SessionError> {
+    let filter = mirror.expression();
+    let rules = KernelRules::new(filter.as_ref());
+    let is_too_long = |error: &OpenError| matches!(error, OpenError::Filter { .. });
+    let (socket, _) = rules.attach(&Ownership::Whole, kept, is_too_long, |program| {
+        let filter = (!program.is_empty()).then_some(program);
+        let takes_all = mirror.takes_all();
+        Opening { takes_all, ..opening(interface, filter, kept, ring) }.open()
+    })?;
+    Ok((socket, InKernel::Nothing))
+}
+
+fn opening<'a>(
+    interface: &'a Interface,
+    filter: Option<&'a Program>,
+    kept: u32,
+    ring: RingSize,
+) -> Opening<'a> {
+    Opening {
+        name: &interface.name,
+        ifindex: interface.ifindex,
+        namespace: interface.namespace_path.as_ref().map(Into::into),
+        filter,
+        snaplen: kept,
+        size: ring,
+        takes_all: false,
+    }
 }
 
 /// A socket at an interface, and what of the expression its program decides.
@@ -462,15 +521,7 @@ fn open(
     let kept = kernel_snaplen(request);
     let is_too_long = |error: &OpenError| matches!(error, OpenError::Filter { .. });
     let opened = rules.attach(&interface.ownership, kept, is_too_long, |program| {
-        Opening {
-            name: &interface.name,
-            ifindex: interface.ifindex,
-            namespace: interface.namespace_path.as_ref().map(Into::into),
-            filter: (!program.is_empty()).then_some(program),
-            snaplen: kept,
-            size: ring,
-        }
-        .open()
+        opening(interface, (!program.is_empty()).then_some(program), kept, ring).open()
     });
     Ok(opened?)
 }
@@ -478,8 +529,11 @@ fn open(
 /// How much of each packet the kernel keeps. Guard and filter need the headers, and what is
 /// stripped does not count; the engine cuts to what was asked for.
 fn kernel_snaplen(request: &Request<'_>) -> u32 {
-    let is_decided = request.point.kind != PointKind::Uplink && request.filter.is_none();
-    match (is_decided, request.is_stripped) {
+    let is_shared = matches!(request.point.kind, PointKind::Uplink | PointKind::Mirror);
+    let is_decided = !is_shared && request.filter.is_none();
+    // What a mirror puts around frames goes as well.
+    let is_stripped = request.is_stripped || request.point.kind == PointKind::Mirror;
+    match (is_decided, is_stripped) {
         (true, _) => request.snaplen,
         (false, false) => request.snaplen.max(MIN_KEPT_BYTES),
         (false, true) => request.snaplen.saturating_add(MIN_KEPT_BYTES),
@@ -499,6 +553,7 @@ fn point_order(interface: &Interface, kept: u32, ring: RingSize) -> PointOrder {
         },
         ring,
         kept,
+        mirror: None,
     }
 }
 

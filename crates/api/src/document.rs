@@ -37,10 +37,24 @@ pub struct Wish {
     pub is_attached: bool,
     /// Most bytes that a host keeps of this session until they are fetched.
     pub spool_bytes: u64,
+    /// What becomes of it when a host keeps that much.
+    pub when_full: WhenFull,
     /// How far back it begins, with what hosts have recorded, in seconds; 0 for now.
     pub last_s: u64,
     /// Whether it ends with what was recorded until now.
     pub is_past_only: bool,
+}
+
+/// What becomes of a session when a host has no more room for what was not fetched yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenFull {
+    /// The part ends, and so does the capture of its machine at that host.
+    #[default]
+    End,
+    /// It goes on: packets are dropped, and counted, while there is no room. What was fetched and
+    /// acknowledged makes room.
+    Drop,
 }
 
 /// Everything an agent has to do.
@@ -78,6 +92,9 @@ pub struct Order {
     pub limits: Limits,
     /// Most bytes kept on the host until they are fetched.
     pub spool_bytes: u64,
+    /// What becomes of it then.
+    #[serde(default)]
+    pub when_full: WhenFull,
     /// Who asked and why, for the file.
     pub comment: String,
     /// How far back it begins; `None` for now.
@@ -118,8 +135,11 @@ pub struct Part {
     /// Why it ended; `None` while it goes on.
     #[serde(default)]
     pub ended: Option<String>,
-    /// Bytes there are of it.
+    /// Bytes there are of it, from its beginning on.
     pub bytes: u64,
+    /// Bytes from its beginning on that are gone, because they were fetched and made room.
+    #[serde(default)]
+    pub freed_bytes: u64,
     /// Packets in it.
     pub packets: u64,
     /// Packets the kernel had no room for.

@@ -14,7 +14,7 @@ pub enum ToolDrop {
     Undecidable,
     /// It is one of the packets that overtap itself sends to a tool.
     OwnExport,
-    /// The tool's selection does not ask for it.
+    /// The tool's selection does not ask for it, whosever it is.
     NotSelected,
     /// A copy of one that the tool has had.
     Duplicate,

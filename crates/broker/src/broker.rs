@@ -115,27 +115,45 @@ impl Broker {
     pub fn offer(&mut self, packet: &Packet<'_>, outlets: &mut impl Outlets) {
         self.census.offered += 1;
         self.layers.fill(packet.link, packet.data, &self.ports);
-        let Some(gate) = self.points.get(packet.point.0 as usize) else { return };
+        let Some(gate) = self.points.get(packet.point.0 as usize) else {
+            // Nobody has a claim to what a point shows that is not known.
+            self.census.asked.add(ToolSet::ALL);
+            return;
+        };
         if self.exports.has(packet, &self.layers) {
             self.census.own_exports += 1;
             return;
         }
+        // What nobody can have asked for need not be compared with grants. That is the cheaper
+        // question; nothing goes out but by both.
+        let mut asked = self.undemanding;
+        let mut questions = ToolSet::default();
+        if !self.questions.is_empty() {
+            questions = self.interest.of(packet, &self.layers);
+            for number in questions.iter() {
+                if let Some((_, asking)) = self.questions.get(number) {
+                    asked = asked.and(*asking);
+                }
+            }
+        }
+        if asked.is_empty() {
+            return;
+        }
+        self.census.asked.add(asked);
         let admitted = gate.admit(packet, &self.layers);
-        let allowed = admitted.tools();
+        let allowed = admitted.tools().within(asked);
         if admitted.is_undecidable() {
-            self.census.hidden_from(allowed);
+            self.census.hidden.add(asked.without(allowed));
         }
         if allowed.is_empty() {
             return;
         }
         self.census.allowed.add(allowed);
         let mut wanted = allowed.within(self.undemanding);
-        if wanted != allowed {
-            for number in self.interest.of(packet, &self.layers).iter() {
-                if let Some((filter, asking)) = self.questions.get(number) {
-                    let asking = asking.within(allowed);
-                    wanted = wanted.and(wanting(filter, asking, &admitted, packet, &self.layers));
-                }
+        for number in questions.iter() {
+            if let Some((filter, asking)) = self.questions.get(number) {
+                let asking = asking.within(allowed);
+                wanted = wanted.and(wanting(filter, asking, &admitted, packet, &self.layers));
             }
         }
         if wanted.is_empty() {

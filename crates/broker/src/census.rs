@@ -10,26 +10,25 @@ use crate::ToolAccount;
 pub(crate) struct Census {
     pub(crate) offered: u64,
     pub(crate) own_exports: u64,
-    hidden: Tally,
+    /// They could not be theirs to have, for all that can be known.
+    pub(crate) hidden: Tally,
+    /// Their selection may ask for it.
+    pub(crate) asked: Tally,
     pub(crate) allowed: Tally,
     pub(crate) wanted: Tally,
 }
 
 impl Census {
-    /// A packet may be any tool's but these.
-    #[cold]
-    pub(crate) fn hidden_from(&mut self, allowed: ToolSet) {
-        self.hidden.add(ToolSet::ALL.without(allowed));
-    }
-
     /// Fills in the counters of tool `number`.
     pub(crate) fn complete(&self, number: usize, account: &mut ToolAccount) {
-        let (hidden, allowed) = (self.hidden.count(number), self.allowed.count(number));
+        let (asked, hidden) = (self.asked.count(number), self.hidden.count(number));
+        let allowed = self.allowed.count(number);
         account.offered = self.offered;
         account.own_export = self.own_exports;
         account.undecidable = hidden;
-        account.other_tenant = self.offered - self.own_exports - hidden - allowed;
-        account.not_selected = allowed - self.wanted.count(number);
+        account.other_tenant = asked - hidden - allowed;
+        account.not_selected =
+            self.offered - self.own_exports - asked + allowed - self.wanted.count(number);
     }
 }
 

@@ -206,7 +206,7 @@ fn mend_outer(data: &mut [u8], frame: usize, shape: &Shape, before: Sum) {
     let has_sum =
         |at: usize| data.get(at + 6..).and_then(<[u8]>::first_chunk).is_some_and(|s| *s != [0, 0]);
     // One that is right again leaves the sums of those around it as they were.
-    let nearest = shape.outer_udp.iter().flatten().copied().filter(|at| has_sum(*at)).last();
+    let nearest = shape.outer_udp.iter().flatten().copied().rfind(|at| has_sum(*at));
     if let Some(at) = nearest {
         mend_field(data, at + 6, true, gone);
     }

@@ -1,6 +1,8 @@
 //! Nothing is delivered without a grant in force at that packet's time: random sites, tenants with
 //! equal MACs and addresses, policies, migrations, packets.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 mod bed;
 
 use bed::{Shelves, frame, in_vxlan, tool, vxlan};

@@ -1,5 +1,7 @@
 //! What becomes of a packet on its way to a tool: masks with honest checksums, slices, segments.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 mod bed;
 
 use bed::{Shelves, faults, frame, in_vxlan, tool, vxlan};

@@ -2,11 +2,20 @@
 //! sends frames into one.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use crate::ring::enter;
 use crate::sys;
+
+/// The name of the interface of this host that has `address`, in our own namespace.
+///
+/// # Errors
+/// The kernel's.
+pub fn interface_with(address: IpAddr) -> io::Result<Option<String>> {
+    sys::interface_with(address)
+}
 
 /// A socket that sends whole frames into an interface and receives nothing, and the interface's
 /// MTU.

@@ -72,6 +72,9 @@ pub struct Opening<'a> {
     pub snaplen: u32,
     /// The ring.
     pub size: RingSize,
+    /// Whether the card shall take frames for others too, while the socket lives: where a mirror
+    /// ends on it, which sends nothing else.
+    pub takes_all: bool,
 }
 
 impl Opening<'_> {
@@ -111,12 +114,15 @@ impl Opening<'_> {
             bytes: self.size.bytes(),
             source,
         })?;
-        // Never promiscuous: vSwitches have their uplinks so already, a host's own tunnels come to
+        // Promiscuous only at the end of a mirror: vSwitches have their uplinks so already, a host's own tunnels come to
         // its own MAC, and nothing of the host shall change because somebody looks.
         let ifindex = match self.ifindex {
             Some(index) => index,
             None => name_to_index(fd, self.name).map_err(|error| at(error.into()))?,
         };
+        if self.takes_all {
+            sys::take_all(fd, ifindex).map_err(at)?;
+        }
         sys::bind(fd, ifindex).map_err(at)?;
         Ok(socket)
     }

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -125,6 +126,64 @@ pub(crate) fn take_error(socket: BorrowedFd<'_>) -> io::Result<Option<io::Error>
 pub(crate) fn statistics(socket: BorrowedFd<'_>) -> io::Result<Statistics> {
     let raw: libc::tpacket_stats_v3 = option(socket, libc::SOL_PACKET, libc::PACKET_STATISTICS)?;
     Ok(Statistics { packets: raw.tp_packets, drops: raw.tp_drops })
+}
+
+/// The name of the interface that has this address, if one has.
+pub(crate) fn interface_with(address: IpAddr) -> io::Result<Option<String>> {
+    let mut first = std::ptr::null_mut();
+    // SAFETY: the call writes one pointer into `first`, which outlives it.
+    if unsafe { libc::getifaddrs(&raw mut first) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let (mut found, mut next) = (None, first);
+    // SAFETY: getifaddrs(3) gives a list that ends with a null pointer and stays as it is until it
+    // is freed below; every node is a whole `ifaddrs`.
+    while let Some(node) = unsafe { next.as_ref() } {
+        next = node.ifa_next;
+        // SAFETY: the address of a node is null or one of the family it says, of the same list.
+        if unsafe { address_at(node.ifa_addr) } == Some(address) {
+            // SAFETY: the name is a text that ends with a zero byte, of the same list.
+            let name = unsafe { std::ffi::CStr::from_ptr(node.ifa_name) };
+            found = Some(name.to_string_lossy().into_owned());
+            break;
+        }
+    }
+    // SAFETY: `first` is what getifaddrs gave, and nothing of the list is used any more.
+    unsafe { libc::freeifaddrs(first) };
+    Ok(found)
+}
+
+/// An IP address in the kernel's form.
+///
+/// # Safety
+/// `at` is null or points to an address of the family that its first field says.
+unsafe fn address_at(at: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: by the caller's word.
+    let family = unsafe { at.as_ref() }?.sa_family;
+    match i32::from(family) {
+        libc::AF_INET => {
+            // SAFETY: an address of this family is a whole `sockaddr_in`; it may be unaligned.
+            let v4 = unsafe { at.cast::<libc::sockaddr_in>().read_unaligned() };
+            Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: an address of this family is a whole `sockaddr_in6`; it may be unaligned.
+            let v6 = unsafe { at.cast::<libc::sockaddr_in6>().read_unaligned() };
+            Some(IpAddr::V6(Ipv6Addr::from(v6.sin6_addr.s6_addr)))
+        }
+        _ => None,
+    }
+}
+
+/// Has the card of an interface take frames for others too, as long as the socket lives.
+pub(crate) fn take_all(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
+    let request = libc::packet_mreq {
+        mr_ifindex: index(ifindex)?,
+        mr_type: PACKET_MR_PROMISC,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
 /// The blocks of a receive ring in our memory.
@@ -263,6 +322,7 @@ fn index(ifindex: u32) -> io::Result<libc::c_int> {
 
 // 16-bit fields of `sockaddr_ll` for which libc has `c_int` constants.
 const AF_PACKET: u16 = 17;
+const PACKET_MR_PROMISC: u16 = 1;
 const ETH_P_ALL: u16 = 3;
 const TPACKET_V3: libc::c_int = 2;
 const TP_STATUS_KERNEL: u32 = 0;

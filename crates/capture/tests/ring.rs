@@ -214,6 +214,7 @@ impl Cable {
             filter,
             snaplen: 262_144,
             size,
+            takes_all: false,
         }
     }
 

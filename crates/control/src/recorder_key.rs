@@ -2,7 +2,7 @@
 //!
 //! Without it nothing that an agent has recorded can be read, whoever has the host's disk. An agent
 //! is told its own over its line. Another half in its place makes everything recorded before
-//! unreadable for ever. `docs/decisions/0011-recorder-in-a-fleet.md`.
+//! unreadable for ever. `docs/decisions/0014-recorder-in-a-fleet.md`.
 
 use std::fmt;
 

@@ -223,7 +223,7 @@ impl Sessions {
         true
     }
 
-    /// Takes what an agent says of a part. Words are cut to what a person reads, receipts beyond
+    /// Takes what an agent says of a part; its clock is what the controller has measured. Words are cut to what a person reads, receipts beyond
     /// all measure are left out, and so are parts beyond all measure, which is noted. Says whether
     /// anybody must be told.
     pub fn take_part(&mut self, agent: &str, mut part: Part, now: Moment) -> bool {
@@ -264,6 +264,9 @@ impl Sessions {
         known.session.revision += 1;
         match before {
             Some(before) => {
+                // An agent that is back says again what had ended long ago.
+                let is_old = before.ended.is_some() && before.clock.is_some();
+                part.clock = if is_old { before.clock } else { part.clock.or(before.clock) };
                 *before = part;
                 let place = place.and_then(|place| known.receipt_bytes.get_mut(place));
                 place.into_iter().for_each(|before| *before = bytes);
@@ -515,7 +518,13 @@ fn bound(part: &mut Part) {
         *word = sentence(word);
     }
     // The sum of all parts there can be must fit.
-    let numbers = [&mut part.bytes, &mut part.packets, &mut part.kernel_dropped, &mut part.failed];
+    let numbers = [
+        &mut part.bytes,
+        &mut part.freed_bytes,
+        &mut part.packets,
+        &mut part.kernel_dropped,
+        &mut part.failed,
+    ];
     for number in numbers {
         *number = (*number).min(MOST_COUNTED);
     }
@@ -541,6 +550,7 @@ fn order(session: &Session) -> Order {
         is_stripped: wish.is_stripped,
         limits,
         spool_bytes: wish.spool_bytes,
+        when_full: wish.when_full,
         comment: format!("overtap session {} of {} ({reason})", session.id, session.owner),
         past: (wish.last_s > 0).then(|| Past {
             from_ns: session.began_ns.saturating_sub(wish.last_s.saturating_mul(1_000_000_000)),

@@ -313,6 +313,7 @@ async fn an_agent_that_says_nonsense_and_far_too_much_is_bounded() {
             began_ns: 1,
             ended: (number % 2 == 0).then(|| "x".repeat(2000)),
             bytes: u64::MAX,
+            freed_bytes: 0,
             packets: u64::MAX,
             kernel_dropped: u64::MAX,
             failed: u64::MAX,

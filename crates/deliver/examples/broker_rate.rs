@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let session = 1_u16.try_into()?;
     let erspan = Outlet::Erspan2 { target: [127, 0, 0, 1].into(), session };
 
+    let none = &mut NoOutlets::default();
     let treated = |outlet: &Outlet, select: Option<&str>| {
         let slice = NonZeroU32::new(128).map(Slice::Bytes);
         let select = select.map(str::to_owned);
@@ -33,73 +34,42 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mine = || vec![(0, claims(0..500))];
     for (name, outlet) in [("vxlan", &vxlan), ("erspan-2", &erspan)] {
         let tools = vec![treated(outlet, Some("tcp port 443"))];
-        run(
-            &format!("delivered, {name}, no socket"),
-            &tools,
-            &mine(),
-            &wanted,
-            &mut NoOutlets::default(),
-        )?;
+        measure(&format!("delivered, {name}, no socket"), &tools, &mine(), &wanted, none)?;
     }
     let tools = vec![treated(&vxlan, Some("tcp port 443"))];
-    run(
+    measure(
         "delivered, vxlan, to a UDP socket of this host",
         &tools,
         &mine(),
         &wanted,
         &mut socket()?,
     )?;
-    run("not selected: other VMs", &tools, &mine(), &foreign, &mut NoOutlets::default())?;
+    measure("not selected: other VMs", &tools, &mine(), &foreign, none)?;
     let other_port = vec![treated(&vxlan, Some("tcp port 80"))];
-    run("not selected: another port", &other_port, &mine(), &wanted, &mut NoOutlets::default())?;
+    measure("not selected: another port", &other_port, &mine(), &wanted, none)?;
 
     let single = vec![(0, claims(0..1))];
-    run("delivered, 1 VM in the grant", &tools, &single, &one, &mut NoOutlets::default())?;
-    run(
-        "delivered, 500 VMs in the grant, packets of one",
-        &tools,
-        &mine(),
-        &one,
-        &mut NoOutlets::default(),
-    )?;
-    run("nobody's, 1 VM in the grant", &tools, &single, &foreign, &mut NoOutlets::default())?;
-    run("nobody's, 500 VMs in the grant", &tools, &mine(), &foreign, &mut NoOutlets::default())?;
+    measure("delivered, 1 VM in the grant", &tools, &single, &one, none)?;
+    measure("delivered, 500 VMs in the grant, packets of one", &tools, &mine(), &one, none)?;
+    measure("nobody's, 1 VM in the grant", &tools, &single, &foreign, none)?;
+    measure("nobody's, 500 VMs in the grant", &tools, &mine(), &foreign, none)?;
 
     let sixteen: Vec<_> = (0..16).map(|_| treated(&vxlan, Some("tcp port 443"))).collect();
     let disjoint: Vec<_> = (0..16).map(|n| (n, claims(n * 30..n * 30 + 30))).collect();
     let overlapping: Vec<_> = (0..16).map(|n| (n, claims(0..500))).collect();
-    run("nobody's, 16 disjoint grants", &sixteen, &disjoint, &foreign, &mut NoOutlets::default())?;
-    run("nobody's, 16 equal grants", &sixteen, &overlapping, &foreign, &mut NoOutlets::default())?;
+    measure("nobody's, 16 disjoint grants", &sixteen, &disjoint, &foreign, none)?;
+    measure("nobody's, 16 equal grants", &sixteen, &overlapping, &foreign, none)?;
     let whole = |count| (0..count).map(|n| (n, Ownership::Whole)).collect::<Vec<_>>();
-    let asked = |n: usize| {
-        treated(&vxlan, Some(["tcp port 80", "udp port 53", "port 22", "tcp port 25"][n % 4]))
-    };
-    let ports: Vec<_> = (0..16)
-        .map(|n| {
-            let (outlet, policy) = asked(n);
-            (outlet, Policy { select: Some(format!("port {}", 1000 + n)), ..policy })
-        })
-        .collect();
+    let asking = |n| treated(&vxlan, Some(&format!("port {}", 1000 + n)));
+    let ports: Vec<_> = (0..16).map(asking).collect();
     let first: Vec<_> = ports.iter().take(1).cloned().collect();
-    run(
-        "allowed, asked for by nobody, 1 tool",
-        &first,
-        &whole(1),
-        &frames,
-        &mut NoOutlets::default(),
-    )?;
-    run(
-        "allowed, asked for by nobody, 16 tools",
-        &ports,
-        &whole(16),
-        &frames,
-        &mut NoOutlets::default(),
-    )?;
+    measure("allowed, asked for by nobody, 1 tool", &first, &whole(1), &frames, none)?;
+    measure("allowed, asked for by nobody, 16 tools", &ports, &whole(16), &frames, none)?;
     Ok(())
 }
 
 /// Measures one case.
-fn run(
+fn measure(
     case: &str,
     tools: &[(Outlet, Policy)],
     grants: &[(usize, Ownership)],

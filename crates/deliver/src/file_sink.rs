@@ -237,6 +237,17 @@ impl FileSink {
         self.points.get(point.0 as usize).map_or(0, |point| point.written)
     }
 
+    /// Bytes that were taken and that neither file nor reader has yet.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.outlet.as_ref().map_or(0, Outlet::waiting)
+    }
+
+    /// There is room for so many bytes of all files together now, those that are there included.
+    pub fn set_room(&mut self, bytes: u64) {
+        self.settings.room_bytes = Some(bytes);
+        self.headroom = Headroom::NONE;
+    }
+
     /// Where files are still made and deleted; `None` unless this is a ring: the one file or pipe
     /// is open already.
     pub fn directory(&self) -> Option<BorrowedFd<'_>> {
@@ -321,6 +332,10 @@ impl FileSink {
         if let Some(end) = self.ended {
             return Ok(Some(Outcome::Ended(end)));
         }
+        let needed = self.totals().file_bytes + len + self.closing_len();
+        if self.settings.room_bytes.is_some_and(|room| needed > room) {
+            return Ok(Some(self.refuse(number, Outcome::Busy)));
+        }
         if self.outlet.as_ref().is_none_or(Outlet::is_crowded) {
             let waiting = match self.settings.when_slow {
                 WhenSlow::Refuse => Waiting::No,
@@ -347,7 +362,8 @@ impl FileSink {
         let limits = Headroom {
             packets: left(limits.packets, totals.packets + 1),
             payload_bytes: left(limits.payload_bytes, totals.payload_bytes + 1),
-            file_bytes: left(limits.file_bytes, totals.file_bytes),
+            file_bytes: left(limits.file_bytes, totals.file_bytes)
+                .min(left(self.settings.room_bytes, totals.file_bytes)),
             from: now,
             ..Headroom::ENDLESS
         };

@@ -22,6 +22,9 @@ pub struct FileSettings {
     pub names: Vec<(NamedAddress, String)>,
     /// When to take no more.
     pub limits: StopLimits,
+    /// Bytes of all files together that there is room for at first; packets beyond that are not
+    /// taken, as while a reader is slow, until there is more ([`set_room`](crate::FileSink::set_room)).
+    pub room_bytes: Option<u64>,
     /// Bytes that must stay free on the file system.
     pub min_free_bytes: Option<u64>,
     /// What to do with packets while the reader of a pipe is slow.
@@ -39,6 +42,7 @@ impl FileSettings {
             interfaces,
             names: Vec::new(),
             limits: StopLimits::default(),
+            room_bytes: None,
             min_free_bytes: None,
             when_slow: WhenSlow::Refuse,
             stop: Arc::new(AtomicBool::new(false)),

@@ -456,6 +456,30 @@ fn a_reader_that_does_not_read_costs_counted_packets_and_no_time() {
 }
 
 #[test]
+fn packets_beyond_the_room_there_is_are_counted_until_there_is_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("web.pcapng");
+    let mut asked = to_file(&path);
+    asked.room_bytes = Some(64 << 10);
+    let mut sink = FileSink::open(asked, at(0)).unwrap();
+    let mut take = |sink: &mut FileSink, count: u64| {
+        let taken = (0..count).map(|i| sink.write(at(i), &packet(i, 0, &[7; 100])).unwrap());
+        taken.filter(|outcome| *outcome == Outcome::Written).count() as u64
+    };
+    let first = take(&mut sink, 1000);
+    assert!(100 < first && first < 500, "{first}");
+    assert_eq!(sink.packets_refused(), 1000 - first);
+    assert!(sink.ended().is_none());
+    sink.set_room(128 << 10);
+    let second = take(&mut sink, 1);
+    assert_eq!(second, 1);
+    let summary = sink.finish(at(1000));
+    assert!(summary.totals.file_bytes <= 128 << 10);
+    let seen = read(&path);
+    assert_eq!(seen.lost_before.last(), Some(&(1000 - first)), "the file says it, too");
+}
+
+#[test]
 fn nobody_waits_for_ever_for_a_reader_that_stopped_reading() {
     let directory = tempfile::tempdir().unwrap();
     let path = fifo(directory.path());

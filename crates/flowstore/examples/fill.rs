@@ -180,13 +180,13 @@ impl Random {
     }
 
     fn below(&mut self, most: u64) -> u64 {
-        (self.next() >> 32) * most >> 32
+        ((self.next() >> 32) * most) >> 32
     }
 
     /// Small ones more often: the square of an even one.
     fn skewed(&mut self, most: u64) -> usize {
         let (one, other) = (self.below(1 << 20), self.below(1 << 20));
-        usize::try_from(one.min(other) * most >> 20).unwrap_or_default()
+        usize::try_from((one.min(other) * most) >> 20).unwrap_or_default()
     }
 
     /// Up to 2^bits, every size as often.

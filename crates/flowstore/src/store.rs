@@ -32,8 +32,8 @@ pub struct Store {
     keeper: Option<JoinHandle<()>>,
     report: Report,
     now: Timestamp,
-    /// Held for as long as this lives.
-    _lock: File,
+    /// Held until this is closed.
+    lock: Option<File>,
 }
 
 /// Rows of one hour that are not yet in a file.
@@ -83,7 +83,7 @@ impl Store {
             keeper: Some(keeper),
             report: Report::default(),
             now,
-            _lock: lock,
+            lock: Some(lock),
         })
     }
 
@@ -125,6 +125,7 @@ impl Store {
             self.report = report;
         }
         let _ = self.keeper.take().map(JoinHandle::join);
+        self.lock = None;
         &self.report
     }
 

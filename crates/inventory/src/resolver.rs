@@ -150,7 +150,7 @@ fn machines(world: &World<'_>) -> Vec<Machine> {
     let mut machines: Vec<Machine> = drafts
         .into_iter()
         .zip(attached.iter_mut())
-        .map(|(draft, places)| machine(draft, std::mem::take(places)))
+        .map(|(draft, places)| machine(world, draft, std::mem::take(places)))
         .collect();
     machines.sort_by(|a, b| (&a.name, &a.id, a.pid).cmp(&(&b.name, &b.id, b.pid)));
     machines
@@ -318,7 +318,7 @@ fn path_of(world: &World<'_>, namespace: NamespaceId) -> Option<String> {
     })
 }
 
-fn machine(draft: Draft, places: Vec<Place>) -> Machine {
+fn machine(world: &World<'_>, draft: Draft, places: Vec<Place>) -> Machine {
     let mut evidence = draft.evidence;
     let mut vnics = Vec::new();
     for (index, (card, place)) in draft.cards.into_iter().zip(places).enumerate() {
@@ -340,6 +340,7 @@ fn machine(draft: Draft, places: Vec<Place>) -> Machine {
         tenant: draft.tenant,
         vnics,
         pid: draft.pid,
+        namespace_path: draft.namespace.and_then(|namespace| path_of(world, namespace)),
         since: draft.since,
         evidence,
     }

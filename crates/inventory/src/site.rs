@@ -61,6 +61,9 @@ pub struct Machine {
     pub vnics: Vec<Vnic>,
     /// A process of it: QEMU, or one in the namespace.
     pub pid: Option<u32>,
+    /// By what the network namespace that it is can be entered; `None` for a VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_path: Option<String>,
     /// Since when it is as it is here, where known.
     #[serde(with = "text::optional_time")]
     pub since: Option<Timestamp>,

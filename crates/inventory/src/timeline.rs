@@ -348,6 +348,7 @@ impl Look {
 
 /// What is known of a machine at a time in the past.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made for one answer, a few at a time")]
 pub enum Past {
     /// It was so: seen at `from`, and nothing else was seen up to `until`.
     Seen {
@@ -406,6 +407,7 @@ const WATCHED: Duration = Duration::from_secs(2);
 fn essence(machine: &Machine) -> Machine {
     let mut machine = machine.clone();
     machine.evidence.clear();
+    machine.namespace_path = None;
     for place in machine.vnics.iter_mut().filter_map(|v| v.attachment.as_mut()) {
         place.namespace_path = None;
         place.since = None;

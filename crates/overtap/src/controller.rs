@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use remote::{Connection, Login};
+use remote::{Connection, Keeper, Login};
 use tokio::runtime::Runtime;
 
 /// The login of this user; `None` if there is none, or `is_local` says that it does not count.
@@ -22,7 +22,8 @@ pub(crate) fn logged_in() -> anyhow::Result<Login> {
 
 /// A controller, as commands speak to it: a connection, and the threads that wait for answers.
 pub(crate) struct Far {
-    runtime: Runtime,
+    /// The threads.
+    pub(crate) runtime: Runtime,
     /// The connection.
     pub(crate) connection: Connection,
     /// The login it is of.
@@ -44,6 +45,11 @@ impl Far {
             Connection::new(&login)?
         };
         Ok(Self { runtime, connection, login })
+    }
+
+    /// As who has the packets of its sessions.
+    pub(crate) fn keeper(&self) -> Keeper {
+        Keeper::Controller(self.connection.clone(), self.login.clone())
     }
 
     /// Waits for something.
@@ -71,7 +77,8 @@ pub(crate) fn block_on<T>(what: impl Future<Output = T>) -> anyhow::Result<T> {
     Ok(runtime()?.block_on(what))
 }
 
-fn runtime() -> anyhow::Result<Runtime> {
+/// Threads that wait.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     threads.worker_threads(2).enable_all().build().context("cannot start threads")
 }

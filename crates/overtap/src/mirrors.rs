@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use files::MirrorReport;
 use serde_json::{Value, json};
+use wire::VlanId;
 use wire::mirror::{MirrorNumbering, MirrorSession, SessionNumber};
 
 use crate::quantity::show_bytes;
@@ -128,7 +129,7 @@ fn session_json(session: &MirrorSession, numbering: Option<&MirrorNumbering>) ->
         "id": session.key.id,
         "port": session.port,
         "several_ports": session.has_many_ports,
-        "vlan": session.vlan.map(|vlan| vlan.value()),
+        "vlan": session.vlan.map(VlanId::value),
         "egress": session.is_egress,
         "packets": session.packets,
         "bytes": session.bytes,

@@ -181,8 +181,9 @@ fn every_mirrored_frame_of_the_corpus_is_what_a_second_hand_finds() {
 fn holes_in_the_numbers_of_a_mirror_are_its_losses() {
     let folder = Folder::new();
     let kept = (0..200_u32).filter(|n| ![20, 21, 90].contains(n));
-    let sent: Vec<Sent> =
-        kept.map(|n| (u64::from(n) * 100, erspan_2(n + 7, 3, &frame(n as u8)))).collect();
+    let sent: Vec<Sent> = kept
+        .map(|n| (u64::from(n) * 100, erspan_2(n + 7, 3, &frame(u8::try_from(n).unwrap()))))
+        .collect();
     folder.capture(&sent);
     let (receipt, found) = folder.decapsulate(&folder.path("in.pcapng"), "auto", 0);
     assert_eq!(receipt["packets"]["written"], 197);
@@ -255,7 +256,7 @@ fn the_time_of_erspan_3_is_the_switchs() {
         outer(47, &[&bytes[..], &frame(1)].concat())
     };
     // Granularity 0: the time of day in units of 100 µs, 3 ms before the arrival.
-    let ticks = |micros: u64| ((START * 10_000 + micros / 100) % (1 << 32)) as u32;
+    let ticks = |micros: u64| u32::try_from((START * 10_000 + micros / 100) % (1 << 32)).unwrap();
     let day = |micros| (micros + 3000, erspan_3(0, ticks(micros), 0, None));
     // Granularity 2 with the seconds beside it, in TAI, and a way of 5 ms.
     let seconds = u32::try_from(START + 37).unwrap();

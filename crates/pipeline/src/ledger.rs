@@ -15,6 +15,10 @@ pub struct Ledger {
     pub kernel_dropped: u64,
     /// No selection asked for it.
     pub not_selected: u64,
+    /// It came to the address of a mirror, but the mirror did not send it, or no frame can be read
+    /// from it.
+    #[serde(default)]
+    pub not_mirrored: u64,
     /// It belongs to another VM or tenant.
     pub other_tenant: u64,
     /// Its owner, or what a fragment is a piece of, cannot be known.
@@ -34,6 +38,10 @@ pub struct Ledger {
     pub written_bytes: u64,
     /// Packets among the written ones that were cut to the snaplen.
     pub sliced: u64,
+    /// Packets of a mirror that did not come, by its sequence numbers: an estimate, and of none that
+    /// were received.
+    #[serde(default)]
+    pub lost_of_mirror: u64,
 }
 
 impl Ledger {
@@ -46,6 +54,7 @@ impl Ledger {
     pub const fn dropped(&self, reason: DropReason) -> u64 {
         match reason {
             DropReason::NotSelected => self.not_selected,
+            DropReason::NotMirrored => self.not_mirrored,
             DropReason::OtherTenant => self.other_tenant,
             DropReason::Undecidable => self.undecidable,
             DropReason::OwnExport => self.own_export,
@@ -83,12 +92,14 @@ impl Ledger {
         self.written += other.written;
         self.written_bytes += other.written_bytes;
         self.sliced += other.sliced;
+        self.lost_of_mirror += other.lost_of_mirror;
         self
     }
 
     fn counter(&mut self, reason: DropReason) -> &mut u64 {
         match reason {
             DropReason::NotSelected => &mut self.not_selected,
+            DropReason::NotMirrored => &mut self.not_mirrored,
             DropReason::OtherTenant => &mut self.other_tenant,
             DropReason::Undecidable => &mut self.undecidable,
             DropReason::OwnExport => &mut self.own_export,
@@ -110,12 +121,12 @@ mod tests {
     #[test]
     fn a_ledger_adds_up_when_every_packet_has_a_place() {
         let mut ledger =
-            Ledger { received: 11, kernel_dropped: 2, written: 2, ..Ledger::default() };
+            Ledger { received: 12, kernel_dropped: 2, written: 2, ..Ledger::default() };
         for reason in DropReason::ALL {
             ledger.drop(reason);
         }
         assert_eq!(ledger.unread(), 0);
-        assert_eq!(ledger.read(), 9);
+        assert_eq!(ledger.read(), 10);
         assert_eq!(ledger.lost(), 4, "kernel, queue and sink; the others were not asked for");
     }
 

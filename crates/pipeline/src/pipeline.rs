@@ -165,6 +165,21 @@ impl Pipeline {
         self.delivery.take(cleared, ledger, sink)
     }
 
+    /// Enters a packet of point `number` into its ledger that goes no further, for a reason that was
+    /// known before it could be offered.
+    pub fn refuse(&mut self, number: usize, reason: DropReason) {
+        if let Some(Point { ledger, .. }) = self.points.get_mut(number) {
+            ledger.drop(reason);
+        }
+    }
+
+    /// What the numbers of a mirror's packets say of those that did not come to point `number`.
+    pub fn count_lost_of_mirror(&mut self, number: usize, lost: u64) {
+        if let Some(Point { ledger, .. }) = self.points.get_mut(number) {
+            ledger.lost_of_mirror = lost;
+        }
+    }
+
     /// What the kernel counted for point `number`, over its whole life.
     pub fn count_kernel(&mut self, number: usize, received: u64, kernel_dropped: u64) {
         if let Some(Point { ledger, .. }) = self.points.get_mut(number) {

@@ -5,6 +5,7 @@
 //! plan too, with the reason.
 
 pub mod mirror;
+mod mirror_end;
 mod names;
 mod point;
 mod port;
@@ -13,6 +14,7 @@ mod uplink;
 use inventory::{Machine, MachineState, Site};
 use serde::Serialize;
 
+pub use mirror_end::mirrored;
 pub use names::{AtPoint, Names};
 pub use point::{Interface, Point, PointKind, Side};
 

@@ -45,6 +45,8 @@ pub enum PointKind {
     Inside,
     /// The physical cards by which the frames leave the host.
     Uplink,
+    /// An interface where a mirror's packets come to this host.
+    Mirror,
 }
 
 impl PointKind {
@@ -54,6 +56,7 @@ impl PointKind {
             Self::Port => "tap",
             Self::Inside => "inside",
             Self::Uplink => "uplink",
+            Self::Mirror => "mirror",
         }
     }
 }
@@ -64,6 +67,7 @@ impl fmt::Display for PointKind {
             Self::Port => "own port",
             Self::Inside => "own interface, inside",
             Self::Uplink => "uplink",
+            Self::Mirror => "mirror",
         })
     }
 }

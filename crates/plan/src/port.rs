@@ -52,7 +52,8 @@ pub(crate) fn inside(site: &Site, machine: &Machine) -> Option<Point> {
     if machine.kind == MachineKind::Vm || machine.vnics.is_empty() {
         return None;
     }
-    let path = machine.pid.map(|pid| format!("/proc/{pid}/ns/net"));
+    let by_process = || machine.pid.map(|pid| format!("/proc/{pid}/ns/net"));
+    let path = machine.namespace_path.clone().or_else(by_process);
     let interfaces: Vec<_> = machine
         .vnics
         .iter()
@@ -70,7 +71,7 @@ pub(crate) fn inside(site: &Site, machine: &Machine) -> Option<Point> {
         })
         .collect();
     let refusal = path.is_none().then(|| {
-        format!("no process of {} is known by which its namespace could be entered", machine.name)
+        format!("nothing of {} is known by which its namespace could be entered", machine.name)
     });
     Some(Point {
         kind: PointKind::Inside,

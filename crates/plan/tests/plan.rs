@@ -75,6 +75,7 @@ fn machine(name: &str, kind: MachineKind, vnics: Vec<Vnic>) -> Machine {
         tenant: None,
         vnics,
         pid: Some(4711),
+        namespace_path: None,
         since: None,
         evidence: vec![],
     }

@@ -5,16 +5,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::document::{Part, Session};
-use api::proto::{FetchRequest, Piece};
+use api::document::{Part, Session, WhenFull};
+use api::proto::{FetchRequest, Piece, ReleaseRequest};
 use tokio::sync::{Semaphore, mpsc};
 use weave::{Origin, Step, StrandId, Weave};
 use wire::Timestamp;
 
-use crate::fetch::{AHEAD, News, fetch, follow};
+use crate::fetch::{AHEAD, News, fetch, follow, release};
 use crate::output::WovenFile;
 use crate::past::{self, Gap, Gathering};
 use crate::receipt::{SessionReceipt, Story, clock_of};
+#[cfg(feature = "s3")]
+use crate::stored::{StoredSession, fetch_stored};
 use crate::{Connection, Login, Output, RemoteError};
 
 /// What is wanted of a session.
@@ -28,8 +30,20 @@ pub struct Wanted {
     pub is_live: bool,
     /// Whether the session is to end when this does.
     pub ends_session: bool,
+    /// Whether its hosts may forget what has come here, where they have little room for it.
+    pub releases: bool,
     /// Stop after so many packets.
     pub packets: Option<u64>,
+}
+
+/// Who has the packets of a session.
+#[derive(Debug, Clone)]
+pub enum Keeper {
+    /// Its agents, asked through a controller.
+    Controller(Connection, Login),
+    /// An object store.
+    #[cfg(feature = "s3")]
+    Store(StoredSession),
 }
 
 /// What people should hear meanwhile.
@@ -51,7 +65,7 @@ pub enum Told {
 /// A session being fetched.
 pub struct Capture {
     wanted: Wanted,
-    connection: Connection,
+    keeper: Keeper,
     weave: Weave,
     file: WovenFile,
     parts: Vec<Fetched>,
@@ -59,6 +73,8 @@ pub struct Capture {
     /// The time of the common clock, and when it was that.
     front: (Timestamp, Instant),
     after_limit: u64,
+    /// Where to say what the hosts may forget; `None` if they are to keep all of it.
+    releases: Option<mpsc::Sender<ReleaseRequest>>,
     /// Why we end, once that is so.
     end: Option<String>,
     notes_told: usize,
@@ -78,21 +94,36 @@ struct Fetched {
     /// Pieces that were woven in as far as that was possible, and whose permits are still out.
     owed: usize,
     is_all_here: bool,
+    /// Bytes that came of it, and those that its host may forget.
+    fed_bytes: u64,
+    released_bytes: u64,
     /// Since when it cannot be fetched, and why.
     away: Option<(Instant, String)>,
+    /// Why no more of it is to be had at all.
+    gone: Option<String>,
 }
 
 impl Capture {
     /// Begins. Nothing is fetched before [`run`](Self::run).
-    pub fn new(wanted: Wanted, connection: Connection) -> Self {
+    pub fn new(wanted: Wanted, keeper: Keeper) -> Self {
         let hold = if wanted.is_live { LIVE_HOLD } else { FILE_HOLD };
         let session = wanted.session.clone();
-        let file = WovenFile::new(wanted.output.clone(), Vec::new());
         let mut weave = Weave::new(hold);
         // What is older needs not be held back: every host has said by then what it has.
-        weave.pass_to(Timestamp::from_nanos(session.began_ns));
+        let began = Timestamp::from_nanos(session.began_ns);
+        weave.pass_to(began);
+        // What has ended is told by its own times, the same whenever and from wherever it is
+        // fetched: nothing of it is yet to come.
+        let span = session.ended_ns.filter(|_| session.is_complete()).map(|ended| {
+            let last = Duration::from_secs(session.wish.last_s);
+            (began.saturating_sub(last), Timestamp::from_nanos(ended))
+        });
+        if span.is_some() {
+            weave.complete();
+        }
+        let file = WovenFile::new(wanted.output.clone(), Vec::new(), span);
         Self {
-            connection,
+            keeper,
             gathering: (session.wish.last_s > 0).then(Gathering::new),
             weave,
             file,
@@ -100,6 +131,7 @@ impl Capture {
             session,
             front: (Timestamp::ZERO, Instant::now()),
             after_limit: 0,
+            releases: None,
             end: None,
             notes_told: 0,
             gaps: Vec::new(),
@@ -115,7 +147,6 @@ impl Capture {
     /// When the session cannot be followed at all, or the file cannot be made.
     pub async fn run<S, F>(
         mut self,
-        login: Login,
         stop: S,
         mut tell: impl FnMut(Told),
     ) -> Result<SessionReceipt, RemoteError>
@@ -123,9 +154,19 @@ impl Capture {
         S: Fn() -> F,
         F: Future<Output = ()>,
     {
-        let login = Arc::new(login);
         let (to, mut news) = mpsc::channel(64);
-        tokio::spawn(follow(self.connection.clone(), self.session.id.clone(), to.clone()));
+        #[cfg_attr(not(feature = "s3"), allow(irrefutable_let_patterns, reason = "the only one"))]
+        if let Keeper::Controller(connection, _) = &self.keeper {
+            tokio::spawn(follow(connection.clone(), self.session.id.clone(), to.clone()));
+            let is_scarce = self.session.wish.when_full == WhenFull::Drop;
+            if self.wanted.releases && (is_scarce || !self.wanted.ends_session) {
+                let (to, told) = mpsc::channel(16);
+                tokio::spawn(release(connection.clone(), told));
+                self.releases = Some(to);
+            }
+        }
+        self.update(self.wanted.session.clone(), &to);
+        self.say_notes(&mut tell);
         let mut every = tokio::time::interval(TICK);
         let mut stopping = Box::pin(stop());
         let mut is_asked = false;
@@ -134,11 +175,12 @@ impl Capture {
             tokio::select! {
                 heard = news.recv() => match heard {
                     Some(News::Session(session)) => {
-                        self.update(*session, &login, &to);
+                        self.update(*session, &to);
                         self.say_notes(&mut tell);
                     }
                     Some(News::Piece(number, piece)) => self.take(number, piece),
                     Some(News::Away(number, why)) => self.away(number, why),
+                    Some(News::Gone(number, why)) => self.gone(number, why),
                     Some(News::Lost(why)) => {
                         tell(Told::Sentence(format!("the session cannot be followed: {why}")));
                         self.end.get_or_insert(why);
@@ -165,7 +207,11 @@ impl Capture {
             if self.weave_on().map_err(|error| RemoteError::Refused(error.to_string()))? {
                 self.stop_session(&mut tell).await;
             }
-            if self.session.is_complete() && self.parts.iter().all(|part| part.is_all_here) {
+            let is_had = |part: &Fetched| part.is_all_here || part.gone.is_some();
+            if self.session.is_complete()
+                && self.parts.len() == self.session.parts.len()
+                && self.parts.iter().all(is_had)
+            {
                 break;
             }
             // A host that is away keeps its part; it can be fetched later.
@@ -180,7 +226,7 @@ impl Capture {
     }
 
     /// Takes the session as it is now: begins to fetch what is new, corrects clocks.
-    fn update(&mut self, session: Session, login: &Arc<Login>, to: &mpsc::Sender<News>) {
+    fn update(&mut self, session: Session, to: &mpsc::Sender<News>) {
         for part in &session.parts {
             let clock = part.clock.map(clock_of);
             let is_this =
@@ -193,7 +239,8 @@ impl Capture {
             }
             // Its times mean nothing before its clock is known; a part of an agent that is away
             // has to do without.
-            if clock.is_none() && part.is_reachable {
+            let is_asked = matches!(self.keeper, Keeper::Controller(..));
+            if clock.is_none() && part.is_reachable && is_asked {
                 continue;
             }
             let strand = self.weave.add(Origin {
@@ -203,20 +250,7 @@ impl Capture {
                 clock: clock.unwrap_or_default(),
             });
             let ahead = Arc::new(Semaphore::new(AHEAD));
-            let ask = FetchRequest {
-                session: session.id.clone(),
-                agent: part.agent.clone(),
-                part: part.number,
-                offset: 0,
-            };
-            tokio::spawn(fetch(
-                self.connection.clone(),
-                Arc::clone(login),
-                ask,
-                self.parts.len(),
-                Arc::clone(&ahead),
-                to.clone(),
-            ));
+            self.begin_fetching(part, Arc::clone(&ahead), to.clone());
             self.parts.push(Fetched {
                 agent: part.agent.clone(),
                 number: part.number,
@@ -224,10 +258,48 @@ impl Capture {
                 ahead,
                 owed: 0,
                 is_all_here: false,
+                fed_bytes: 0,
+                released_bytes: 0,
                 away: None,
+                gone: None,
             });
         }
+        if session.is_complete() && self.parts.len() == session.parts.len() {
+            // Nobody comes any more for whom anything would have to be held back.
+            self.weave.complete();
+        }
         self.session = session;
+    }
+
+    /// Has a part fetched, as the next of our parts.
+    fn begin_fetching(&self, part: &Part, ahead: Arc<Semaphore>, to: mpsc::Sender<News>) {
+        let number = self.parts.len();
+        match &self.keeper {
+            Keeper::Controller(..) if part.freed_bytes > 0 => {
+                let why = format!("its first {} bytes were fetched and released", part.freed_bytes);
+                tokio::spawn(async move { to.send(News::Gone(number, why)).await });
+            }
+            Keeper::Controller(connection, login) => {
+                let ask = FetchRequest {
+                    session: self.session.id.clone(),
+                    agent: part.agent.clone(),
+                    part: part.number,
+                    offset: 0,
+                };
+                let login = Arc::new(login.clone());
+                tokio::spawn(fetch(connection.clone(), login, ask, number, ahead, to));
+            }
+            #[cfg(feature = "s3")]
+            Keeper::Store(stored) => {
+                if let Some(part) = stored.part(&part.agent, part.number) {
+                    let bucket = Arc::clone(&stored.bucket);
+                    tokio::spawn(fetch_stored(bucket, part, number, ahead, to));
+                } else {
+                    let why = "it was not stored".to_owned();
+                    tokio::spawn(async move { to.send(News::Gone(number, why)).await });
+                }
+            }
+        }
     }
 
     /// Waits until all hosts have said what they have recorded, so that nothing comes too late for
@@ -253,6 +325,7 @@ impl Capture {
         let Some(part) = self.parts.get_mut(number) else { return };
         part.away = None;
         part.owed += 1;
+        part.fed_bytes += piece.bytes.len() as u64;
         self.weave.set_awaited(part.strand, true);
         self.weave.feed(part.strand, piece.bytes.into());
         if piece.settled_ns > 0 && !piece.is_last {
@@ -268,6 +341,14 @@ impl Capture {
         if let Some(part) = self.parts.get_mut(number) {
             let since = part.away.as_ref().map_or_else(Instant::now, |(since, _)| *since);
             part.away = Some((since, why));
+        }
+    }
+
+    /// No more of a part comes; the others do not wait for it.
+    fn gone(&mut self, number: usize, why: String) {
+        if let Some(part) = self.parts.get_mut(number) {
+            part.gone = Some(why);
+            self.weave.set_awaited(part.strand, false);
         }
     }
 
@@ -329,12 +410,35 @@ impl Capture {
         if let Err(error) = self.file.tick() {
             self.end.get_or_insert_with(|| format!("the output failed: {error}"));
         }
+        self.release();
         let running = self.session.parts.iter().filter(|part| part.ended.is_none());
         let mut hosts: Vec<String> = running.map(|part| part.host.clone()).collect();
         hosts.sort();
         hosts.dedup();
         let lost = self.session.parts.iter().map(|part| part.kernel_dropped + part.failed).sum();
         tell(Told::Progress { packets: self.file.written(), lost, hosts });
+    }
+
+    /// Says what the hosts may forget: what was taken by the output.
+    fn release(&mut self) {
+        let Some(to) = &self.releases else { return };
+        for part in &mut self.parts {
+            // Whose bytes wait for the reader is not known; no more than these do.
+            let waiting = self.weave.waiting(part.strand) as u64 + self.file.waiting_bytes();
+            let taken = part.fed_bytes.saturating_sub(waiting);
+            let is_worth_it = taken >= part.released_bytes + RELEASE_BYTES
+                || part.is_all_here && taken > part.released_bytes;
+            let release = ReleaseRequest {
+                session: self.session.id.clone(),
+                agent: part.agent.clone(),
+                part: part.number,
+                offset: taken,
+            };
+            // If there is much to tell, it is told together.
+            if is_worth_it && to.try_send(release).is_ok() {
+                part.released_bytes = taken;
+            }
+        }
     }
 
     fn say_notes(&mut self, tell: &mut impl FnMut(Told)) {
@@ -353,7 +457,12 @@ impl Capture {
         if !self.wanted.ends_session || self.session.ended.is_some() {
             return;
         }
-        if let Err(error) = self.connection.stop(&self.session.id).await {
+        let stopped = match &self.keeper {
+            Keeper::Controller(connection, _) => connection.stop(&self.session.id).await,
+            #[cfg(feature = "s3")]
+            Keeper::Store(_) => return,
+        };
+        if let Err(error) = stopped {
             tell(Told::Sentence(format!(
                 "the session could not be ended: {error}; it ends by itself a minute after this"
             )));
@@ -383,9 +492,11 @@ impl Capture {
             .iter()
             .filter(|part| !part.is_all_here)
             .map(|part| {
-                let why = part.away.as_ref().map_or("it was not waited for", |(_, why)| why);
-                let later = format!("{why}; later: overtap sessions fetch {}", self.session.id);
-                ((part.agent.clone(), part.number), later)
+                let why = part.gone.clone().unwrap_or_else(|| {
+                    let why = part.away.as_ref().map_or("it was not waited for", |(_, why)| why);
+                    format!("{why}; later: overtap sessions fetch {}", self.session.id)
+                });
+                ((part.agent.clone(), part.number), why)
             })
             .collect();
         let parts: Vec<(&Part, Option<String>)> = self
@@ -409,7 +520,7 @@ impl Capture {
         let within = SessionReceipt::new(story(self.file.written(), Vec::new()));
         let file = std::mem::replace(
             &mut self.file,
-            WovenFile::new(self.wanted.output.clone(), Vec::new()),
+            WovenFile::new(self.wanted.output.clone(), Vec::new(), None),
         );
         let summary = file.finish(within.comments()).map_err(failed)?;
         let files = summary.files.iter().map(|file| file.path.clone()).collect();
@@ -432,6 +543,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a host that is away is waited for once the session has ended.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes that are worth telling a host that it may forget them.
+const RELEASE_BYTES: u64 = 128 << 10;
 
 /// Bytes of a part that wait to be woven in before no more of it is fetched.
 const ENOUGH: usize = 4 * 1024 * 1024;

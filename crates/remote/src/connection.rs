@@ -5,8 +5,8 @@ use api::document::{HostFound, Session, Status as Health, Wish};
 use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
-    Piece, ReadAuditRequest, RefilterSessionRequest, RemoveSessionRequest, SessionReply,
-    StartSessionRequest, StatusRequest, StopSessionRequest,
+    Piece, ReadAuditRequest, RefilterSessionRequest, ReleaseRequest, RemoveSessionRequest,
+    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest,
 };
 use api::tls::ConnectError;
 use serde::de::DeserializeOwned;
@@ -197,6 +197,13 @@ impl Connection {
         let mut client = PeopleClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let reply = client.fetch(self.request(ask)).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// Lets an agent forget what a part has before an offset.
+    pub(crate) async fn release(&self, release: ReleaseRequest) -> Result<(), RemoteError> {
+        let released = self.client.clone().release(self.request(release)).await;
+        released.map_err(|error| self.error(&error))?;
+        Ok(())
     }
 
     pub(crate) fn error(&self, status: &Status) -> RemoteError {

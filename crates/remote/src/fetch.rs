@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::PIECE_BYTES;
 use api::document::Session;
-use api::proto::{FetchRequest, Piece};
+use api::proto::{FetchRequest, Piece, ReleaseRequest};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::connection::session;
@@ -22,6 +22,9 @@ pub(crate) enum News {
     Piece(usize, Piece),
     /// A part cannot be fetched now, and why; it is tried again.
     Away(usize, String),
+    /// A part, or what is left of it, is not to be had at all, and why.
+    #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "agents come back"))]
+    Gone(usize, String),
 }
 
 /// Follows a session until nobody listens.
@@ -93,6 +96,14 @@ pub(crate) async fn fetch(
             return;
         }
         tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// Tells agents what was taken of their parts, until nobody has more to tell. What is not heard now
+/// is told with the next.
+pub(crate) async fn release(connection: Connection, mut told: mpsc::Receiver<ReleaseRequest>) {
+    while let Some(release) = told.recv().await {
+        let _ = connection.release(release).await;
     }
 }
 

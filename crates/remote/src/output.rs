@@ -31,17 +31,24 @@ pub(crate) struct WovenFile {
     output: Output,
     /// Lines for its beginning, before it is open.
     beginning: Vec<String>,
+    /// What time it is in the story that is told, and when that ends; `None` while it is now.
+    story: Option<(Timestamp, Timestamp)>,
     sink: Option<FileSink>,
 }
 
 impl WovenFile {
-    pub(crate) const fn new(output: Output, beginning: Vec<String>) -> Self {
-        Self { output, beginning, sink: None }
+    /// A file of what happens now, or of what happened in a `span` of time.
+    pub(crate) const fn new(
+        output: Output,
+        beginning: Vec<String>,
+        span: Option<(Timestamp, Timestamp)>,
+    ) -> Self {
+        Self { output, beginning, story: span, sink: None }
     }
 
     /// Takes a step of the weave; `false` if the file takes no more packets.
     pub(crate) fn take(&mut self, step: Step<'_>) -> Result<bool, SinkError> {
-        let now = now();
+        let now = self.now();
         match step {
             Step::Point(header) => match &mut self.sink {
                 Some(sink) => _ = sink.add_interface(now, header)?,
@@ -62,6 +69,9 @@ impl WovenFile {
                 }
             }
             Step::Packet(woven) => {
+                if let Some((now, _)) = &mut self.story {
+                    *now = woven.packet.time.max(*now);
+                }
                 let options = PacketOptions {
                     id: None,
                     is_super_frame: woven.is_super_frame,
@@ -87,9 +97,15 @@ impl WovenFile {
 
     /// Sends what waits, and turns to the next file when it is time.
     pub(crate) fn tick(&mut self) -> Result<(), SinkError> {
+        let now = self.now();
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        sink.tick(now())?;
+        sink.tick(now)?;
         sink.flush()
+    }
+
+    /// Bytes that were taken and that neither file nor reader has yet.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.sink.as_ref().map_or(0, FileSink::waiting_bytes)
     }
 
     /// Packets written at an interface.
@@ -99,13 +115,20 @@ impl WovenFile {
 
     /// Closes it. A session in which nothing could be seen has a file all the same, which says so.
     pub(crate) fn finish(mut self, receipt: Vec<String>) -> Result<Summary, SinkError> {
-        let now = now();
+        if let Some((now, end)) = &mut self.story {
+            *now = (*end).max(*now);
+        }
+        let now = self.now();
         let mut sink = match self.sink.take() {
             Some(sink) => sink,
             None => self.open(InterfaceHeader::ethernet("nothing was seen"), now)?,
         };
         sink.set_last_words(receipt);
         Ok(sink.finish(now))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.story.map_or_else(now, |(now, _)| now)
     }
 
     fn open(&mut self, first: InterfaceHeader, now: Timestamp) -> Result<FileSink, SinkError> {

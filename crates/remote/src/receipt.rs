@@ -150,7 +150,7 @@ impl SessionReceipt {
             asked: asked(session),
             filter: session.wish.expression.clone(),
             began: rfc3339(Timestamp::from_nanos(session.began_ns)),
-            seconds: story.seconds,
+            seconds: seconds(session).unwrap_or(story.seconds),
             end: story.end,
             clocks: clocks(parts.iter().map(|(part, _)| *part)),
             parts: parts.into_iter().map(|(part, missing)| part_receipt(part, missing)).collect(),
@@ -185,7 +185,9 @@ impl SessionReceipt {
         } else {
             // The sums stay, the hosts' own receipts are with the session.
             let mut short = self.clone();
-            short.parts.iter_mut().for_each(|part| part.receipt = None);
+            for receipt in short.parts.iter_mut().filter_map(|part| part.receipt.as_mut()) {
+                *receipt = serde_json::json!({ "is_left_out": true });
+            }
             short.parts.truncate(100);
             short.notes.truncate(100);
             short.moves.truncate(100);
@@ -322,6 +324,12 @@ fn ledger(part: &Part) -> Option<Ledger> {
 fn unaccounted(part: &Part) -> i64 {
     let told = part.receipt.as_ref().and_then(|receipt| receipt.get("unaccounted")?.as_i64());
     told.unwrap_or(0)
+}
+
+/// How long it lasted, once that is known.
+fn seconds(session: &Session) -> Option<f64> {
+    let lasted = session.ended_ns?.saturating_sub(session.began_ns);
+    Some(std::time::Duration::from_nanos(lasted).as_secs_f64())
 }
 
 fn asked(session: &Session) -> String {

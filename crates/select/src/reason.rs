@@ -7,6 +7,9 @@ use std::fmt;
 pub enum DropReason {
     /// No selection asked for it.
     NotSelected,
+    /// It came to the address of a mirror, but the mirror did not send it, or no frame can be read
+    /// from it.
+    NotMirrored,
     /// It belongs to a VM or tenant that was not asked for or may not be seen.
     OtherTenant,
     /// Its owner, or whether it was asked for, cannot be known: a later IP fragment whose first was
@@ -24,8 +27,9 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order receipts show them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NotSelected,
+        Self::NotMirrored,
         Self::OtherTenant,
         Self::Undecidable,
         Self::OwnExport,
@@ -38,6 +42,7 @@ impl DropReason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotSelected => "not_selected",
+            Self::NotMirrored => "not_mirrored",
             Self::OtherTenant => "other_tenant",
             Self::Undecidable => "undecidable",
             Self::OwnExport => "own_export",
@@ -52,6 +57,7 @@ impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotSelected => "not selected",
+            Self::NotMirrored => "of no mirror",
             Self::OtherTenant => "other tenant",
             Self::Undecidable => "owner undecidable",
             Self::OwnExport => "sent by overtap itself",

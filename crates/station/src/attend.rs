@@ -213,6 +213,14 @@ impl Line {
                 }
             }
             Some(to_agent::Said::Send(wanted)) => self.upload(wanted),
+            Some(to_agent::Said::Release(released)) => {
+                let mut state = self.board.state();
+                let key = (released.session, released.part);
+                if state.parts.contains_key(&key) {
+                    let offset = state.released.entry(key).or_default();
+                    *offset = released.offset.max(*offset);
+                }
+            }
             Some(to_agent::Said::RecorderKey(half)) => match half.as_ref().try_into() {
                 Ok(half) => {
                     let half = KeptHalf::new(half);
@@ -234,6 +242,10 @@ impl Line {
             let Some(posted) = state.parts.get(&(wanted.session.clone(), wanted.part)) else {
                 return;
             };
+            if wanted.offset < posted.part.freed_bytes {
+                // There is a hole, which nobody may take for packets.
+                return;
+            }
             (posted.path.clone(), posted.reached.subscribe())
         };
         let offset = wanted.offset.min(reached.borrow().bytes);

@@ -13,6 +13,8 @@ use recorder::KeptHalf;
 use tokio::sync::watch;
 use wire::Timestamp;
 
+use crate::spool::kept_bytes;
+
 /// The board.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -31,6 +33,8 @@ pub(crate) struct State {
     pub(crate) seen_at: Timestamp,
     /// The parts by session and number.
     pub(crate) parts: BTreeMap<(String, u32), Posted>,
+    /// How far each part was fetched and is not needed any more, until that is seen to.
+    pub(crate) released: BTreeMap<(String, u32), u64>,
     /// What people must know, oldest first, bounded.
     pub(crate) notes: Vec<Note>,
     /// Sessions for which what was recorded was looked for, and is among the parts.
@@ -131,6 +135,28 @@ impl Board {
                 is_new
             });
         });
+    }
+
+    /// Bytes that the parts of a session take, as far as they were told.
+    pub(crate) fn kept_bytes(&self, session: &str) -> u64 {
+        self.kept_bytes_if(session, |_| true)
+    }
+
+    /// Bytes that those of its parts take which have ended.
+    pub(crate) fn ended_bytes(&self, session: &str) -> u64 {
+        self.kept_bytes_if(session, |part| part.ended.is_some())
+    }
+
+    fn kept_bytes_if(&self, session: &str, is_meant: impl Fn(&Part) -> bool) -> u64 {
+        let state = self.state();
+        let parts = state.parts.iter().filter(|((of, _), _)| of == session);
+        let meant = parts.map(|(_, posted)| &posted.part).filter(|part| is_meant(part));
+        meant.map(kept_bytes).fold(0, u64::saturating_add)
+    }
+
+    /// What may be forgotten of each part, since this was asked last.
+    pub(crate) fn take_released(&self) -> BTreeMap<(String, u32), u64> {
+        std::mem::take(&mut self.state().released)
     }
 
     /// Counts what became of the packets of a part so far; `ledger` takes the place of what it had

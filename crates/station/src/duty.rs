@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use api::document::{Note, Order, Orders};
+use api::document::{Note, Order, Orders, WhenFull};
 use control::grants::{MachineFacts, Permit, Uncovered};
 use inventory::{Machine, MachineState};
 use platform::LiveSite;
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use telemetry::{Event, Log};
 
 use crate::board::Board;
-use crate::part::{Ended, Running, Sought, now_ns, point};
+use crate::part::{Ended, Room, Running, Sought, now_ns, point};
 use crate::past::{Past, Pasts, Told};
 use crate::recorder::{Recorder, RecorderSettings};
 use crate::spool::Spool;
@@ -43,6 +43,8 @@ pub(crate) struct Duty {
     refused: BTreeMap<Key, Trouble>,
     /// When the site and the orders are compared again although nothing was heard of them.
     next: Instant,
+    /// When the room of sessions is looked at again although nothing was fetched.
+    next_room: Instant,
 }
 
 /// A session and a machine.
@@ -101,6 +103,7 @@ impl Duty {
             failed: BTreeMap::new(),
             refused: BTreeMap::new(),
             next: Instant::now(),
+            next_room: Instant::now(),
         };
         duty.post_site();
         Ok(duty)
@@ -136,6 +139,7 @@ impl Duty {
         }
         let are_orders_new = self.take_orders();
         self.look_after_parts();
+        self.make_room();
         self.keep_recording(is_site_new);
         let now = Instant::now();
         // Permits end by themselves, too.
@@ -283,7 +287,8 @@ impl Duty {
         for past in self.pasts.left(&order.session) {
             let Some(machine) = past.machine().map(|machine| machine.id.clone()) else { continue };
             self.pasts.begun(&order.session, &machine);
-            match Running::begin_recorded(order, self.live.site(), &self.spool, &past) {
+            let room = Room::of(order, &self.spool, &self.board);
+            match Running::begin_recorded(order, self.live.site(), room, &past) {
                 Ok(part) => {
                     part.post(&self.board);
                     begun.push((part.session().to_owned(), part.machine_id().to_owned()));
@@ -365,8 +370,8 @@ impl Duty {
             return;
         }
         let past = self.pasts.of(&order.session, &key.1);
-        let begun = Running::begin(order, snaplen, self.live.site(), machine, &self.spool, past);
-        match begun {
+        let room = Room::of(order, &self.spool, &self.board);
+        match Running::begin(order, snaplen, self.live.site(), machine, room, past) {
             Ok(part) => {
                 if past.is_some() {
                     part.post(&self.board);
@@ -439,6 +444,53 @@ impl Duty {
         }
     }
 
+    /// Forgets what was fetched, and shares the room there is among the parts of each session.
+    fn make_room(&mut self) {
+        let mut is_new = false;
+        for ((session, number), offset) in self.board.take_released() {
+            let is_this =
+                |part: &&mut Running| part.session() == session && part.number() == number;
+            match self.parts.iter_mut().find(is_this) {
+                Some(part) => part.free(offset, &self.spool),
+                None => self.free_ended(&session, number, offset),
+            }
+            is_new = true;
+        }
+        if !is_new && self.next_room > Instant::now() {
+            return;
+        }
+        self.next_room = Instant::now() + ROOM_EVERY;
+        for order in self.orders.sessions.iter().filter(|o| o.when_full == WhenFull::Drop) {
+            let mut running: Vec<&mut Running> =
+                self.parts.iter_mut().filter(|part| part.session() == order.session).collect();
+            let ended = self.board.ended_bytes(&order.session);
+            let used =
+                running.iter().map(|part| part.kept_bytes()).fold(ended, u64::saturating_add);
+            let count = running.iter().filter(|part| part.has_room()).count().max(1) as u64;
+            let share = order.spool_bytes.saturating_sub(used) / count;
+            running.iter_mut().for_each(|part| part.set_room(share));
+        }
+    }
+
+    fn free_ended(&self, session: &str, number: u32, offset: u64) {
+        let key = (session.to_owned(), number);
+        let found = self
+            .board
+            .state()
+            .parts
+            .get(&key)
+            .map(|posted| (posted.part.clone(), posted.path.clone(), *posted.reached.borrow()));
+        let Some((mut part, path, reached)) = found else { return };
+        if let Ok(freed) = self.spool.free(&part, offset)
+            && freed > part.freed_bytes
+        {
+            part.freed_bytes = freed;
+            // The hole in the file tells it, too.
+            let _ = self.spool.keep(&part);
+            self.board.post(part, path, reached);
+        }
+    }
+
     fn about(&self, session: &str, text: String) -> Note {
         Note {
             session: session.to_owned(),
@@ -477,6 +529,7 @@ fn is_same_place(then: &plan::Point, now: &plan::Point) -> bool {
 /// How long one source of the inventory may take at first.
 const READ_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+const ROOM_EVERY: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long something must last before it is told.
 const LASTS: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use telemetry::scrape::Scrape;
 use telemetry::{Event, Kind, Log, Page, process};
 
 use crate::board::{Board, State};
-use crate::spool::Spool;
+use crate::spool::{Spool, kept_bytes};
 
 /// What the figures are read from.
 pub(crate) struct Metrics {
@@ -76,7 +76,7 @@ fn write_parts(page: &mut Page, state: &State) {
     let help = "Parts of sessions that are captured now.";
     page.one("overtap_parts_running", Kind::Gauge, help, running);
     let help = "Bytes of packets kept until they are fetched.";
-    let kept: u64 = state.parts.values().map(|posted| posted.part.bytes).sum();
+    let kept: u64 = state.parts.values().map(|posted| kept_bytes(&posted.part)).sum();
     page.one("overtap_spool_bytes", Kind::Gauge, help, kept);
     let orders = state.orders.as_ref();
     let sessions = orders.map(|orders| orders.sessions.as_slice()).unwrap_or_default();

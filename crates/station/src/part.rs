@@ -1,10 +1,10 @@
 //! One part of a session while it runs: a capture into a file of the spool.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent::{Capture, Event, Output, PastOrder, Place, Rotation, SessionError, Wanted};
-use api::document::{Order, Part, Recorded};
+use api::document::{Note, Order, Part, Recorded, WhenFull};
 use inventory::{Machine, Site};
 use plan::Point;
 use recorder::MachineRef;
@@ -25,10 +25,42 @@ pub(crate) struct Running {
     asked: Option<String>,
     /// What it was told to look for.
     sought: Sought,
+    /// How many bytes it may have now, where that is bounded.
+    room: Option<u64>,
+    /// While there is none: how many packets were dropped for that before, and until now.
+    full: Option<Full>,
+    /// Packets dropped because there was no room.
+    dropped: u64,
     /// By which names and owners the machine was recorded, where the part begins with that.
     recorded_as: Vec<MachineRef>,
     /// What people should hear.
     said: Vec<String>,
+}
+
+/// Where the packets of a part go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room<'a> {
+    /// The spool.
+    pub(crate) spool: &'a Spool,
+    /// Bytes that the part's session may keep there beside what it has.
+    pub(crate) left_bytes: u64,
+}
+
+impl<'a> Room<'a> {
+    /// As it is for another part of a session.
+    pub(crate) fn of(order: &Order, spool: &'a Spool, board: &Board) -> Self {
+        let kept = board.kept_bytes(&order.session);
+        Self { spool, left_bytes: order.spool_bytes.saturating_sub(kept) }
+    }
+}
+
+/// A time without room.
+#[derive(Debug, Clone, Copy)]
+struct Full {
+    /// Packets dropped before it.
+    before: u64,
+    /// When the last packet was dropped, as far as that was told.
+    last: Instant,
 }
 
 /// What of an order decides which packets a part has, and how much of each.
@@ -89,24 +121,24 @@ impl Running {
         snaplen: u32,
         site: &Site,
         machine: &Machine,
-        spool: &Spool,
+        room: Room<'_>,
         past: Option<&Past>,
     ) -> Result<Self, NotBegun> {
         let point = point(order, site, machine)?;
-        Self::start(order, snaplen, site, machine, point, spool, past)
+        Self::start(order, snaplen, site, machine, point, room, past)
     }
 
     /// Begins to write what was recorded of a machine, and nothing else.
     pub(crate) fn begin_recorded(
         order: &Order,
         site: &Site,
-        spool: &Spool,
+        room: Room<'_>,
         past: &Past,
     ) -> Result<Self, NotBegun> {
         let Some(machine) = past.machine() else { return Err(NotBegun::NothingRecorded) };
         let (machine, point) = agent::recorded(machine);
         let snaplen = order.snaplen.min(past.snaplen);
-        Self::start(order, snaplen, site, &machine, point, spool, Some(past))
+        Self::start(order, snaplen, site, &machine, point, room, Some(past))
     }
 
     fn start(
@@ -115,15 +147,21 @@ impl Running {
         site: &Site,
         machine: &Machine,
         point: Point,
-        spool: &Spool,
+        Room { spool, left_bytes: left }: Room<'_>,
         past: Option<&Past>,
     ) -> Result<Self, NotBegun> {
         let is_live = !point.interfaces.is_empty();
         let number = spool.next_number(&order.session)?;
         let path = spool.path(&order.session, number)?;
         let mut limits = order.limits;
-        let left = order.spool_bytes.saturating_sub(spool.bytes_of(&order.session));
-        limits.bytes = Some(limits.bytes.unwrap_or(u64::MAX).min(left));
+        let room = match order.when_full {
+            WhenFull::End => {
+                limits.bytes = Some(limits.bytes.unwrap_or(u64::MAX).min(left));
+                None
+            }
+            // It is shared with the others of the session at the next turn.
+            WhenFull::Drop => Some(left),
+        };
         let mut part = Part {
             session: order.session.clone(),
             agent: String::new(),
@@ -135,6 +173,7 @@ impl Running {
             began_ns: 0,
             ended: None,
             bytes: 0,
+            freed_bytes: 0,
             packets: 0,
             kernel_dropped: 0,
             failed: 0,
@@ -144,6 +183,7 @@ impl Running {
             is_reachable: false,
         };
         let wanted = Wanted {
+            mirrors: Vec::new(),
             machine: machine.clone(),
             host: site.host.name.clone(),
             filter: filter(order)?,
@@ -159,6 +199,7 @@ impl Running {
                 force: false,
                 rotation: Rotation::default(),
                 min_free_bytes: agent::default_reserve(&path),
+                room_bytes: room,
                 store: None,
             },
             comments: comments(order, machine, site, &point),
@@ -182,6 +223,9 @@ impl Running {
             sought,
             recorded_as,
             said: Vec::new(),
+            room,
+            full: None,
+            dropped: 0,
         })
     }
 
@@ -225,6 +269,80 @@ impl Running {
         &self.sought
     }
 
+    /// Its number in the session.
+    pub(crate) const fn number(&self) -> u32 {
+        self.part.number
+    }
+
+    /// Whether the bytes it may have depend on what is fetched.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Bytes it takes.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        file_bytes(&self.path).saturating_sub(self.part.freed_bytes)
+    }
+
+    /// Forgets what was fetched.
+    pub(crate) fn free(&mut self, offset: u64, spool: &Spool) {
+        // A disk that does not take it back stays full, which is told.
+        if let Ok(freed) = spool.free(&self.part, offset) {
+            self.part.freed_bytes = freed;
+        }
+    }
+
+    /// It may have so many bytes more than it has.
+    pub(crate) fn set_room(&mut self, more: u64) {
+        let room = file_bytes(&self.path).saturating_add(more);
+        if let Some(capture) = &mut self.capture
+            && self.room.is_some_and(|before| before != room)
+            // An engine that cannot be told is gone, which shows at the next turn.
+            && capture.set_room(room).is_ok()
+        {
+            self.room = Some(room);
+        }
+    }
+
+    /// Says when packets are dropped for want of room, and when that is over.
+    fn tell_room(&mut self, dropped: u64, board: &Board) {
+        if self.room.is_none() {
+            return;
+        }
+        let is_dropping = dropped > self.dropped;
+        let text = match &mut self.full {
+            Some(full) if is_dropping => {
+                full.last = Instant::now();
+                None
+            }
+            None if is_dropping => {
+                self.full = Some(Full { before: self.dropped, last: Instant::now() });
+                Some(
+                    "what may be kept here is full: packets are dropped until some are fetched"
+                        .into(),
+                )
+            }
+            Some(full) if full.last.elapsed() > ROOM_LASTS => {
+                let count = dropped - full.before;
+                self.full = None;
+                Some(format!("there is room again: {count} packets were dropped for want of it"))
+            }
+            _ => None,
+        };
+        self.dropped = dropped;
+        let (Some(text), Some(capture)) = (text, &mut self.capture) else { return };
+        let text = format!("{}: {text}", self.part.machine);
+        let _ = capture.say(text.clone());
+        board.note(Note {
+            session: self.part.session.clone(),
+            host: self.part.host.clone(),
+            at_ns: now_ns(),
+            text,
+            is_refusal: false,
+            is_in_part: true,
+        });
+    }
+
     /// Where it looks.
     pub(crate) fn point(&self) -> Option<&Point> {
         self.capture.as_ref().map(|capture| &capture.wanted().point)
@@ -259,6 +377,7 @@ impl Running {
         let was_in_past = self.is_in_past();
         let capture = self.capture.as_mut()?;
         let mut ended = None;
+        let mut told = None;
         loop {
             match capture.next(Duration::ZERO) {
                 Ok(None) => break,
@@ -272,6 +391,7 @@ impl Running {
                     }
                     self.reached.bytes = file_bytes(&self.path);
                     self.part.bytes = self.reached.bytes;
+                    told = Some(progress.ledger.queue_full);
                     board.count(&self.part, Some(progress.ledger), false);
                     board.post(self.part.clone(), self.path.clone(), self.reached);
                 }
@@ -286,6 +406,9 @@ impl Running {
                     break;
                 }
             }
+        }
+        if let Some(dropped) = told {
+            self.tell_room(dropped, board);
         }
         let ended = ended?;
         let capture = self.capture.take()?;
@@ -353,6 +476,9 @@ fn comments(order: &Order, machine: &Machine, site: &Site, point: &Point) -> Vec
 fn file_bytes(path: &std::path::Path) -> u64 {
     path.metadata().map_or(0, |found| found.len())
 }
+
+/// How long nothing must have been dropped before there is said to be room again.
+const ROOM_LASTS: Duration = Duration::from_secs(2);
 
 pub(crate) fn now_ns() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0)

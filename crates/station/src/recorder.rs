@@ -162,6 +162,8 @@ impl Recorder {
                 force: false,
                 rotation: Rotation::default(),
                 min_free_bytes: agent::default_reserve(&directory.join(".")),
+                room_bytes: None,
+                is_nothing: false,
                 store: Some(StoreOrder {
                     keys,
                     max_bytes: self.wanted.max_bytes,

@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use api::document::Part;
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::io::Errno;
 
 /// The folder of all sessions.
 #[derive(Debug)]
@@ -75,10 +77,19 @@ impl Spool {
         Ok(removed)
     }
 
-    /// Bytes that a session takes.
-    pub(crate) fn bytes_of(&self, session: &str) -> u64 {
-        let Ok(entries) = self.session(session).and_then(fs::read_dir) else { return 0 };
-        entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum()
+    /// Gives the disk back what a part has before `offset`: its file is as long as before, and has
+    /// a hole there. Says from where on it is whole now.
+    pub(crate) fn free(&self, part: &Part, offset: u64) -> io::Result<u64> {
+        let path = self.path(&part.session, part.number)?;
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        // Only whole blocks make room.
+        let end = offset.min(file.metadata()?.len()) / BLOCK_BYTES * BLOCK_BYTES;
+        if end <= part.freed_bytes {
+            return Ok(part.freed_bytes);
+        }
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&file, how, 0, end)?;
+        Ok(end)
     }
 
     fn session(&self, session: &str) -> io::Result<PathBuf> {
@@ -103,6 +114,7 @@ impl Spool {
                 };
                 let packets = path.with_extension("pcapng");
                 part.bytes = packets.metadata().map_or(0, |found| found.len());
+                part.freed_bytes = hole(&packets, part.bytes);
                 part.ended.get_or_insert_with(|| "the agent was stopped without a word".into());
                 self.keep(&part)?;
                 found.push((part, packets));
@@ -112,6 +124,26 @@ impl Spool {
     }
 }
 
+/// What a part takes.
+pub(crate) const fn kept_bytes(part: &Part) -> u64 {
+    part.bytes.saturating_sub(part.freed_bytes)
+}
+
+/// The length of the hole that a file begins with.
+fn hole(path: &Path, len: u64) -> u64 {
+    let Ok(file) = fs::File::open(path) else { return 0 };
+    match seek(file, SeekFrom::Data(0)) {
+        Ok(first) => first,
+        // There is nothing behind it (lseek(2)).
+        Err(Errno::NXIO) => len,
+        // A file system that knows no holes has none.
+        Err(_) => 0,
+    }
+}
+
+/// No file system has smaller blocks than it is worth to free.
+const BLOCK_BYTES: u64 = 64 << 10;
+
 /// A session's id is a short word.
 fn is_session(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
@@ -120,7 +152,7 @@ fn is_session(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
     use super::*;
 
@@ -152,6 +184,25 @@ mod tests {
         assert_eq!(again.remove_others(&|name| name == "s-1").unwrap(), Vec::<String>::new());
         assert_eq!(again.remove_others(&|_| false).unwrap(), ["s-1"]);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_was_fetched_makes_room_and_is_known_to_be_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        let path = spool.path("s-1", 1).unwrap();
+        fs::write(&path, vec![7; 1 << 20]).unwrap();
+        let mut part = Part { bytes: 1 << 20, ..part() };
+        spool.keep(&part).unwrap();
+        assert_eq!(spool.free(&part, 100).unwrap(), 0, "less than a block");
+        part.freed_bytes = spool.free(&part, (512 << 10) + 5).unwrap();
+        assert_eq!((part.freed_bytes, kept_bytes(&part)), (512 << 10, 512 << 10));
+        assert_eq!(spool.free(&part, 100).unwrap(), 512 << 10, "never less than before");
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!((bytes.len(), bytes[(512 << 10) - 1], bytes[512 << 10]), (1 << 20, 0, 7));
+
+        let recovered = Spool::open(folder.path()).unwrap().recovered();
+        assert_eq!(recovered.first().unwrap().0.freed_bytes, 512 << 10);
     }
 
     fn part() -> Part {

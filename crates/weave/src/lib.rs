@@ -205,7 +205,8 @@ impl Weave {
         }
     }
 
-    /// No strand will be added any more: nothing needs to be held back for one.
+    /// No strand will be added any more: nothing needs to be held back for one. If nothing was
+    /// shown before, what is shown from now on does not depend on which bytes came first.
     pub const fn complete(&mut self) {
         self.is_complete = true;
     }
@@ -304,6 +305,10 @@ impl Weave {
             {
                 machine.copies.strand_ended();
             }
+            // What later strands say before their packets stands after what this one says.
+            if self.is_complete && strand.is_awaited && !strand.is_there() {
+                return None;
+            }
         }
         None
     }
@@ -314,7 +319,8 @@ impl Weave {
         let heads = heads.filter_map(|(i, strand)| Some((strand.head()?, i)));
         let (time, first) = heads.min()?;
         let mut open = self.strands.iter().filter(|strand| !strand.is_done() && strand.is_awaited);
-        let is_settled = open.all(|strand| strand.head().is_some() || strand.settled() >= time);
+        let is_settled = open
+            .all(|strand| strand.head().is_some() || !self.is_complete && strand.settled() >= time);
         let is_held = !self.is_complete && self.now < time.saturating_add(self.hold);
         (is_settled && !is_held).then_some((StrandId(first), time))
     }

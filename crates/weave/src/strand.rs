@@ -191,6 +191,11 @@ impl Strand {
         self.is_done
     }
 
+    /// Whether its next packet is known, or that there is none.
+    pub(crate) const fn is_there(&self) -> bool {
+        self.is_done || self.head.is_some()
+    }
+
     pub(crate) const fn waiting(&self) -> usize {
         self.fed_bytes
     }

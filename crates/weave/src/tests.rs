@@ -172,6 +172,46 @@ fn bytes_may_be_cut_anywhere() {
     }
 }
 
+#[test]
+fn what_is_complete_is_the_same_whichever_bytes_come_first() {
+    let files = [
+        file(&[sent(10, 1), sent(300, 3)]),
+        file(&[sent(20, 2), sent(40, 4)]),
+        file(&[sent(5, 5), to_vm(12, 1)]),
+    ];
+    let mut stories = Vec::new();
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let mut weave = Weave::new(ms(100));
+        weave.complete();
+        let ids = ["hv-1", "hv-2", "hv-3"].map(|host| add(&mut weave, host, 0));
+        let mut story = Vec::new();
+        // One is all there before the next one begins; the others have ends that settle nothing.
+        for index in order {
+            for piece in files[index].chunks(50) {
+                weave.feed(ids[index], piece.to_vec());
+                weave.settle(ids[index], at(1000));
+                tell(&mut weave, &mut story);
+            }
+            weave.end(ids[index]);
+            tell(&mut weave, &mut story);
+        }
+        assert!(weave.is_done());
+        stories.push(story);
+    }
+    assert_eq!(stories[0].len(), 1 + 5);
+    assert!(stories.iter().all(|story| *story == stories[0]), "{stories:#?}");
+}
+
+/// Adds what can be told now to a story.
+fn tell(weave: &mut Weave, story: &mut Vec<String>) {
+    loop {
+        match weave.next() {
+            Step::Wait => return,
+            step => story.push(format!("{step:?}")),
+        }
+    }
+}
+
 /// Time in ms, number, direction.
 type Sent = (u64, u8, Direction);
 

@@ -1,18 +1,19 @@
 //! Frames and outlets for tests of the broker.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, reason = "each test file uses its part of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use broker::{Grant, Outlet, Outlets, Policy, Tool, ToolDrop};
 use wire::Packet;
 
 /// What each tool was sent.
 #[derive(Debug, Default)]
-pub struct Shelves {
-    pub datagrams: Vec<(usize, Vec<u8>)>,
-    pub records: Vec<(usize, Vec<u8>, u32)>,
+pub(crate) struct Shelves {
+    pub(crate) datagrams: Vec<(usize, Vec<u8>)>,
+    pub(crate) records: Vec<(usize, Vec<u8>, u32)>,
     open: Vec<u8>,
     /// Datagrams that are taken before all queues are full.
-    pub room: Option<usize>,
+    pub(crate) room: Option<usize>,
 }
 
 impl Outlets for Shelves {
@@ -34,23 +35,23 @@ impl Outlets for Shelves {
 }
 
 /// A tool with this outlet and policy that may have everything it has a claim to.
-pub fn tool(name: &str, outlet: Outlet, policy: Policy) -> Tool {
+pub(crate) fn tool(name: &str, outlet: Outlet, policy: Policy) -> Tool {
     Tool { name: name.parse().unwrap(), grant: Grant::default(), mtu: None, outlet, policy }
 }
 
 /// A VXLAN outlet.
-pub fn vxlan() -> Outlet {
+pub(crate) fn vxlan() -> Outlet {
     let vni = wire::Vni::new(42).unwrap();
     Outlet::Vxlan { target: [10, 0, 0, 9].into(), port: 4789, vni }
 }
 
 /// The MAC with this last octet.
-pub const fn mac(last: u8) -> [u8; 6] {
+pub(crate) const fn mac(last: u8) -> [u8; 6] {
     if last == 0xff { [0xff; 6] } else { [2, 0, 0, 0, 0, last] }
 }
 
 /// An Ethernet frame with IPv4 or IPv6, TCP or UDP, all checksums right.
-pub fn frame(
+pub(crate) fn frame(
     destination: u8,
     source: u8,
     is_v4: bool,
@@ -107,13 +108,13 @@ fn transport(is_tcp: bool, flags: u8, len: usize) -> Vec<u8> {
 }
 
 /// What a transport checksum covers beside its own bytes.
-pub fn pseudo(addresses: &[u8], protocol: u8, len: usize) -> Vec<u8> {
+pub(crate) fn pseudo(addresses: &[u8], protocol: u8, len: usize) -> Vec<u8> {
     let len = u32::try_from(len).unwrap().to_be_bytes();
     [addresses, &[0, protocol], &len].concat()
 }
 
 /// RFC 1071, over pieces of which all but the last are even.
-pub fn checksum(pieces: &[&[u8]]) -> u16 {
+pub(crate) fn checksum(pieces: &[&[u8]]) -> u16 {
     let mut sum = 0_u32;
     for piece in pieces {
         for pair in piece.chunks(2) {
@@ -125,7 +126,7 @@ pub fn checksum(pieces: &[&[u8]]) -> u16 {
 }
 
 /// By how much the checksums of a frame's IP and transport are wrong, as sums that should be 0.
-pub fn faults(frame: &[u8]) -> (u16, u16) {
+pub(crate) fn faults(frame: &[u8]) -> (u16, u16) {
     let is_v4 = frame[12] == 0x08;
     let (at, addresses, protocol) =
         if is_v4 { (34, &frame[26..34], frame[23]) } else { (54, &frame[22..54], frame[20]) };
@@ -135,7 +136,7 @@ pub fn faults(frame: &[u8]) -> (u16, u16) {
 }
 
 /// A frame in VXLAN on the underlay.
-pub fn in_vxlan(vni: u8, inner: &[u8]) -> Vec<u8> {
+pub(crate) fn in_vxlan(vni: u8, inner: &[u8]) -> Vec<u8> {
     let udp_len = u16::try_from(16 + inner.len()).unwrap();
     let [i0, i1] = (20 + udp_len).to_be_bytes();
     let [u0, u1] = udp_len.to_be_bytes();

@@ -230,8 +230,13 @@ impl Line {
                 }
             }
             Some(Said::PartJson(part)) => match serde_json::from_str::<Part>(&part) {
-                Ok(part) => {
-                    if self.desk.state().sessions.take_part(agent, part, now) {
+                Ok(mut part) => {
+                    let mut state = self.desk.state();
+                    let seat = state.fleet.seat(agent);
+                    part.clock = seat.and_then(|seat| seat.clock(now.wall_ns));
+                    let is_news = state.sessions.take_part(agent, part, now);
+                    drop(state);
+                    if is_news {
                         self.desk.ring();
                     }
                 }

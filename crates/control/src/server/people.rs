@@ -10,8 +10,9 @@ use api::proto::people_server::People as Service;
 use api::proto::{
     AdministerReply, AdministerRequest, FetchRequest, FindReply, FindRequest, FollowRequest,
     ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
-    RemoveSessionReply, RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest,
-    StatusReply, StatusRequest, StopSessionRequest, ToAgent, to_agent,
+    ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply, RemoveSessionRequest, SendPart,
+    SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest, ToAgent,
+    to_agent,
 };
 use inventory::{History, Machine};
 use jiff::{SignedDuration, Timestamp};
@@ -212,22 +213,7 @@ impl Service for PeopleService {
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<Pieces>, Status> {
         let asker = gate::asker(&request)?;
         let FetchRequest { session, agent, part, offset } = request.into_inner();
-        let found = self.seen(&asker, &session)?;
-        // An administrator may end a session; the packets are its owner's alone.
-        if found.owner != asker.user.name.as_str() {
-            let because = format!("the packets of session {session} are {}'s", found.owner);
-            self.audit_refusal(&asker, Action::Session, &session, &because)?;
-            return Err(Status::permission_denied(because));
-        }
-        if !found.parts.iter().any(|p| p.agent == agent && p.number == part) {
-            return Err(Status::not_found("the session has no such part"));
-        }
-        let line = {
-            let state = self.0.state();
-            let line = state.fleet.seat(&agent).and_then(|seat| seat.line);
-            line.and_then(|line| state.lines.get(&line).cloned())
-        };
-        let line = line.ok_or_else(|| Status::unavailable(format!("agent {agent} is away")))?;
+        let line = self.line_of_part(&asker, &session, &agent, part)?;
         let (transfer, pieces) = self.0.relay.await_from(&agent)?;
         let send = SendPart { transfer: transfer.clone(), session, part, offset };
         let send = ToAgent { said: Some(to_agent::Said::Send(send)) };
@@ -243,6 +229,22 @@ impl Service for PeopleService {
             desk.relay.give_up(&transfer);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
+    }
+
+    async fn release(
+        &self,
+        request: Request<ReleaseRequest>,
+    ) -> Result<Response<ReleaseReply>, Status> {
+        let asker = gate::asker(&request)?;
+        let ReleaseRequest { session, agent, part, offset } = request.into_inner();
+        let line = self.line_of_part(&asker, &session, &agent, part)?;
+        let release = ReleasePart { session, part, offset };
+        let release = ToAgent { said: Some(to_agent::Said::Release(release)) };
+        let sent = tokio::time::timeout(BEGIN_WITHIN, line.send(Ok(release))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return Err(Status::unavailable(format!("agent {agent} is away")));
+        }
+        Ok(Response::new(ReleaseReply {}))
     }
 
     async fn administer(
@@ -555,6 +557,30 @@ impl PeopleService {
         Err(Status::not_found(format!("there is no session {id}; see overtap sessions list")))
     }
 
+    /// The line to the agent that has a part, for the part's owner.
+    fn line_of_part(
+        &self,
+        asker: &Asker,
+        session: &str,
+        agent: &str,
+        part: u32,
+    ) -> Result<mpsc::Sender<Result<ToAgent, Status>>, Status> {
+        let found = self.seen(asker, session)?;
+        // An administrator may end a session; the packets are its owner's alone.
+        if found.owner != asker.user.name.as_str() {
+            let because = format!("the packets of session {session} are {}'s", found.owner);
+            self.audit_refusal(asker, Action::Session, session, &because)?;
+            return Err(Status::permission_denied(because));
+        }
+        if !found.parts.iter().any(|p| p.agent == agent && p.number == part) {
+            return Err(Status::not_found("the session has no such part"));
+        }
+        let state = self.0.state();
+        let line = state.fleet.seat(agent).and_then(|seat| seat.line);
+        let line = line.and_then(|line| state.lines.get(&line).cloned());
+        line.ok_or_else(|| Status::unavailable(format!("agent {agent} is away")))
+    }
+
     /// A session as it is told: with the clocks and presence of its agents.
     fn reply(&self, mut session: Session) -> Result<SessionReply, Status> {
         {
@@ -562,7 +588,12 @@ impl PeopleService {
             session.awaited = state.sessions.awaited(&session.id, &state.fleet);
             for part in &mut session.parts {
                 let seat = state.fleet.seat(&part.agent);
-                part.clock = seat.and_then(|seat| seat.clock(now_ns));
+                // Of a part that has ended the clock is as it was then: clocks drift, and are set.
+                let now = || seat.and_then(|seat| seat.clock(now_ns));
+                part.clock = match (&part.ended, part.clock) {
+                    (Some(_), Some(then)) => Some(then),
+                    (_, then) => now().or(then),
+                };
                 part.is_reachable = seat.is_some_and(|seat| seat.line.is_some());
             }
         }

@@ -983,6 +983,7 @@ impl Vm {
             tenant: Some(self.tenant.clone()),
             vnics: (0..self.vnics).map(vnic).collect(),
             pid: None,
+            namespace_path: None,
             since: None,
             evidence: Vec::new(),
         }
@@ -1001,6 +1002,7 @@ fn part(key: &(String, String), number: u32, machine: String, now_ns: u64) -> Pa
         began_ns: EPOCH + now_ns,
         ended: None,
         bytes: 0,
+        freed_bytes: 0,
         packets: 0,
         kernel_dropped: 0,
         failed: 0,

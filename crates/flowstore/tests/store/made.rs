@@ -8,10 +8,10 @@ use wire::export::{Rate, RateOrigin, Ratio};
 use wire::{Mac, Timestamp};
 
 /// 2026-11-21T00:00:00Z.
-pub const DAY_S: u64 = 1_795_219_200;
+pub(crate) const DAY_S: u64 = 1_795_219_200;
 
 /// Machines of two tenants on three hosts.
-pub const NAMES: [(&str, &str, &str); 6] = [
+pub(crate) const NAMES: [(&str, &str, &str); 6] = [
     ("acme/web", "acme", "hv-1"),
     ("acme/db", "acme", "hv-1"),
     ("acme/mail", "acme", "hv-2"),
@@ -22,7 +22,7 @@ pub const NAMES: [(&str, &str, &str); 6] = [
 
 /// Row `number` of a series, one each `step_ms`: some long, some copies, some tunnels, some with
 /// the internet.
-pub fn row(number: u64, step_ms: u64) -> Row<'static> {
+pub(crate) fn row(number: u64, step_ms: u64) -> Row<'static> {
     let random = |salt: u64, below: u64| {
         let mixed =
             (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ salt.wrapping_mul(0xd6e8_feb8));

@@ -117,10 +117,10 @@ fn the_oldest_go_when_there_is_too_much() {
 #[test]
 fn a_writer_that_is_killed_leaves_whole_files() {
     let folder = tempfile::tempdir().unwrap();
-    for _ in 0..4 {
+    for _ in 0..3 {
         let mut child = child("writes_until_killed", folder.path(), &[]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let last = lines.by_ref().map_while(Result::ok).nth(60).unwrap();
+        let last = lines.by_ref().map_while(Result::ok).nth(20).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(last.contains("added"), "{last}");

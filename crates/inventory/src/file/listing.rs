@@ -70,6 +70,7 @@ pub(super) struct PastListing {
 
 #[derive(Deserialize)]
 #[serde(tag = "known", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "read one after the other")]
 enum Known {
     Seen {
         #[serde(with = "text::time")]

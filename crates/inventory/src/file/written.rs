@@ -166,6 +166,7 @@ impl Vm {
             tenant,
             vnics: there.map(|(index, card)| card.vnic_at(index, time)).collect(),
             pid: None,
+            namespace_path: None,
             since: None,
             evidence: Vec::new(),
         }

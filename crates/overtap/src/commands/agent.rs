@@ -108,6 +108,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         Some(Command::Run) | None => {
+            super::mirror::reap_left();
             let is_stopped = Arc::new(AtomicBool::new(false));
             for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
                 signal_hook::flag::register(signal, Arc::clone(&is_stopped))?;

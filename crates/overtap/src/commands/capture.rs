@@ -10,8 +10,9 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use agent::{Capture, Event, Outcome, Place, Receipt, Rotation, Wanted};
+use agent::{Capture, Event, MirrorSource, Outcome, Place, Receipt, Rotation, Wanted};
 use anyhow::Context;
+use clap::builder::ArgPredicate;
 use inventory::{Machine, Site};
 use jiff::Zoned;
 use pipeline::Limits;
@@ -35,8 +36,12 @@ use crate::site;
 pub(crate) struct Args {
     /// The VM, container or namespace: name, UUID, MAC, IP, tap or port id. Through a controller
     /// also several with commas between them, `web-*` and `tenant:acme`, which include VMs that
-    /// appear later.
-    vm: String,
+    /// appear later. With --mirror `all`, which is the default there, takes every frame.
+    #[arg(
+        required_unless_present = "mirror",
+        default_value_if("mirror", ArgPredicate::IsPresent, ALL)
+    )]
+    vm: Option<String>,
 
     /// Only these packets of it, in the words of tcpdump (pcap-filter(7)); looks at the packet as
     /// the VM sent it, inside any tunnel.
@@ -55,6 +60,12 @@ pub(crate) struct Args {
     /// Where to look: `auto`, `tap` (the VM's own ports), `uplink`, `inside`, or an interface.
     #[arg(long, value_name = "auto|tap|uplink|inside|IFACE", default_value = "auto")]
     point: String,
+
+    /// Receive what a mirror sends to this host, out of what it puts around frames: erspan://IP,
+    /// gre://IP, vmware://IP, vxlan://IP:4789?vni=N, geneve://IP, tzsp://IP, rspan://IFACE?vlan=N,
+    /// span://IFACE. May be given several times; an interface may stand for the address.
+    #[arg(long, value_name = "MIRROR", conflicts_with_all = ["point", "detach", "last"])]
+    mirror: Vec<MirrorSource>,
 
     /// Keep at most this many bytes of each packet.
     #[arg(short, long, value_name = "BYTES", default_value_t = 262_144,
@@ -112,6 +123,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 
+    /// Through a controller: the most bytes that a host keeps of it until they are fetched.
+    /// Default: as --max-bytes, or 10GiB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    spool: Option<u64>,
+
+    /// Through a controller: whether the capture at a host ends when that much is kept there, or
+    /// goes on and drops packets, counted, until some are fetched.
+    #[arg(long, value_enum, value_name = "end|drop", default_value_t = WhenFull::End,
+          hide_default_value = true, hide_possible_values = true)]
+    when_full: WhenFull,
+
     /// Leave the capture to the controller: it goes on without this terminal, and is fetched with
     /// overtap sessions fetch.
     #[arg(long, conflicts_with_all = ["write", "local"])]
@@ -133,6 +155,13 @@ pub(crate) struct Args {
     quiet: bool,
 }
 
+/// What becomes of a capture when a host keeps as much as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum WhenFull {
+    End,
+    Drop,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   overtap capture web -w web.pcapng                 at the best place, until Ctrl-C
@@ -140,6 +169,7 @@ Examples:
   overtap capture web 'vm db or tenant acme'        only to and from these
   overtap capture web --point uplink --strip -w web.pcapng
   overtap capture web --last 10m -w web.pcapng       what the flight recorder has, then live
+  overtap capture --mirror erspan://10.0.0.9 -w mirror.pcapng       what a switch mirrors here
   overtap capture web 'tcp port 443' --to ids-1     to a tool, within its grant
   overtap capture web --rotate-size 100MB --ring-files 10 -w web.pcapng
 
@@ -157,7 +187,7 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
     // Mistakes first, then what takes time.
     parse_filter(&expression, &AnyName)?;
     check_ring(args)?;
-    if let Some(login) = controller::login(args.local)? {
+    if let Some(login) = controller::login(args.local || !args.mirror.is_empty())? {
         args.last.refuse_far()?;
         if args.to.is_some() {
             return Err(WrongUsage(
@@ -170,10 +200,14 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
     if args.detach {
         return Err(WrongUsage("--detach needs a controller; see overtap login".into()).into());
     }
+    if args.spool.is_some() || args.when_full != WhenFull::End {
+        let text = "--spool and --when-full are for captures through a controller";
+        return Err(WrongUsage(text.into()).into());
+    }
     let mut live = LiveSite::read(READ_WITHIN);
     let (machine, point) = match chosen(&live, args) {
         Ok(chosen) => chosen,
-        Err(error) => args.last.instead(&args.vm, error).inspect_err(|_| {
+        Err(error) => args.last.instead(args.vm(), error).inspect_err(|_| {
             site::say_problems(live.site());
         })?,
     };
@@ -198,6 +232,7 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
         machine,
         host,
         point,
+        mirrors: args.mirror.clone(),
         filter: filter.map(|filter| (expression, filter)),
         explained,
         is_stripped: args.strip,
@@ -290,7 +325,15 @@ fn is_stdout(args: &Args) -> bool {
 
 /// The VM and the observation point that were asked for.
 fn chosen(live: &LiveSite, args: &Args) -> anyhow::Result<(Machine, Point)> {
-    let machine = site::one(live.site(), &args.vm)?;
+    if !args.mirror.is_empty() {
+        let machine = match args.vm() {
+            ALL => None,
+            vm => Some(site::one(live.site(), vm)?),
+        };
+        let point = agent::mirror_point(&args.mirror, live.site(), machine)?;
+        return Ok((machine.cloned().unwrap_or_else(agent::every_machine), point));
+    }
+    let machine = site::one(live.site(), args.vm())?;
     let plan = plan::plan(live.site(), machine);
     let point = Place::parse(&args.point).choose(&plan, &machine.name)?;
     Ok((machine.clone(), point))
@@ -314,7 +357,15 @@ fn output(args: &Args, machine: &Machine) -> agent::Output {
     };
     let default_reserve = || path.as_deref().map_or(0, agent::default_reserve);
     let min_free_bytes = args.min_free.unwrap_or_else(default_reserve);
-    agent::Output { path, force: args.force, rotation, min_free_bytes, is_nothing, store: None }
+    agent::Output {
+        path,
+        force: args.force,
+        rotation,
+        min_free_bytes,
+        is_nothing,
+        room_bytes: None,
+        store: None,
+    }
 }
 
 /// How long the capture lasts at most. Who reads a pipe stops when they like.
@@ -414,6 +465,16 @@ fn comment(machine: &Machine, host: &str, point: &Point, filter: Option<&Filter>
     }
     text
 }
+
+impl Args {
+    /// What is to be captured.
+    fn vm(&self) -> &str {
+        self.vm.as_deref().unwrap_or(ALL)
+    }
+}
+
+/// What stands for every machine where a mirror ends.
+const ALL: &str = "all";
 
 /// How long one source of the inventory may take.
 const READ_WITHIN: Duration = Duration::from_secs(3);

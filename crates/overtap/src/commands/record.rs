@@ -210,6 +210,7 @@ fn output(args: &Args, keys: KeyRing) -> agent::Output {
         force: false,
         rotation: agent::Rotation::default(),
         min_free_bytes: args.min_free.unwrap_or_else(|| agent::default_reserve(&inside)),
+        room_bytes: None,
         store: Some(StoreOrder {
             keys,
             max_bytes: args.size,

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::Context;
 use api::document::Session;
+
+use remote::{Access, Bucket, BucketAddress, Keeper, Keeping, StoredSession, Told};
 
 use super::capture::far::Fetching;
 use crate::Output;
-use crate::controller::Far;
+use crate::controller::{Far, runtime, stopped};
 use crate::exit::Exit;
 
 /// Lists, shows, stops, fetches and removes capture sessions of the controller.
@@ -41,7 +43,7 @@ enum Command {
     },
     /// Fetches all its packets into one file; of one that runs, until it ends.
     Fetch {
-        /// Its id.
+        /// Its id, or where it was stored: s3://BUCKET/PREFIX/ID.
         id: String,
         /// Where to write; `-` is standard output.
         #[arg(short, long, value_name = "FILE")]
@@ -49,9 +51,32 @@ enum Command {
         /// Replace an existing file.
         #[arg(long)]
         force: bool,
+        /// Let the hosts forget what has come here; it cannot be fetched again. Makes room for a
+        /// session that runs with --when-full drop.
+        #[arg(long)]
+        release: bool,
         /// Print nothing but errors.
         #[arg(short, long)]
         quiet: bool,
+        #[command(flatten)]
+        access: AccessArgs,
+    },
+    /// Copies all its packets into an S3-compatible object store; of one that runs, until it ends.
+    ///
+    /// Credentials are yours, from the AWS_* environment. What was copied stays if the copying is
+    /// interrupted, and the same command goes on from there. Fetch it with
+    /// overtap sessions fetch s3://BUCKET/PREFIX/ID -w FILE, with neither agents nor controller.
+    Store {
+        /// Its id.
+        id: String,
+        /// Where to: s3://BUCKET/PREFIX. The session's objects are below PREFIX/ID.
+        #[arg(value_name = "s3://BUCKET/PREFIX")]
+        to: String,
+        /// Print nothing but errors.
+        #[arg(short, long)]
+        quiet: bool,
+        #[command(flatten)]
+        access: AccessArgs,
     },
     /// Captures other packets of the same machines from now on; without EXPR all of them.
     Filter {
@@ -68,8 +93,42 @@ enum Command {
     },
 }
 
+/// How an object store is reached.
+#[derive(clap::Args)]
+struct AccessArgs {
+    /// The object store's service, https://HOST[:PORT]; else AWS_ENDPOINT_URL, else Amazon.
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// The object store's region; else AWS_REGION.
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+}
+
+impl AccessArgs {
+    fn access(&self) -> Access {
+        Access { endpoint: self.endpoint.clone(), region: self.region.clone() }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    if let Command::Fetch { id, write, force, quiet, access, .. } = &args.command
+        && BucketAddress::is_meant(id)
+    {
+        api::tls::install_provider();
+        let runtime = runtime()?;
+        let address = BucketAddress::parse(id)?;
+        let stored = runtime.block_on(StoredSession::open(address, &access.access()))?;
+        let fetching = Fetching {
+            session: stored.session().clone(),
+            write: write.clone(),
+            force: *force,
+            releases: false,
+            is_quiet: *quiet,
+            output: args.output,
+        };
+        return fetching.run(Keeper::Store(stored), &runtime);
+    }
     let far = Far::open()?;
     match &args.command {
         Command::List => {
@@ -82,13 +141,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             super::print_out(text.as_bytes())?;
         }
         Command::Show { id } => {
-            let sessions = far.wait(far.connection.sessions())?;
-            let Some(session) = sessions.iter().find(|session| session.id == *id) else {
-                bail!("there is no session {id}; see overtap sessions list");
-            };
+            let session = find(&far, id)?;
             let text = match args.output {
-                Output::Json => serde_json::to_string_pretty(session)? + "\n",
-                Output::Text => show(session),
+                Output::Json => serde_json::to_string_pretty(&session)? + "\n",
+                Output::Text => show(&session),
             };
             super::print_out(text.as_bytes())?;
         }
@@ -99,22 +155,64 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             far.wait(far.connection.refilter(id, &expression.join(" ")))?;
         }
         Command::Remove { id } => far.wait(far.connection.remove(id))?,
-        Command::Fetch { id, write, force, quiet } => {
-            let sessions = far.wait(far.connection.sessions())?;
-            let Some(session) = sessions.into_iter().find(|session| session.id == *id) else {
-                bail!("there is no session {id}; see overtap sessions list");
-            };
+        Command::Fetch { id, write, force, release, quiet, .. } => {
             let fetching = Fetching {
-                session,
+                session: find(&far, id)?,
                 write: write.clone(),
                 force: *force,
+                releases: *release,
                 is_quiet: *quiet,
                 output: args.output,
             };
-            return fetching.run(&far);
+            return fetching.run(far.keeper(), &far.runtime);
+        }
+        Command::Store { id, to, quiet, access } => {
+            let bucket = Bucket::open(BucketAddress::parse(to)?.below(id), &access.access())?;
+            store(&far, find(&far, id)?, bucket, *quiet, args.output)?;
         }
     }
     Ok(Exit::Done)
+}
+
+fn find(far: &Far, id: &str) -> anyhow::Result<Session> {
+    let sessions = far.wait(far.connection.sessions())?;
+    let session = sessions.into_iter().find(|session| session.id == *id);
+    session.with_context(|| format!("there is no session {id}; see overtap sessions list"))
+}
+
+fn store(
+    far: &Far,
+    session: Session,
+    bucket: Bucket,
+    is_quiet: bool,
+    output: Output,
+) -> anyhow::Result<()> {
+    let place = bucket.address().to_string();
+    let (connection, login) = (far.connection.clone(), far.login.clone());
+    let keeping = Keeping { session, connection, login, bucket };
+    let tell = |told: Told| match told {
+        Told::Sentence(text) if !is_quiet => eprintln!("overtap: {text}"),
+        _ => {}
+    };
+    let kept = far.wait(keeping.run(stopped(), tell))?;
+    match output {
+        Output::Json => {
+            let json = serde_json::json!({
+                "place": place, "parts": kept.parts, "were_there": kept.were_there,
+                "bytes": kept.bytes,
+            });
+            super::print_out(format!("{json:#}\n").as_bytes())?;
+        }
+        Output::Text if is_quiet => {}
+        Output::Text => {
+            eprintln!(
+                "overtap: all of it is at {place}: {} parts, {} bytes; fetch it: overtap sessions \
+                 fetch {place} -w FILE",
+                kept.parts, kept.bytes
+            );
+        }
+    }
+    Ok(())
 }
 
 fn list(sessions: &[Session]) -> String {

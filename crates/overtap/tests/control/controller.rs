@@ -25,10 +25,15 @@ impl Controller {
         controller
     }
 
-    /// Ends it as a power cut would, and starts it again where it was.
-    pub(crate) fn crash_and_restart(&mut self) {
+    /// Ends it as a power cut would.
+    pub(crate) fn crash(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// The same, and starts it again where it was.
+    pub(crate) fn crash_and_restart(&mut self) {
+        self.crash();
         let (child, _, login, metrics) = serve(self.folder.path(), &self.address);
         (self.child, self.metrics) = (child, metrics);
         assert_eq!(login, None, "there is an administrator");
@@ -48,9 +53,15 @@ impl Controller {
     }
 
     pub(crate) fn overtap(&self, user: &str, words: &[&str]) -> Output {
+        self.command(user, words).output().unwrap()
+    }
+
+    /// The program with these words, not run yet.
+    pub(crate) fn command(&self, user: &str, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_overtap"));
         command.env("OVERTAP_LOGIN", self.path(&format!("{user}.json")));
-        command.args(words).stdin(Stdio::null()).output().unwrap()
+        command.args(words).stdin(Stdio::null());
+        command
     }
 
     /// What is printed by words that succeed.

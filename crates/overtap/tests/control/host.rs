@@ -1,12 +1,13 @@
 //! A host with VMs that exist only in what its agent says.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use api::document::Orders;
+use api::document::{Orders, Part};
 use api::proto::agents_client::AgentsClient;
 use api::proto::from_agent::Said;
-use api::proto::{FromAgent, Hello, to_agent};
+use api::proto::{FromAgent, Hello, Piece, Pong, SendPart, to_agent};
 use control::grants::{MachineFacts, Permit};
 use inventory::{Look, Site};
 use station::Identity;
@@ -21,12 +22,21 @@ pub(crate) struct FakeHost {
     runtime: Runtime,
     to: mpsc::Sender<FromAgent>,
     orders: Arc<Mutex<Orders>>,
+    spool: Spool,
     name: String,
 }
+
+/// What it has of each part, by session and number, and whether that is all.
+type Spool = Arc<Mutex<BTreeMap<(String, u32), (Vec<u8>, bool)>>>;
 
 impl FakeHost {
     /// Enrols and attends.
     pub(crate) fn new(controller: &Controller, name: &str) -> Self {
+        Self::with_clock(controller, name, 0)
+    }
+
+    /// The same, with a clock that is so far ahead, in ns.
+    pub(crate) fn with_clock(controller: &Controller, name: &str, ahead_ns: u64) -> Self {
         let folder = controller.path(name);
         let line = controller.done("admin", &["agents", "invite"]);
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();
@@ -37,18 +47,33 @@ impl FakeHost {
         let (to, outgoing) = mpsc::channel(16);
         let orders = Arc::new(Mutex::new(Orders::default()));
         let heard = Arc::clone(&orders);
+        let spool = Spool::default();
+        let (spooled, answers) = (Arc::clone(&spool), to.clone());
         let identity = Identity::open(&folder).unwrap();
         runtime.spawn(async move {
             let mut client = AgentsClient::new(identity.channel().unwrap());
             let answer = client.attend(ReceiverStream::new(outgoing)).await;
             let mut incoming = answer.unwrap().into_inner();
             while let Ok(Some(message)) = incoming.message().await {
-                if let Some(to_agent::Said::OrdersJson(json)) = message.said {
-                    *heard.lock().unwrap() = serde_json::from_str(&json).unwrap();
+                match message.said {
+                    Some(to_agent::Said::OrdersJson(json)) => {
+                        *heard.lock().unwrap() = serde_json::from_str(&json).unwrap();
+                    }
+                    Some(to_agent::Said::Ping(ping)) => {
+                        let now = now_ns() + ahead_ns;
+                        let pong =
+                            Pong { asked_ns: ping.asked_ns, received_ns: now, answered_ns: now };
+                        answers.send(FromAgent { said: Some(Said::Pong(pong)) }).await.unwrap();
+                    }
+                    Some(to_agent::Said::Send(wanted)) => {
+                        let client = AgentsClient::new(identity.channel().unwrap());
+                        tokio::spawn(upload(client, Arc::clone(&spooled), wanted));
+                    }
+                    _ => {}
                 }
             }
         });
-        let host = Self { runtime, to, orders, name: name.to_owned() };
+        let host = Self { runtime, to, orders, spool, name: name.to_owned() };
         host.say(Said::Hello(Hello {
             version: "0".to_owned(),
             host: name.to_owned(),
@@ -76,7 +101,7 @@ impl FakeHost {
             "host": { "name": self.name }, "machines": machines, "sources": [],
         });
         let site: Site = serde_json::from_value(site).unwrap();
-        let nanos = u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap();
+        let nanos = now_ns();
         let look = Look {
             at: wire::Timestamp::from_nanos(nanos),
             host: site.host,
@@ -91,6 +116,14 @@ impl FakeHost {
 
     fn say(&self, said: Said) {
         self.runtime.block_on(self.to.send(FromAgent { said: Some(said) })).unwrap();
+    }
+
+    /// Says that it has a part, and gives it to whoever asks: as far as `bytes` go, and as ended
+    /// if `is_all`.
+    pub(crate) fn has(&self, part: &Part, bytes: Vec<u8>, is_all: bool) {
+        let key = (part.session.clone(), part.number);
+        self.spool.lock().unwrap().insert(key, (bytes, is_all));
+        self.say(Said::PartJson(serde_json::to_string(part).unwrap()));
     }
 
     /// The permit of a running session, once it came; `None` if the session is not to run.
@@ -108,6 +141,40 @@ impl FakeHost {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+async fn upload(
+    mut client: AgentsClient<tonic::transport::Channel>,
+    spool: Spool,
+    wanted: SendPart,
+) {
+    let (to, pieces) = mpsc::channel(1);
+    let sending = async move {
+        to.send(Piece { transfer: wanted.transfer, ..Piece::default() }).await?;
+        let mut offset = usize::try_from(wanted.offset).unwrap();
+        loop {
+            let (bytes, is_all) = {
+                let spool = spool.lock().unwrap();
+                let (bytes, is_all) = &spool[&(wanted.session.clone(), wanted.part)];
+                (bytes[offset..].to_vec(), *is_all)
+            };
+            for piece in bytes.chunks(api::PIECE_BYTES) {
+                offset += piece.len();
+                to.send(Piece { bytes: piece.to_vec().into(), ..Piece::default() }).await?;
+            }
+            if is_all {
+                return to.send(Piece { is_last: true, ..Piece::default() }).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // Whoever has heard enough hangs up.
+    let _ = tokio::join!(client.upload(ReceiverStream::new(pieces)), sending);
+}
+
+/// Now, by the test's own clock.
+pub(crate) fn now_ns() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap()
 }
 
 /// What an agent would ask its permits about.

@@ -1,5 +1,5 @@
 //! A controller as people meet it: `overtap serve` on loopback, and users, tokens, grants, agents
-//! and audit against it.
+//! and audit against it; sessions in an object store.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,5 +14,7 @@ mod controller;
 mod host;
 mod log;
 mod metrics;
+mod moto;
+mod stored;
 mod strangers;
 mod tenants;

@@ -120,7 +120,7 @@ fn both_roles_are_scraped_and_the_reference_knows_every_figure() {
     let (ours, theirs) = loop {
         let page = Scraped::from(controller.metrics());
         let own = Scraped::from(&agent.metrics);
-        let is_measured = page.figures.keys().filter(|s| s.contains("clock_offset")).count() == 1;
+        let is_measured = page.figures.keys().filter(|s| s.contains("clock_offset")).count() == 2;
         if is_measured && own.figure("overtap_controller_connected") == 1.0 {
             break (page, own);
         }

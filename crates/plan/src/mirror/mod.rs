@@ -137,9 +137,7 @@ fn open_vswitch(machines: &[&Machine], destination: &Destination) -> Way {
             several.join(", ")
         )),
     };
-    misses.push(
-        "what the switch drops before it forwards: its copies are made behind its rules".into(),
-    );
+    misses.push("frames to the VM that the switch drops before they reach its port".into());
     if matches!(destination, Destination::Vlan(_)) {
         misses.push(
             "the VLAN the frames had: the mirror's takes its place; reserved multicast".into(),

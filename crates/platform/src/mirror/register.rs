@@ -178,6 +178,13 @@ impl Register {
         File::create(self.path(id, "end")).map(|_| ())
     }
 
+    /// Takes back what [`ask_to_end`](Self::ask_to_end) has written, if nobody is there to read it.
+    pub fn forget_wish(&self, id: &str) {
+        if !self.path(id, "json").exists() {
+            let _ = fs::remove_file(self.path(id, "end"));
+        }
+    }
+
     /// Removes every mirror whose watcher is gone, or only the one with this id.
     ///
     /// # Errors
@@ -205,9 +212,15 @@ impl Register {
 
     /// The lock of a mirror that nobody watches; `None` if somebody does.
     fn lock(&self, id: &str) -> io::Result<Option<File>> {
+        // Somebody may have removed its file, but not made one for a mirror that is gone.
+        let is_there = self.path(id, "json").exists();
         let path = self.path(id, "lock");
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        let lock = OpenOptions::new()
+            .create(is_there)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(lock)),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -164,8 +164,11 @@ impl Mirroring {
     pub fn follow(&mut self, machines: &[&Machine]) -> Followed {
         let ways = plan::mirror::ways(machines, &self.order.destination);
         let way = ways.into_iter().find(|way| way.means == self.order.means);
-        let sources = way.filter(|way| way.refusal.is_none()).map(|way| way.sources);
-        let sources = sources.unwrap_or_default();
+        // A refusal of ports that are there is said when they are placed; without any it only says
+        // that nobody is here.
+        let refusal = way.as_ref().filter(|way| !way.sources.is_empty());
+        let refusal = refusal.and_then(|way| way.refusal.clone());
+        let sources = way.map(|way| way.sources).unwrap_or_default();
         if let Some(reason) = self.owner_changed(&sources) {
             return self.end_because(reason);
         }
@@ -179,7 +182,11 @@ impl Mirroring {
             return followed;
         }
         let (before, after) = (labels(&self.sources), labels(&sources));
-        match self.place(&sources) {
+        let placed = match refusal {
+            None => self.place(&sources),
+            Some(refusal) => Err(MirrorError::Refused(refusal)),
+        };
+        match placed {
             Ok(()) if before != after => followed.sentences.push(match after.as_slice() {
                 [] => "none of its VMs is here now; nothing is mirrored until one comes".into(),
                 after => format!("mirrors {} now", after.join(", ")),
@@ -342,6 +349,8 @@ impl Mirroring {
     fn clear(&mut self) -> Result<(), String> {
         let before = self.earlier;
         self.sources.clear();
+        self.slot.record.sources.clear();
+        self.slot.record.state = State::Waiting;
         let removed = self.active.take().map_or(Ok(()), |mut active| {
             let removed = active.remove();
             // What has gone by since it was looked at last.

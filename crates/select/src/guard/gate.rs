@@ -189,9 +189,20 @@ impl Gate {
             let source = u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]);
             frame.layer != Layer::Ethernet
                 || d0 & 1 == 1
-                || self.sieve.may_have(source)
-                || self.sieve.may_have(destination)
+                || self.has_mac(source)
+                || self.has_mac(destination)
         })
+    }
+
+    #[inline]
+    fn has_mac(&self, mac: u64) -> bool {
+        self.sieve.may_have(mac) && self.is_listed(mac)
+    }
+
+    /// Not inlined: what the sieve lets through is rare.
+    #[inline(never)]
+    fn is_listed(&self, mac: u64) -> bool {
+        self.terms.contains_key(&mac)
     }
 
     #[inline(never)]

@@ -12,6 +12,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::header::{
     Erspan2, Erspan3, Geneve, Gre, Ipv4, Ipv6, Ipv6Fragment, Tzsp, Vlan, Vxlan, ethertype,
 };
@@ -78,7 +80,8 @@ impl MirrorKind {
 }
 
 /// Which mirrors are looked for in a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MirrorForm {
     /// Any tunnel that mirrors use. Which VLAN is an RSPAN's cannot be seen.
     Any,

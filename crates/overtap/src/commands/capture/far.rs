@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
-use api::document::{Session, Wish};
+use api::document::{Session, WhenFull, Wish};
 use jiff::Zoned;
 use pipeline::Limits;
-use remote::{Capture, Login, SessionReceipt, Told, Wanted};
+use remote::{Capture, Keeper, Login, SessionReceipt, Told, Wanted};
+use tokio::runtime::Runtime;
 
 use super::said::Said;
 use super::{Args, is_stdout};
@@ -57,8 +58,10 @@ pub(super) fn run(args: &Args, login: Login, said: Said) -> anyhow::Result<Exit>
         session,
         output,
         ends_session: true,
+        // Nobody fetches it again: it is all in this file.
+        releases: true,
     };
-    follow(wanted, &far, said, args.output)
+    follow(wanted, far.keeper(), &far.runtime, said, args.output)
 }
 
 /// A session that exists, to be fetched into a file.
@@ -69,6 +72,8 @@ pub(crate) struct Fetching {
     pub(crate) write: PathBuf,
     /// Whether an existing file may be replaced.
     pub(crate) force: bool,
+    /// Whether its hosts may forget what has come here.
+    pub(crate) releases: bool,
     /// Whether nothing is said but errors.
     pub(crate) is_quiet: bool,
     /// How the receipt is printed.
@@ -76,8 +81,8 @@ pub(crate) struct Fetching {
 }
 
 impl Fetching {
-    /// Fetches it.
-    pub(crate) fn run(self, far: &Far) -> anyhow::Result<Exit> {
+    /// Fetches it from whoever has it.
+    pub(crate) fn run(self, keeper: Keeper, runtime: &Runtime) -> anyhow::Result<Exit> {
         let path = (self.write != Path::new("-")).then_some(self.write);
         if let Some(path) = &path
             && !self.force
@@ -98,18 +103,26 @@ impl Fetching {
             output,
             is_live: false,
             ends_session: false,
+            releases: self.releases,
         };
         let said = Said::new(self.is_quiet, std::io::stderr().is_terminal(), None);
-        follow(wanted, far, said, self.output)
+        follow(wanted, keeper, runtime, said, self.output)
     }
 }
 
-fn follow(wanted: Wanted, far: &Far, mut said: Said, output: Output) -> anyhow::Result<Exit> {
+fn follow(
+    wanted: Wanted,
+    keeper: Keeper,
+    runtime: &Runtime,
+    mut said: Said,
+    output: Output,
+) -> anyhow::Result<Exit> {
     let is_stdout = wanted.output.path.is_none();
-    said.line(&format!(
-        "session {} at {}; Ctrl-C stops",
-        wanted.session.id, far.login.controller.address
-    ));
+    let place = match &keeper {
+        Keeper::Controller(_, login) => login.controller.address.clone(),
+        Keeper::Store(stored) => stored.address().to_string(),
+    };
+    said.line(&format!("session {} at {place}; Ctrl-C stops", wanted.session.id));
     let mut told_hosts = Vec::new();
     let tell = |told: Told| match told {
         Told::Sentence(text) => said.line(&text),
@@ -121,8 +134,8 @@ fn follow(wanted: Wanted, far: &Far, mut said: Said, output: Output) -> anyhow::
             said.far_progress(packets, lost);
         }
     };
-    let capture = Capture::new(wanted, far.connection.clone());
-    let receipt = far.wait(capture.run(far.login.clone(), stopped, tell))?;
+    let capture = Capture::new(wanted, keeper);
+    let receipt = runtime.block_on(capture.run(stopped, tell))?;
     said.clear();
     print(&receipt, said.is_quiet(), is_stdout, output)?;
     Ok(if receipt.unaccounted != 0 {
@@ -153,7 +166,7 @@ fn print(
 fn wish(args: &Args, is_file: bool) -> Wish {
     let is_limited = (is_file || args.detach) && !args.no_limits;
     let (mut vms, mut tenants) = (Vec::new(), Vec::new());
-    for word in args.vm.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+    for word in args.vm().split(',').map(str::trim).filter(|word| !word.is_empty()) {
         match word.split_once(':') {
             Some(("tenant", tenant)) => tenants.push(tenant.to_owned()),
             Some(("vm", vm)) => vms.push(vm.to_owned()),
@@ -178,7 +191,11 @@ fn wish(args: &Args, is_file: bool) -> Wish {
         is_lifetime_meant: args.duration.is_some(),
         reason: args.reason.clone().unwrap_or_default(),
         is_attached: !args.detach,
-        spool_bytes: args.max_bytes.unwrap_or(agent::DEFAULT_BYTES),
+        spool_bytes: args.spool.or(args.max_bytes).unwrap_or(agent::DEFAULT_BYTES),
+        when_full: match args.when_full {
+            super::WhenFull::End => WhenFull::End,
+            super::WhenFull::Drop => WhenFull::Drop,
+        },
         last_s: args.last.seconds(),
         is_past_only: args.last.is_past_only(),
     }
@@ -190,7 +207,7 @@ fn path(args: &Args) -> Option<PathBuf> {
         Some(path) => Some(path.clone()),
         None => Some(PathBuf::from(format!(
             "{}-{}.pcapng",
-            agent::file_name(&args.vm),
+            agent::file_name(args.vm()),
             Zoned::now().strftime("%Y%m%dT%H%M%S")
         ))),
     }

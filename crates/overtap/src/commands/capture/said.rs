@@ -46,12 +46,18 @@ impl Said {
         is_lifted: bool,
     ) {
         let point = &wanted.point;
-        let target = wanted
-            .output
-            .path
-            .as_ref()
-            .map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
-        self.line(&format!("{} at its {} -> {target}", wanted.machine.name, point.kind));
+        let file = match &wanted.output.path {
+            _ if wanted.output.is_nothing => None,
+            Some(path) => Some(path.display().to_string()),
+            None => Some("standard output".to_owned()),
+        };
+        let tools = wanted.tools.iter().map(|wanted| {
+            let tool = &wanted.tool;
+            format!("{} ({})", tool.name, tool.outlet)
+        });
+        let targets: Vec<String> = file.into_iter().chain(tools).collect();
+        let targets = targets.join(", ");
+        self.line(&format!("{} at its {} -> {targets}", wanted.machine.name, point.kind));
         for miss in &point.misses {
             self.line(&format!("  misses: {miss}"));
         }

@@ -242,6 +242,7 @@ mod tests {
             tenant: None,
             vnics: Vec::new(),
             pid: None,
+            namespace_path: None,
             since: None,
             evidence: Vec::new(),
         };

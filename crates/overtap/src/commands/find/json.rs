@@ -238,6 +238,7 @@ mod tests {
                 attachment: Some(attachment),
             }],
             pid: Some(4711),
+            namespace_path: None,
             since: Some(second(0)),
             evidence: vec![],
         }

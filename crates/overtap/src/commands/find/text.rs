@@ -446,6 +446,7 @@ mod tests {
             tenant: None,
             vnics: vec![vnic.clone(), Vnic { attachment: None, ..vnic }],
             pid: Some(47),
+            namespace_path: None,
             since: None,
             evidence: Vec::new(),
         }

@@ -11,7 +11,8 @@ use anyhow::Context;
 use super::register;
 use crate::exit::Exit;
 
-/// The guard, as its watcher has it. Dropped, the guard looks whether there is something to remove.
+/// The guard, as its watcher has it. With it the pipe closes, and the guard looks whether there is
+/// something to remove; nobody waits for that.
 pub(super) struct Guard {
     id: String,
     child: Child,
@@ -36,14 +37,6 @@ impl Guard {
         }
         *self = Self::start(&self.id.clone())?;
         Ok(true)
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // The pipe closes: it looks, finds nothing to do, and ends.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Make) -> anyhow::Result<Exit> {
     if args.plan {
         return print_plan(&ways, args.output);
     }
-    let way = chosen(&ways, args.means, &expression)?.clone();
+    let way = chosen(&ways, machines.is_empty(), args.means, &expression)?.clone();
     let program = program(&expression, live.site(), &machines, args.allow_more)?;
     let host = live.site().host.name.clone();
     let signals = Signals::take()?;
@@ -174,12 +174,24 @@ fn selected<'a>(selection: &Selection, site: &'a Site) -> anyhow::Result<Vec<&'a
 }
 
 /// The means that is asked for, or the best that can do it.
-fn chosen<'a>(ways: &'a [Way], word: MeansWord, expression: &str) -> anyhow::Result<&'a Way> {
+fn chosen<'a>(
+    ways: &'a [Way],
+    is_nobody_here: bool,
+    word: MeansWord,
+    expression: &str,
+) -> anyhow::Result<&'a Way> {
     let wanted = match word {
         MeansWord::Auto => None,
         MeansWord::Ovs => Some(Means::OpenVSwitch),
         MeansWord::Tc => Some(Means::TrafficControl),
     };
+    if is_nobody_here {
+        // Which means there will be depends on where they come.
+        let way = ways.iter().find(|way| Some(way.means) == wanted);
+        return way.ok_or_else(|| {
+            anyhow::anyhow!("none of these VMs is here yet; say by --means what shall mirror them")
+        });
+    }
     let mut reasons = Vec::new();
     for way in ways.iter().filter(|way| wanted.is_none_or(|wanted| wanted == way.means)) {
         let refusal = match &way.refusal {

@@ -165,6 +165,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
 }
 
+/// Removes mirrors that nobody watches any more, as after a crash of the host, and says so.
+pub(crate) fn reap_left() {
+    if let Ok(register) = register() {
+        reap(&register);
+    }
+}
+
 /// Where mirrors of this host are written down.
 fn register() -> anyhow::Result<Register> {
     let directory = crate::state::directory().ok_or_else(|| {

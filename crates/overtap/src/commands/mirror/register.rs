@@ -75,6 +75,7 @@ pub(super) fn remove(id: Option<&str>) -> anyhow::Result<Exit> {
             }
             let is_there = register.list()?.iter().any(|listed| listed.record.id == *id);
             if !is_there {
+                register.forget_wish(id);
                 println!("removed {id}");
                 break;
             }

@@ -129,8 +129,8 @@ impl OvsMirror {
         write_down: impl FnOnce(&OvsHandle) -> Result<(), MirrorError>,
     ) -> Result<Self, MirrorError> {
         let socket = crate::ovsdb::socket_path();
-        let mut client = Client::connect(&socket).map_err(refused)?;
-        let switch = Switch::read(&mut client).map_err(refused)?;
+        let mut client = Client::connect(&socket).map_err(|failure| refused(&failure))?;
+        let switch = Switch::read(&mut client).map_err(|failure| refused(&failure))?;
         let mut underlay = Underlay::open().map_err(|error| {
             MirrorError::Refused(format!("cannot ask the kernel about the underlay: {error}"))
         })?;
@@ -205,13 +205,12 @@ impl OvsMirror {
     pub(super) fn look(&mut self) -> Result<Health, Failure> {
         let found = transaction::look(&mut self.client, &self.handle)?;
         let Some(row) = found.mirror else { return Ok(Health::Removed) };
-        if let Some((packets, bytes)) = row.statistics {
-            if (packets, bytes) != (self.counts.packets, self.counts.bytes)
-                || self.counts.at_ms == 0
-            {
-                let at_ms = crate::clock::now().as_nanos() / 1_000_000;
-                self.counts = Counts { packets, bytes, failed: None, at_ms };
-            }
+        if let Some((packets, bytes)) = row.statistics
+            && (self.counts.at_ms == 0
+                || (packets, bytes) != (self.counts.packets, self.counts.bytes))
+        {
+            let at_ms = crate::clock::now().as_nanos() / 1_000_000;
+            self.counts = Counts { packets, bytes, failed: None, at_ms };
         }
         if !row.has_output {
             return Ok(Health::Ill("its output port was removed".into()));
@@ -288,7 +287,7 @@ fn key(source: &Source) -> VnicKey {
     (source.machine.clone(), source.mac)
 }
 
-fn refused(failure: Failure) -> MirrorError {
+fn refused(failure: &Failure) -> MirrorError {
     MirrorError::Refused(failure.to_string())
 }
 

@@ -178,18 +178,18 @@ fn make_operations(
     let mut operations = vec![wait(
         "Bridge",
         &bridge.uuid,
-        json!({ "mirrors": references(&mut bridge.mirrors.iter()) }),
+        &json!({ "mirrors": references(&mut bridge.mirrors.iter()) }),
     )];
     for port in ports {
         let ids: Vec<(&String, &String)> = port.external_ids.iter().collect();
         operations.push(wait(
             "Interface",
             &port.interface_uuid,
-            json!({ "external_ids": ["map", ids] }),
+            &json!({ "external_ids": ["map", ids] }),
         ));
         let tag = port.port.tag.as_ref().and_then(|tag| tag.parse::<u16>().ok());
         let tags: Vec<u16> = tag.into_iter().collect();
-        operations.push(wait("Port", &port.uuid, json!({ "tag": ["set", tags] })));
+        operations.push(wait("Port", &port.uuid, &json!({ "tag": ["set", tags] })));
     }
 
     let mut new_ports = Vec::new();
@@ -261,7 +261,7 @@ fn make_operations(
 }
 
 /// The transaction fails unless the row is as we know it.
-fn wait(table: &str, uuid: &str, row: Value) -> Value {
+fn wait(table: &str, uuid: &str, row: &Value) -> Value {
     let columns: Vec<String> =
         row.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
     json!({

@@ -390,3 +390,87 @@ const FIRST_PRIORITY: u16 = 100;
 const RET_K: u16 = 6;
 /// `BPF_MAXINSNS`.
 const MAX_INSTRUCTIONS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COOKIE: &str = "000102030405060708090a0b0c0d0e0f";
+
+    /// A filter as the kernel shows it: `mirred` to the device 7, 300 copies, 2 failed.
+    fn shown(action: &str) -> Vec<u8> {
+        let mirred: Vec<u8> = [1, 0, TC_ACT_UNSPEC, 1, 1, TCA_EGRESS_MIRROR, 7]
+            .iter()
+            .flat_map(|n: &u32| n.to_ne_bytes())
+            .collect();
+        let mut basic = 30_000_u64.to_ne_bytes().to_vec();
+        basic.extend(300_u32.to_ne_bytes());
+        let queue: Vec<u8> = [0, 0, 0, 0, 2].iter().flat_map(|n: &u32| n.to_ne_bytes()).collect();
+        let stats =
+            Request::attributes().with(TCA_STATS_BASIC, &basic).with(TCA_STATS_QUEUE, &queue);
+        let action = Request::attributes()
+            .with_text(TCA_ACT_KIND, action)
+            .with_nest(TCA_ACT_OPTIONS, &Request::attributes().with(TCA_MIRRED_PARMS, &mirred))
+            .with_nest(TCA_ACT_STATS, &stats)
+            .with(TCA_ACT_COOKIE, &from_hex(COOKIE));
+        let options = Request::attributes()
+            .with_nest(TCA_BPF_ACT, &Request::attributes().with_nest(1, &action));
+        let filter = Request::new(RTM_NEWTFILTER, 0, 1, &tcmsg(3, 1, Hook::Egress.parent(), 0))
+            .with_text(TCA_KIND, "bpf")
+            .with_nest(TCA_OPTIONS, &options);
+        filter.finish()
+    }
+
+    fn found(bytes: &[u8], cookie: &str) -> Option<(Option<u32>, Counts)> {
+        let message = crate::netlink::message::Messages::new(bytes).next().unwrap();
+        read(&message, cookie).map(|found| (found.target, found.counts))
+    }
+
+    #[test]
+    fn a_filter_is_ours_by_its_cookie_and_leads_where_it_says() {
+        let counts = Counts { packets: 300, bytes: 30_000, failed: Some(2), at_ms: 0 };
+        assert_eq!(found(&shown("mirred"), COOKIE), Some((Some(7), counts)));
+        assert_eq!(found(&shown("mirred"), &COOKIE.replace("0f", "10")), None);
+        // L6: what the kernel has acknowledged may be another action.
+        assert_eq!(found(&shown("gact"), COOKIE), Some((None, counts)));
+    }
+
+    #[test]
+    fn a_filter_that_is_cut_anywhere_is_no_filter_of_ours_or_read_in_part() {
+        let whole = shown("mirred");
+        for len in 0..whole.len() {
+            let mut cut = whole[..len].to_vec();
+            if let Some(field) = cut.get_mut(..4) {
+                field.copy_from_slice(&u32::try_from(len).unwrap().to_ne_bytes());
+            }
+            if let Some(message) = crate::netlink::message::Messages::new(&cut).next() {
+                let _ = read(&message, COOKIE);
+            }
+        }
+    }
+
+    #[test]
+    fn the_message_names_device_hook_priority_and_protocol() {
+        let handle = FilterHandle {
+            namespace: "b:1".into(),
+            ifindex: 3,
+            device: "tap-web".into(),
+            hook: Hook::Ingress,
+            priority: 100,
+            handle: 1,
+            cookie: COOKIE.into(),
+            is_qdisc_ours: true,
+        };
+        #[cfg(target_endian = "little")]
+        assert_eq!(
+            handle.fixed(),
+            [
+                0, 0, 0, 0, // family
+                3, 0, 0, 0, // device
+                1, 0, 0, 0, // handle
+                0xf2, 0xff, 0xff, 0xff, // clsact, ingress
+                0, 3, 100, 0, // ETH_P_ALL in network order, priority
+            ]
+        );
+    }
+}
