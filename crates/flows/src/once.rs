@@ -321,10 +321,17 @@ fn choose(
     points.sort_unstable_by_key(|(order, _)| *order);
     let mut covered: Vec<Covered> = before.to_vec();
     let mut new = Vec::new();
-    for ((.., point), own) in points {
+    for ((rank, _, _, point), own) in points {
+        // Where a better point takes over, each counts its own time: what clocks may differ would
+        // be counted by neither.
+        let takes_over = counter.is_some_and(|(known, _)| rank < known);
+        let told_before = if takes_over { 0 } else { SLACK_NANOS };
         let mut told = Vec::with_capacity(own.len());
         for sighting in own {
-            let by_others = covered.iter().filter(|span| span.point != point);
+            let by_others = covered.iter().zip(0..).filter(|(span, _)| span.point != point);
+            let by_others = by_others.map(|(span, number)| {
+                (span, if number < before.len() { told_before } else { SLACK_NANOS })
+            });
             let Uncovered { share, copy_of, gaps } = sighting.uncovered(by_others);
             if let Some(counted) =
                 counted.get_mut(sighting.flow).and_then(|ways| ways.get_mut(sighting.way))
@@ -373,9 +380,9 @@ fn bounded(spans: Vec<Covered>) -> Vec<Covered> {
 
 impl Covered {
     /// The part of `from` to `to` in which this counted, with what clocks may differ.
-    fn within(&self, from: u64, to: u64) -> Option<(u64, u64)> {
-        let start = self.from.saturating_sub(SLACK_NANOS).max(from);
-        let end = self.to.saturating_add(SLACK_NANOS).min(to);
+    fn within(&self, from: u64, to: u64, slack: u64) -> Option<(u64, u64)> {
+        let start = self.from.saturating_sub(slack).max(from);
+        let end = self.to.saturating_add(slack).min(to);
         (start <= end).then_some((start, end))
     }
 }
@@ -419,10 +426,10 @@ impl Sighting {
     }
 
     /// The share of its time that nobody covers, and who covers most of the rest.
-    fn uncovered<'a>(&self, covered: impl Iterator<Item = &'a Covered>) -> Uncovered {
+    fn uncovered<'a>(&self, covered: impl Iterator<Item = (&'a Covered, u64)>) -> Uncovered {
         let mut spans: Vec<(u64, u64, PointId)> = covered
-            .filter_map(|span| {
-                let (from, to) = span.within(self.from, self.to)?;
+            .filter_map(|(span, slack)| {
+                let (from, to) = span.within(self.from, self.to, slack)?;
                 Some((from, to, span.point))
             })
             .collect();

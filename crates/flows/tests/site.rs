@@ -277,6 +277,16 @@ fn what_is_told_late_does_not_count_again() {
 }
 
 #[test]
+fn where_a_better_point_takes_over_nothing_falls_between() {
+    let (mut evidence, mut held) = (Evidence::default(), Vec::new());
+    let mut told = |now, came: &[Flow]| told(&mut evidence, &mut held, now, came);
+    let blind = Flow { macs: [Mac::default(); 2], ..flow(2, 5001, WEB, DB, 800) };
+    assert_eq!(told(Some(5), &[during(blind, 0, 8)]), (vec![800], 0));
+    // It names the MACs, and told of the first eight of these thirty seconds as well.
+    assert_eq!(told(Some(31), &[during(flow(3, 5001, WEB, DB, 3000), 0, 30)]), (vec![2200], 0));
+}
+
+#[test]
 fn whoever_counts_a_flow_goes_on_counting_it_and_others_wait() {
     let (mut evidence, mut held) = (Evidence::default(), Vec::new());
     let mut told = |now, came: &[Flow]| told(&mut evidence, &mut held, now, came);
