@@ -122,7 +122,9 @@ impl OutputSink {
                 kernel_dropped: 0,
                 interface_dropped: lost,
             };
-            file.file.update_counters(point, counters);
+            if let Some(file) = &mut file.file {
+                file.update_counters(point, counters);
+            }
         }
     }
 
