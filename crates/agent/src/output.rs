@@ -135,10 +135,9 @@ impl OutputSink {
                 kernel_dropped: 0,
                 interface_dropped: lost,
             };
-            file.keep(|file| {
+            if let Some(file) = &mut file.file {
                 file.update_counters(point, counters);
-                Ok(())
-            });
+            }
         }
     }
 
