@@ -3,12 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::str::FromStr;
 
 use inventory::{Machine, MachineId, MachineKind, MachineState, Site};
 use plan::{Interface, Point, PointKind, Side};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use select::{Filter, Ownership};
 use wire::VlanId;
 use wire::mirror::MirrorForm;
@@ -135,8 +135,7 @@ impl MirrorSource {
         };
         let port = self.udp_port.unwrap_or(standard);
         let socket = UdpSocket::bind(SocketAddr::new(address, port)).ok()?;
-        // The least there is: what nobody reads shall take no memory.
-        let _ = sockopt::set_socket_recv_buffer_size(&socket, 1);
+        capture::deafen(socket.as_fd()).ok()?;
         Some(socket.into())
     }
 
@@ -293,7 +292,8 @@ fn raw_gre(address: IpAddr) -> io::Result<OwnedFd> {
     let gre = std::num::NonZeroU32::new(GRE).map(rustix::net::Protocol::from_raw);
     let socket = socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, gre)?;
     rustix::net::bind(&socket, &SocketAddr::new(address, 0))?;
-    sockopt::set_socket_recv_buffer_size(&socket, 1)?;
+    // Full, it would not count as somebody who listens (recent kernels).
+    capture::deafen(socket.as_fd())?;
     Ok(socket)
 }
 

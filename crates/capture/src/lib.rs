@@ -11,4 +11,4 @@ pub use error::OpenError;
 pub use input::{Advance, Input, InputError};
 pub use interface::{InterfaceCounters, frame_sender, interface_with};
 pub use mirror::{MirrorReceiver, MirrorRule, Received};
-pub use ring::{Condition, Opening, Ring, RingCounters, RingSize, Side};
+pub use ring::{Condition, Opening, Ring, RingCounters, RingSize, Side, deafen};

@@ -138,6 +138,14 @@ impl Opening<'_> {
     }
 }
 
+/// Lets nothing more into a socket of any kind: what comes for it is dropped there.
+///
+/// # Errors
+/// The kernel's.
+pub fn deafen(socket: BorrowedFd<'_>) -> io::Result<()> {
+    sys::attach_filter(socket, &[Instruction { code: RETURN, jt: 0, jf: 0, k: 0 }])
+}
+
 /// Which end of a vNIC an interface is, and so which way its frames go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
@@ -210,8 +218,7 @@ impl Ring {
     /// # Errors
     /// The kernel's.
     pub fn shut(&mut self) -> io::Result<()> {
-        let reject = [Instruction { code: RETURN, jt: 0, jf: 0, k: 0 }];
-        sys::attach_filter(self.socket.as_fd(), &reject)?;
+        deafen(self.socket.as_fd())?;
         self.count()
     }
 
