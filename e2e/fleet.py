@@ -796,9 +796,14 @@ def past():
         for host in ("hv-1", "hv-2") for name in os.listdir(os.path.join(folder(f"agent-{host}"), "recorder"))))
     stream = Traffic("web", "db", "--tcp", 60_000_000, name="stream")
     stream.wait()
-    time.sleep(1.5)
-    done, receipt, only = past_only("admin", "tcp")
-    check("past only: much of it", tcp_payload(only, WEB_IP) >= 60_000_000 and receipt["lost"] == 0, f"{tcp_payload(only, WEB_IP)} {done.stderr}")
+    # On a loaded machine the end of it takes longer to get to the disk.
+    for _ in range(5):
+        time.sleep(1.5)
+        done, receipt, only = past_only("admin", "tcp")
+        payload = tcp_payload(only, WEB_IP)
+        if payload >= 60_000_000:
+            break
+    check("past only: much of it", payload >= 60_000_000 and receipt["lost"] == 0, f"{payload}, {receipt['lost']} lost: {done.stderr}")
     session = must("capture", "web", "tcp", "--last", "1m", "--no-live", "--detach").strip()
     over = until(lambda: "all that was recorded is there" in must("sessions", "show", session), 20)
     check("past only: a session of its own ends by itself", over, must("sessions", "show", session))
