@@ -249,6 +249,13 @@ impl Recording {
                 return Ok(());
             }
         };
+        // Nearly always its port on the host is only not known yet, and is in a moment: recorded at
+        // both, its packets would be there twice.
+        if found.kind == PointKind::Inside && machine.pid.is_none() {
+            let text = format!("{} is not recorded while it has no port on the host", machine.name);
+            self.complain(text, said);
+            return Ok(());
+        }
         let is_new = |interface: &Interface| !self.is_recorded(machine, interface);
         let new: Vec<Interface> = found.interfaces.into_iter().filter(is_new).collect();
         let mut added = Vec::new();

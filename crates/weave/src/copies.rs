@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use pipeline::dedup::{Dedup, Sighting, Tenants};
-use wire::{Layers, Packet, TunnelPorts};
+use wire::{Layers, Packet, Timestamp, TunnelPorts};
 
-/// Tells copies among the strands of one machine. Compares only while there is more than one.
+/// Tells copies among the strands of one machine. Compares only while there is more than one, and a
+/// moment longer.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
     open: usize,
@@ -17,6 +18,8 @@ struct Comparing {
     dedup: Dedup,
     layers: Layers,
     ports: TunnelPorts,
+    /// When the last packet was seen while there was more than one strand.
+    last: Timestamp,
 }
 
 impl Copies {
@@ -29,6 +32,7 @@ impl Copies {
                 dedup: Dedup::new(WINDOW, Tenants::One),
                 layers: Layers::empty(),
                 ports: TunnelPorts::default(),
+                last: Timestamp::ZERO,
             });
         }
     }
@@ -36,15 +40,20 @@ impl Copies {
     /// All packets of a strand were seen.
     pub(crate) fn strand_ended(&mut self) {
         self.open = self.open.saturating_sub(1);
-        if self.open <= 1 {
-            // Its packets of the last moment have been compared: the others are later.
-            self.comparing = None;
-        }
     }
 
     /// Whether a packet was seen in another strand; its `point` is the number of its strand.
     pub(crate) fn is_copy(&mut self, packet: &Packet<'_>) -> bool {
-        let Some(Comparing { dedup, layers, ports }) = &mut self.comparing else { return false };
+        let Some(Comparing { dedup, layers, ports, last }) = &mut self.comparing else {
+            return false;
+        };
+        if self.open > 1 {
+            *last = packet.time;
+        } else if packet.time > last.saturating_add(WINDOW) {
+            // Until now it could be a copy of what the strand that ended has seen last.
+            self.comparing = None;
+            return false;
+        }
         layers.fill(packet.link, packet.data, ports);
         matches!(dedup.offer(packet, layers), Sighting::Copy { .. })
     }

@@ -112,6 +112,16 @@ fn a_flooded_frame_at_both_ports_is_one_packet_and_two_equal_ones_are_two() {
 }
 
 #[test]
+fn the_last_packet_of_a_strand_is_known_when_its_copy_comes_behind_it() {
+    let mut weave = Weave::new(Duration::ZERO);
+    let one = strand(&mut weave, "hv-1", 0, &[to_vm(10, 7)]);
+    let two = strand(&mut weave, "hv-1", 0, &[to_vm(12, 7), to_vm(300, 7)]);
+    end(&mut weave, &[one, two]);
+    assert_eq!(shown(&mut weave), [(10, 7), (300, 7)]);
+    assert_eq!(weave.account(), Account { received: 3, copies: 1, shown: 2, ..Account::default() });
+}
+
+#[test]
 fn a_torn_strand_gives_what_it_has_and_says_so() {
     let mut weave = Weave::new(Duration::ZERO);
     let one = add(&mut weave, "hv-1", 0);
