@@ -65,6 +65,12 @@ pub enum BucketError {
         /// What the store said.
         reason: String,
     },
+    /// Nobody said with which credentials, and this machine has none of its own.
+    #[error(
+        "{0}: there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (this \
+         machine was asked for its own and has none)"
+    )]
+    NoCredentials(String),
     /// An object is another one than it was.
     #[error("{0} is not what was stored: somebody changed it")]
     Changed(String),
@@ -239,6 +245,9 @@ impl Bucket {
                 BucketError::Refused { place, reason }
             }
             E::Precondition { .. } => BucketError::Changed(place),
+            _ if METADATA.iter().any(|address| reason.contains(address)) => {
+                BucketError::NoCredentials(place)
+            }
             _ => BucketError::Failed { place, reason },
         }
     }
@@ -285,6 +294,9 @@ fn said(text: &str) -> String {
         _ => text.to_owned(),
     }
 }
+
+/// Where machines and containers of Amazon's ask for credentials of their own.
+const METADATA: [&str; 2] = ["169.254.169.254", "169.254.170.2"];
 
 const SCHEME: &str = "s3://";
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

@@ -140,7 +140,7 @@ fn a_writer_that_is_killed_leaves_whole_files() {
 }
 
 #[test]
-#[ignore = "is started by another test"]
+#[ignore = "the child that a_writer_that_is_killed_leaves_whole_files kills"]
 fn writes_until_killed() {
     let Some(folder) = std::env::var_os("OVERTAP_TEST_STORE") else { return };
     let mut store = Store::open(Path::new(&folder), &[], clock(0)).unwrap();
@@ -169,7 +169,7 @@ fn a_full_disk_costs_rows_that_are_counted() {
 }
 
 #[test]
-#[ignore = "is started by another test"]
+#[ignore = "the child of a_full_disk_costs_rows_that_are_counted, on a disk of its own"]
 fn fills_its_disk() {
     let Some(folder) = std::env::var_os("OVERTAP_TEST_STORE") else { return };
     let folder = Path::new(&folder);

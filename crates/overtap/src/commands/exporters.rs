@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use collector::Memory;
 use wire::export::{Collector, Limits, TemplateLimits};
 
@@ -33,6 +34,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a part of the state is damaged.";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    if !args.state.is_dir() {
+        bail!(
+            "{} is not there: give the directory that overtap collect --state was given",
+            args.state.display()
+        );
+    }
     let remembered = Memory::read(&args.state)?;
     // Shown is all that stands there.
     let templates = TemplateLimits { templates: 65_536, fields: 65_536, bytes: usize::MAX };

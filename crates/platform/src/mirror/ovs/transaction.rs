@@ -169,34 +169,13 @@ fn make_operations(
     };
     let named = |name: &str| json!(["named-uuid", name]);
     let ours = json!(["map", [[MARK, handle.mark]]]);
-    let references = |uuids: &mut dyn Iterator<Item = &String>| {
-        let all: Vec<Value> = uuids.map(|uuid| reference(uuid)).collect();
-        json!(["set", all])
-    };
-
-    // Somebody else may have changed them since they were looked at.
-    let mut operations = vec![wait(
-        "Bridge",
-        &bridge.uuid,
-        &json!({ "mirrors": references(&mut bridge.mirrors.iter()) }),
-    )];
-    for port in ports {
-        let ids: Vec<(&String, &String)> = port.external_ids.iter().collect();
-        operations.push(wait(
-            "Interface",
-            &port.interface_uuid,
-            &json!({ "external_ids": ["map", ids] }),
-        ));
-        let tag = port.port.tag.as_ref().and_then(|tag| tag.parse::<u16>().ok());
-        let tags: Vec<u16> = tag.into_iter().collect();
-        operations.push(wait("Port", &port.uuid, &json!({ "tag": ["set", tags] })));
-    }
+    let mut operations = unchanged(checked);
 
     let mut new_ports = Vec::new();
     let mut mirror = json!({
         "name": format!("overtap-{}", handle.mark.get(..8).unwrap_or_default()),
-        "select_src_port": references(&mut ports.iter().map(|port| &port.uuid)),
-        "select_dst_port": references(&mut ports.iter().map(|port| &port.uuid)),
+        "select_src_port": references(ports.iter().map(|port| &port.uuid)),
+        "select_dst_port": references(ports.iter().map(|port| &port.uuid)),
         "external_ids": ours,
     });
     let mut set_output = |column: &str, value: Value| {
@@ -204,26 +183,10 @@ fn make_operations(
             members.insert(column.into(), value);
         }
     };
-    let output = match destination {
-        Destination::Vlan(vlan) => {
-            set_output("output_vlan", json!(vlan.value()));
-            None
-        }
-        Destination::Port(name) => {
-            Some((name.clone(), json!({ "name": name, "external_ids": ours })))
-        }
-        Destination::Tunnel(tunnel) => {
-            let name = handle.port_name('t');
-            let row = json!({
-                "name": name,
-                "type": tunnel.encapsulation.word(),
-                "options": ["map", check::options(tunnel)],
-                "external_ids": ours,
-            });
-            Some((name, row))
-        }
-    };
-    if let Some((name, interface)) = output {
+    if let Destination::Vlan(vlan) = destination {
+        set_output("output_vlan", json!(vlan.value()));
+    }
+    if let Some((name, interface)) = output_interface(destination, handle, &ours) {
         operations.push(insert("Interface", &handle.interface, "interface", interface));
         let port = json!({ "name": name, "interfaces": named("interface"), "external_ids": ours });
         operations.push(insert("Port", &handle.port, "port", port));
@@ -258,6 +221,50 @@ fn make_operations(
         .push(json!({ "op": "mutate", "table": "Bridge", "where": this, "mutations": mutations }));
     operations.extend(next_cfg());
     operations
+}
+
+/// Fails the transaction if somebody else has changed what was looked at.
+fn unchanged(Checked { bridge, ports }: &Checked<'_>) -> Vec<Value> {
+    let mirrors = json!({ "mirrors": references(bridge.mirrors.iter()) });
+    let mut operations = vec![wait("Bridge", &bridge.uuid, &mirrors)];
+    for port in ports {
+        let ids: Vec<(&String, &String)> = port.external_ids.iter().collect();
+        let ids = json!({ "external_ids": ["map", ids] });
+        operations.push(wait("Interface", &port.interface_uuid, &ids));
+        let tag = port.port.tag.as_ref().and_then(|tag| tag.parse::<u16>().ok());
+        let tags: Vec<u16> = tag.into_iter().collect();
+        operations.push(wait("Port", &port.uuid, &json!({ "tag": ["set", tags] })));
+    }
+    operations
+}
+
+/// The interface that copies leave by, and its name; a VLAN needs none.
+fn output_interface(
+    destination: &Destination,
+    handle: &OvsHandle,
+    ours: &Value,
+) -> Option<(String, Value)> {
+    match destination {
+        Destination::Vlan(_) => None,
+        Destination::Port(name) => {
+            Some((name.clone(), json!({ "name": name, "external_ids": ours })))
+        }
+        Destination::Tunnel(tunnel) => {
+            let name = handle.port_name('t');
+            let row = json!({
+                "name": name,
+                "type": tunnel.encapsulation.word(),
+                "options": ["map", check::options(tunnel)],
+                "external_ids": ours,
+            });
+            Some((name, row))
+        }
+    }
+}
+
+fn references<'a>(uuids: impl Iterator<Item = &'a String>) -> Value {
+    let all: Vec<Value> = uuids.map(|uuid| reference(uuid)).collect();
+    json!(["set", all])
 }
 
 /// The transaction fails unless the row is as we know it.
