@@ -147,7 +147,6 @@ fn gre(key: Option<u32>, sequence: u32, out: &mut Vec<u8>) {
 
 /// draft-foschiano-erspan-03, section 4.2: GRE with a sequence number, then version 1.
 fn erspan2(session: SessionId, sequence: u32, frame: &[u8], facts: &Facts, out: &mut Vec<u8>) {
-    let [s0, s1, s2, s3] = sequence.to_be_bytes();
     let (vlan, priority, encapsulation) = match tag(frame) {
         // The tag is still in the frame.
         Some((vlan, priority)) => (vlan, priority, 3),
@@ -158,30 +157,20 @@ fn erspan2(session: SessionId, sequence: u32, frame: &[u8], facts: &Facts, out: 
     let [c0, c1] =
         (priority << 13 | encapsulation << 11 | truncated | session.value()).to_be_bytes();
     let [_, i1, i2, i3] = (facts.point & 0x000f_ffff).to_be_bytes();
-    out.extend_from_slice(&[
-        GRE_SEQUENCE,
-        0,
-        0x88,
-        0xbe,
-        s0,
-        s1,
-        s2,
-        s3,
-        v0,
-        v1,
-        c0,
-        c1,
-        0,
-        i1,
-        i2,
-        i3,
-    ]);
+    numbered_gre([0x88, 0xbe], sequence, out);
+    out.extend_from_slice(&[v0, v1, c0, c1, 0, i1, i2, i3]);
+}
+
+/// GRE with a sequence number and nothing else (RFC 2890, section 2).
+fn numbered_gre(protocol: [u8; 2], sequence: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[GRE_SEQUENCE, 0]);
+    out.extend_from_slice(&protocol);
+    out.extend_from_slice(&sequence.to_be_bytes());
 }
 
 /// draft-foschiano-erspan-03, section 4.3: version 2, the time in nanoseconds (granularity 2) with
 /// its seconds in a sub-header of platform 5.
 fn erspan3(session: SessionId, sequence: u32, frame: &[u8], facts: &Facts, out: &mut Vec<u8>) {
-    let [s0, s1, s2, s3] = sequence.to_be_bytes();
     let (vlan, priority) = tag(frame).unwrap_or_default();
     let [v0, v1] = (2 << 12 | vlan).to_be_bytes();
     let truncated = u16::from(facts.is_cut) << 10;
@@ -191,15 +180,8 @@ fn erspan3(session: SessionId, sequence: u32, frame: &[u8], facts: &Facts, out: 
     // Towards the VM is out of the switch's port.
     let egress = u8::from(facts.direction == Some(Direction::ToVm)) << 3;
     let [_, _, p0, p1] = facts.point.to_be_bytes();
+    numbered_gre([0x22, 0xeb], sequence, out);
     out.extend_from_slice(&[
-        GRE_SEQUENCE,
-        0,
-        0x22,
-        0xeb,
-        s0,
-        s1,
-        s2,
-        s3,
         v0,
         v1,
         c0,
