@@ -197,7 +197,7 @@ class Tcpdump(Process):
     def __init__(self, host, interface, *words, prefix=None):
         self.file = f"{WORK}/tcpdump-{getattr(Process, 'number', 0) + 1}.pcap"
         super().__init__(
-            host, "tcpdump", "-Z", "root", "-i", interface, "-w", self.file, "-U", "-B", "16384", "-s", "0", "--immediate-mode", *words,
+            host, "tcpdump", "-Z", "root", "-i", interface, "-w", self.file, "-U", "-B", "65536", "-s", "0", "--immediate-mode", *words,
             prefix=prefix,
         )
         if not until(lambda: "listening on" in self.err()):

@@ -58,16 +58,18 @@ def set_up():
 
 
 class Wire:
-    """tcpdump at the sink's end of the wire."""
+    """tcpdump at the sink's end of the wire. A slot of its ring is as long as the snapshot: a short one makes room for a burst."""
 
     def __init__(self, name):
         self.path = f"{WORK}/{name}.pcap"
-        self.process = Process(HOST, "tcpdump", "-i", "eth0", "-U", "-B", "65536", "--immediate-mode", "-Q", "in", "-w", self.path, prefix=IN_SINK)
+        self.process = Process(HOST, "tcpdump", "-i", "eth0", "-U", "-s", "2048", "-B", "65536", "--immediate-mode", "-Q", "in", "-w", self.path, prefix=IN_SINK)
         until(lambda: "listening" in self.process.err())
 
     def close(self):
         time.sleep(0.3)
         self.process.stop(signal.SIGINT)
+        if "\n0 packets dropped by kernel" not in self.process.err():
+            raise RuntimeError(f"tcpdump lost packets: {self.process.err()}")
         return Capture(self.path)
 
 
