@@ -1,0 +1,277 @@
+//! API v1, as the page uses it: what is asked, and the shape of what is answered.
+//!
+//! Fields that the page does not read are left out. Times are RFC 3339.
+
+export interface Me { name: string; is_admin: boolean; via: string }
+
+export interface Uplink { device: string; choice: string }
+export interface Network {
+  vlan: number | null
+  vni: number | null
+  tunnel: string | null
+  tunnel_port: number | null
+  remotes: string[]
+  team: string | null
+  uplinks: Uplink[]
+}
+export interface Attachment {
+  device: string | null
+  switch: string | null
+  switch_kind: string | null
+  port: string | null
+  port_id: string | null
+  port_group: string | null
+  networks: Network[]
+  notes: string[]
+  since: string | null
+}
+export interface Vnic { name: string; mac: string | null; ips: { ip: string; source: string }[]; attachment: Attachment | null }
+export interface Machine {
+  id: string
+  name: string
+  aliases: string[]
+  kind: string
+  state: string
+  tenant: string | null
+  vnics: Vnic[]
+  since: string | null
+}
+export interface Found { host: string; host_state: string; machine: Machine }
+export interface FoundList { items: Found[]; suggestions: string[]; next: string | null }
+
+export interface PortVnic { machine: string; name: string; uuid: string; mac: string | null; ips: string[]; port: string | null }
+export interface PortGroup { name: string | null; vlan: number | null; vni: number | null; vnic_count: number; vnics: PortVnic[] }
+export interface Switch { name: string; kind: string | null; port_groups: PortGroup[]; uplinks: { name: string; members: string[] }[] }
+export interface TopologyHost { name: string; state: string; machines: number; switches: Switch[]; unattached: PortVnic[] }
+export interface Topology { hosts: TopologyHost[] }
+
+export interface Point {
+  rank: number
+  command?: string
+  kind: string
+  refusal: string | null
+  interfaces: { name: string; vnic: string; label: string; choice: string | null }[]
+  sees: string
+  misses: string[]
+  costs: string
+  disturbs: string
+}
+export interface Plan { vm: string; host: string; filter?: string; points: Point[] }
+
+export interface Mistake { column: number; width: number; message: string; suggestion?: string | null }
+export interface Checked { normal: string; explanation: string[]; kernel: { exact: boolean; passes: { text: string }[] } }
+
+export interface Clock { ahead_ms: number; uncertainty_ms: number }
+export interface Part {
+  agent: string
+  host: string
+  number: number
+  machine_id: string
+  machine: string
+  point: string
+  began: string
+  end: string | null
+  bytes: number
+  packets: number
+  kernel_dropped: number
+  failed: number
+  clock: Clock | null
+  is_reachable: boolean
+}
+export interface Note { at: string; host: string | null; text: string; is_refusal: boolean }
+export interface Session {
+  id: string
+  owner: string
+  what: string[]
+  expression: string
+  point: string
+  snaplen: number
+  reason: string
+  state: 'running' | 'ended'
+  began: string
+  until: string
+  /** When it ended. */
+  ended: string | null
+  /** Why it ended. */
+  end: string | null
+  is_complete: boolean
+  packets: number
+  bytes: number
+  lost: number
+  parts: Part[]
+  notes: Note[]
+  awaited: string[]
+}
+
+/** What became of the packets of an interface, or of all of them. */
+export interface Ledger {
+  received: number
+  kernel_dropped: number
+  not_selected: number
+  not_mirrored: number
+  other_tenant: number
+  undecidable: number
+  own_export: number
+  after_limit: number
+  queue_full: number
+  sink_failed: number
+  written: number
+  written_bytes: number
+  sliced: number
+}
+export interface Account extends Ledger { label: string; interface: string; interface_packets: number | null; passed_over: number | null }
+/** The accounts of a session's hosts. */
+export interface Receipt {
+  session: string
+  /** Whether every part has ended and told its account. */
+  is_final: boolean
+  total: Ledger
+  lost: number
+  unaccounted: number
+  parts: (Part & { receipt: { interfaces?: Account[]; seconds?: number } | null })[]
+  notes: Note[]
+}
+
+export interface Packet {
+  number: number
+  time: string
+  host: string
+  length: number
+  layers: string[]
+  source: string | null
+  destination: string | null
+  source_port: number | null
+  destination_port: number | null
+  ids?: Record<string, number | string | null> | null
+}
+
+export interface AgentStatus {
+  id: string
+  host: string
+  version: string
+  state: string
+  heard: string | null
+  clock: Clock | null
+  machines: number
+  parts: number
+  lost: number
+  problems: string[]
+}
+export interface Status { version: string; began: string; agents: AgentStatus[]; sessions: number; machines: number; resident_bytes: number }
+
+export interface User { name: string; role: string; is_enabled: boolean; made_by: string; made_at: string; note: string; tokens: number; grants: number }
+export interface Token { id: string; kind: string; user?: string; agent?: string | null; uses_left?: number; made_by: string; made_at: string; expires_at: string | null; note: string }
+export interface Made { id: string; token: string; expires_at: string | null }
+export interface Grant {
+  id: string
+  to: string
+  machines: string[]
+  purposes: string[]
+  snaplen: string | number
+  longest: string | null
+  from: string | null
+  until: string | null
+  needs_reason: boolean
+  made_by: string
+  note: string
+}
+export type Who = string | { user: string } | { agent: string } | { unknown: string }
+export type Answer = 'granted' | { refused: { because: string } } | { failed: { because: string } }
+export interface AuditEntry {
+  seq: number
+  at: string
+  who: Who
+  from: string
+  action: string
+  subject: string
+  machines: { id: string; name: string; tenant: string | null }[]
+  more_machines: number
+  answer: Answer
+  reason: string
+}
+export interface List<T> { items: T[]; next: string | null }
+
+/** What is asked for when a capture begins. */
+export interface Wish {
+  what: string
+  expression?: string
+  point?: string
+  snaplen?: number
+  duration?: string
+  reason?: string
+  detach?: boolean
+}
+
+/** An answer that is not what was asked for: RFC 9457, as far as the page shows it. */
+export class Problem extends Error {
+  constructor(readonly status: number, readonly title: string, detail: string, readonly mistake: Mistake | null = null) {
+    super(detail)
+  }
+}
+
+/** Who is told when nobody is logged in any more. */
+export const unauthorised = new EventTarget()
+
+export const ROOT = 'api/v1'
+
+async function ask<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const headers: Record<string, string> = { accept: 'application/json' }
+  if (method !== 'GET') headers['x-overtap'] = '1'
+  if (body !== undefined) headers['content-type'] = 'application/json'
+  let response: Response
+  try {
+    response = await fetch(`${ROOT}/${path}`, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) })
+  } catch (error) {
+    if (signal?.aborted) throw error
+    throw new Problem(0, 'No answer', 'The controller does not answer. What is shown is from before; it is asked again.')
+  }
+  if (response.ok) return (response.status === 204 ? undefined : await response.json()) as T
+  if (response.status === 401 && path !== 'login') unauthorised.dispatchEvent(new Event('unauthorised'))
+  const said = await response.json().catch(() => ({})) as { title?: string; detail?: string; mistake?: Mistake }
+  throw new Problem(response.status, said.title ?? `Error ${response.status}`, said.detail ?? 'The controller says no more about it.', said.mistake ?? null)
+}
+
+function query(words: Record<string, string | number | null | undefined>): string {
+  const text = new URLSearchParams()
+  for (const [key, value] of Object.entries(words)) if (value !== null && value !== undefined && value !== '') text.set(key, String(value))
+  const all = text.toString()
+  return all && `?${all}`
+}
+
+/** Lists come with `items`; a bare array is a list without more. */
+const list = <T>(answer: List<T> | T[]): List<T> => (Array.isArray(answer) ? { items: answer, next: null } : answer)
+const id = encodeURIComponent
+
+/** A machine's id as the topology and the page's addresses have it: a UUID without the word before it. */
+export const plainId = (machine: string): string => machine.replace(/^uuid:/, '')
+
+export const api = {
+  login: (token: string) => ask<void>('POST', 'login', { token }),
+  logout: () => ask<void>('DELETE', 'login'),
+  me: () => ask<Me>('GET', 'me'),
+  machines: (words: { what?: string; at?: string | null; limit?: number; cursor?: string | null }, signal?: AbortSignal) =>
+    ask<FoundList>('GET', `machines${query(words)}`, undefined, signal),
+  topology: (at: string | null, signal?: AbortSignal) => ask<Topology>('GET', `topology${query({ at })}`, undefined, signal),
+  plan: (vm: string, filter: string, signal?: AbortSignal) => ask<Plan>('GET', `plan${query({ vm, filter })}`, undefined, signal),
+  check: (expression: string, signal?: AbortSignal) => ask<Checked>('GET', `filter/check${query({ expression })}`, undefined, signal),
+  sessions: async () => list(await ask<List<Session>>('GET', 'sessions?limit=1000')),
+  session: (name: string) => ask<Session>('GET', `sessions/${id(name)}`),
+  receipt: (name: string) => ask<Receipt>('GET', `sessions/${id(name)}/receipt`),
+  capture: (wish: Wish) => ask<Session>('POST', 'sessions', wish),
+  stop: (name: string) => ask<Session>('POST', `sessions/${id(name)}/stop`),
+  refilter: (name: string, expression: string) => ask<Session>('POST', `sessions/${id(name)}/filter`, { expression }),
+  remove: (name: string) => ask<void>('DELETE', `sessions/${id(name)}`),
+  file: (name: string) => `${ROOT}/sessions/${id(name)}/capture.pcapng`,
+  packets: (name: string) => `${ROOT}/sessions/${id(name)}/packets`,
+  status: () => ask<Status>('GET', 'status'),
+  audit: async (first: number | null, limit: number) => list(await ask<List<AuditEntry>>('GET', `audit${query({ first, limit })}`)),
+  users: async () => list(await ask<List<User>>('GET', 'users')),
+  addUser: (user: { name: string; role: string; note: string }) => ask<void>('POST', 'users', user),
+  changeUser: (name: string, change: { role?: string; is_enabled?: boolean }) => ask<void>('POST', `users/${id(name)}`, change),
+  tokens: async () => list(await ask<List<Token>>('GET', 'tokens')),
+  addToken: (token: { user: string; expires_at: string | null; note: string }) => ask<Made>('POST', 'tokens', token),
+  removeToken: (name: string) => ask<void>('DELETE', `tokens/${id(name)}`),
+  grants: async () => list(await ask<List<Grant>>('GET', 'grants')),
+  addGrant: (grant: Record<string, unknown>) => ask<void>('POST', 'grants', grant),
+  removeGrant: (name: string) => ask<void>('DELETE', `grants/${id(name)}`),
+}
