@@ -2,7 +2,7 @@
 //!
 //! Fields that the page does not read are left out. Times are RFC 3339.
 
-export interface Me { name: string; is_admin: boolean; via: string }
+export interface Me { name: string; role?: string; is_admin: boolean; via: string }
 
 export interface Uplink { device: string; choice: string }
 export interface Network {
@@ -47,7 +47,9 @@ export interface Topology { hosts: TopologyHost[] }
 
 export interface Point {
   rank: number
-  command?: string
+  /** The word for it when a capture is asked for: `tap`, `uplink`, `inside`. */
+  point: string
+  /** In words. */
   kind: string
   refusal: string | null
   interfaces: { name: string; vnic: string; label: string; choice: string | null }[]
@@ -132,18 +134,26 @@ export interface Receipt {
   notes: Note[]
 }
 
+export interface End { mac: string | null; ip: string | null; port: number | null }
+/** A packet; its ends are those of the innermost frame, its layers go from the outside in. */
 export interface Packet {
   number: number
   time: string
   host: string
-  length: number
-  layers: string[]
-  source: string | null
-  destination: string | null
-  source_port: number | null
-  destination_port: number | null
-  ids?: Record<string, number | string | null> | null
+  point: string
+  len: number
+  kept: number
+  stack: string[]
+  source: End
+  destination: End
+  transport: string | null
+  vlans: number[]
+  vnis: number[]
+  /** Where it could not be understood any further, and why. */
+  stop: string | null
 }
+/** How many packets there were until now, and how many of them were not shown. */
+export interface Counted { packets: number; skipped: number }
 
 export interface AgentStatus {
   id: string
@@ -175,29 +185,30 @@ export interface Grant {
   made_by: string
   note: string
 }
-export type Who = string | { user: string } | { agent: string } | { unknown: string }
-export type Answer = 'granted' | { refused: { because: string } } | { failed: { because: string } }
 export interface AuditEntry {
   seq: number
   at: string
-  who: Who
+  /** `user`, `agent`, `controller` or `unknown`. */
+  who: string
+  name: string | null
   from: string
   action: string
   subject: string
   machines: { id: string; name: string; tenant: string | null }[]
   more_machines: number
-  answer: Answer
+  answer: 'granted' | 'refused' | 'failed'
+  because: string | null
   reason: string
 }
 export interface List<T> { items: T[]; next: string | null }
 
 /** What is asked for when a capture begins. */
 export interface Wish {
-  what: string
+  what: string[]
   expression?: string
   point?: string
   snaplen?: number
-  duration?: string
+  duration_s?: number
   reason?: string
   detach?: boolean
 }
@@ -238,8 +249,18 @@ function query(words: Record<string, string | number | null | undefined>): strin
   return all && `?${all}`
 }
 
-/** Lists come with `items`; a bare array is a list without more. */
-const list = <T>(answer: List<T> | T[]): List<T> => (Array.isArray(answer) ? { items: answer, next: null } : answer)
+/** All of a list that comes in pages; of a very long one the first thousands. */
+async function all<T>(path: string): Promise<List<T>> {
+  const items: T[] = []
+  let next: string | null | undefined = null
+  do {
+    const page: List<T> = await ask('GET', `${path}${query({ limit: 1000, cursor: next })}`)
+    items.push(...page.items)
+    next = page.next
+  } while (next && items.length < 5000)
+  return { items, next: next ?? null }
+}
+
 const id = encodeURIComponent
 
 /** A machine's id as the topology and the page's addresses have it: a UUID without the word before it. */
@@ -251,10 +272,10 @@ export const api = {
   me: () => ask<Me>('GET', 'me'),
   machines: (words: { what?: string; at?: string | null; limit?: number; cursor?: string | null }, signal?: AbortSignal) =>
     ask<FoundList>('GET', `machines${query(words)}`, undefined, signal),
-  topology: (at: string | null, signal?: AbortSignal) => ask<Topology>('GET', `topology${query({ at })}`, undefined, signal),
+  topology: (at: string | null, host?: string) => ask<Topology>('GET', `topology${query({ at, host })}`),
   plan: (vm: string, filter: string, signal?: AbortSignal) => ask<Plan>('GET', `plan${query({ vm, filter })}`, undefined, signal),
   check: (expression: string, signal?: AbortSignal) => ask<Checked>('GET', `filter/check${query({ expression })}`, undefined, signal),
-  sessions: async () => list(await ask<List<Session>>('GET', 'sessions?limit=1000')),
+  sessions: () => all<Session>('sessions'),
   session: (name: string) => ask<Session>('GET', `sessions/${id(name)}`),
   receipt: (name: string) => ask<Receipt>('GET', `sessions/${id(name)}/receipt`),
   capture: (wish: Wish) => ask<Session>('POST', 'sessions', wish),
@@ -264,14 +285,14 @@ export const api = {
   file: (name: string) => `${ROOT}/sessions/${id(name)}/capture.pcapng`,
   packets: (name: string) => `${ROOT}/sessions/${id(name)}/packets`,
   status: () => ask<Status>('GET', 'status'),
-  audit: async (first: number | null, limit: number) => list(await ask<List<AuditEntry>>('GET', `audit${query({ first, limit })}`)),
-  users: async () => list(await ask<List<User>>('GET', 'users')),
+  audit: (first: number | null, limit: number) => ask<{ items: AuditEntry[]; next: number | null }>('GET', `audit${query({ first, limit })}`),
+  users: () => all<User>('users'),
   addUser: (user: { name: string; role: string; note: string }) => ask<void>('POST', 'users', user),
   changeUser: (name: string, change: { role?: string; is_enabled?: boolean }) => ask<void>('POST', `users/${id(name)}`, change),
-  tokens: async () => list(await ask<List<Token>>('GET', 'tokens')),
+  tokens: () => all<Token>('tokens'),
   addToken: (token: { user: string; expires_at: string | null; note: string }) => ask<Made>('POST', 'tokens', token),
   removeToken: (name: string) => ask<void>('DELETE', `tokens/${id(name)}`),
-  grants: async () => list(await ask<List<Grant>>('GET', 'grants')),
+  grants: () => all<Grant>('grants'),
   addGrant: (grant: Record<string, unknown>) => ask<void>('POST', 'grants', grant),
   removeGrant: (name: string) => ask<void>('DELETE', `grants/${id(name)}`),
 }

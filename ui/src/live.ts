@@ -16,7 +16,7 @@ export interface Known { id: string; name: string; host: string; detail: string;
 /** Where a vNIC is; at no switch where `group` is null. */
 export interface Spot { host: TopologyHost; group: PortGroup | null; vnic: PortVnic }
 
-type Kind = 'machines' | 'session' | 'status' | 'line'
+type Kind = 'machines' | 'sessions' | 'status' | 'line'
 
 class Live extends EventTarget {
   line: Line = 'opening'
@@ -27,7 +27,9 @@ class Live extends EventTarget {
   moves: Moved[] = []
   private hosts = new Map<string, string>()
   private source: EventSource | null = null
-  private wanted = false
+  private wanted: Set<string> | 'all' | null = null
+  private silent = 0
+  private missed = false
   private loading = false
   private took_ms = 0
 
@@ -40,6 +42,8 @@ class Live extends EventTarget {
 
   /** Forgets everything: nobody is logged in any more. */
   end(): void {
+    clearTimeout(this.silent)
+    this.silent = 0
     this.source?.close()
     this.source = null
     this.topology = null
@@ -48,57 +52,72 @@ class Live extends EventTarget {
     this.hosts.clear()
   }
 
-  /** Asks for the topology again, soon; many wishes are one question. */
-  want(): void {
-    if (this.wanted) return
-    this.wanted = true
+  /** Asks for the topology again, soon, or for these hosts of it; many wishes are one question. */
+  want(hosts?: string[]): void {
+    const isAsked = this.wanted !== null
+    if (!hosts?.length || this.wanted === 'all') this.wanted = 'all'
+    else this.wanted = new Set([...(this.wanted ?? []), ...hosts])
+    if (isAsked) return
     // A large site is not asked for all the time: a fifth of it at most.
     setTimeout(() => {
-      this.wanted = false
-      void this.reload()
-    }, Math.min(10_000, Math.max(150, 4 * this.took_ms)))
+      const wanted = this.wanted
+      this.wanted = null
+      void this.reload(wanted === 'all' || wanted === null || wanted.size > MOST_SINGLE ? null : [...wanted])
+    }, this.wanted === 'all' ? Math.min(10_000, Math.max(150, 4 * this.took_ms)) : 150)
   }
 
   private listen(): void {
     const source = new EventSource(`${ROOT}/events`)
     this.source = source
     source.onopen = () => {
+      clearTimeout(this.silent)
+      this.silent = 0
       // What happened while the line was down is not said again.
-      if (this.line === 'lost') {
+      if (this.missed) {
+        this.missed = false
         this.want()
-        for (const kind of ['session', 'status'] as const) this.tell(kind)
+        for (const kind of ['sessions', 'status'] as const) this.tell(kind)
       }
       this.say('open')
     }
     source.onerror = () => {
       if (this.source !== source) return
-      this.say('lost')
+      this.missed = true
+      // The controller ends the line now and then; only one that stays away is worth a word.
+      this.silent ||= window.setTimeout(() => this.say('lost'), 4500)
       if (source.readyState === EventSource.CLOSED) {
         setTimeout(() => {
           if (this.source === source) this.listen()
         }, 3000)
       }
     }
-    source.addEventListener('machines', () => {
-      this.want()
+    source.addEventListener('machines', (event) => {
+      this.want((said(event) as { hosts?: string[] } | null)?.hosts)
       this.tell('machines')
     })
-    source.addEventListener('session', (event) => this.tell('session', said(event)))
+    source.addEventListener('sessions', (event) => this.tell('sessions', said(event)))
     source.addEventListener('status', () => {
       this.want()
       this.tell('status')
     })
   }
 
-  private async reload(): Promise<void> {
-    if (this.loading) return this.want()
+  /** Asks for all, or for these hosts alone. */
+  private async reload(hosts: string[] | null = null): Promise<void> {
+    if (this.loading) return this.want(hosts ?? undefined)
     this.loading = true
     const began = performance.now()
     try {
-      const topology = await api.topology(null)
-      this.took_ms = performance.now() - began
+      if (hosts && this.topology) {
+        const parts = await Promise.all(hosts.map((host) => api.topology(null, host)))
+        const fresh = parts.flatMap((part) => part.hosts)
+        const others = this.topology.hosts.filter(({ name }) => !hosts.includes(name))
+        this.take({ hosts: [...others, ...fresh].sort((a, b) => (a.name < b.name ? -1 : 1)) })
+      } else {
+        this.take(await api.topology(null))
+        this.took_ms = performance.now() - began
+      }
       this.problem = null
-      this.take(topology)
     } catch (error) {
       this.problem = error as Problem
     }
@@ -143,6 +162,9 @@ class Live extends EventTarget {
     this.dispatchEvent(new CustomEvent(kind, { detail: about }))
   }
 }
+
+/** Hosts that are asked for one by one; of more the whole site is asked for. */
+const MOST_SINGLE = 6
 
 export const live = new Live()
 

@@ -24,7 +24,7 @@ export async function open(browser, { site = {}, size = DESK, scheme = 'light', 
   const page = await context.newPage()
   const complaints = []
   const elsewhere = []
-  page.on('console', (message) => { if (message.type() === 'error' && !/status of 4/.test(message.text())) complaints.push(message.text()) })
+  page.on('console', (message) => { if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) complaints.push(message.text()) })
   page.on('pageerror', (error) => complaints.push(String(error)))
   page.on('request', (request) => { if (!request.url().startsWith(double.url)) elsewhere.push(request.url()) })
   if (token) {

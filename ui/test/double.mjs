@@ -87,7 +87,7 @@ async function answer(here, request, response) {
   const body = await read(request)
   if (path[0] === 'login') return login(request, response, body)
   if (!user) return problem(response, 401, 'Not logged in', 'Log in with a token: overtap tokens add makes one.')
-  const me = { name: user, is_admin: user !== 'viewer', via: 'cookie' }
+  const me = { name: user, role: user === 'viewer' ? 'viewer' : 'admin', is_admin: user !== 'viewer', via: 'cookie' }
   const call = { here, request, response, url, path, body, me }
   const handler = HANDLERS[path[0]]
   if (!handler) return problem(response, 404, 'No such thing', `There is no ${url.pathname}.`)
@@ -116,7 +116,11 @@ const HANDLERS = {
     const next = from + limit < found.length ? String(from + limit) : null
     json(response, { items, suggestions, next })
   },
-  topology: ({ here, response, url }) => json(response, topology(here.site, at(url))),
+  topology({ here, response, url }) {
+    const all = topology(here.site, at(url))
+    const host = url.searchParams.get('host')
+    json(response, host ? { hosts: all.hosts.filter(({ name }) => name === host) } : all)
+  },
   plan({ here, response, url }) {
     const vm = url.searchParams.get('vm')
     const machine = here.site.machines.find((machine) => machine.id === vm || machine.id.slice(5) === vm || machine.name === vm)
@@ -140,10 +144,11 @@ const HANDLERS = {
   },
   sessions: (call) => sessions.answer(call),
   status: ({ here, response }) => json(response, status(here)),
-  events({ here, request, response }) {
+  events({ here, response }) {
     stream(response)
+    response.write('event: ready\ndata: {}\n\n')
     here.listeners.add(response)
-    request.on('close', () => here.listeners.delete(response))
+    response.on('close', () => here.listeners.delete(response))
   },
   audit({ here, response, url, me }) {
     if (!me.is_admin) return refused(response, 'reading the audit log needs the role admin')
@@ -151,7 +156,7 @@ const HANDLERS = {
     const limit = Number(url.searchParams.get('limit') ?? 100)
     const from = first > 0 ? first - 1 : Math.max(0, here.audit.length - limit)
     const items = here.audit.slice(from, from + limit)
-    json(response, { items, next: from + limit < here.audit.length ? String(from + limit + 1) : null })
+    json(response, { items, next: from + limit < here.audit.length ? from + limit + 1 : null })
   },
   users: administer('users'),
   tokens: administer('tokens'),
@@ -229,17 +234,17 @@ function people() {
 }
 
 function seed_audit(here) {
-  const entry = (minutes, who, action, subject, answer = 'granted', reason = '', machines = []) => here.audit.push({
-    seq: here.audit.length + 1, previous: '0'.repeat(64), at: rfc3339(now_ns() - minutes * 6e10), who, from: '198.51.100.7:51422',
-    action, subject, machines, more_machines: 0, answer, reason,
+  const entry = (minutes, who, name, action, subject, because = null, reason = '', machines = []) => here.audit.push({
+    seq: here.audit.length + 1, hash: '0'.repeat(64), at: rfc3339(now_ns() - minutes * 6e10), who, name, from: '198.51.100.7:51422',
+    action, subject, machines, more_machines: 0, answer: because ? 'refused' : 'granted', because, reason,
   })
-  entry(600, 'controller', 'serve', 'version 0.7.0')
-  for (const host of here.site.hosts.slice(0, 6)) entry(599, { agent: host.name }, 'connect', 'version 0.7.0')
-  entry(310, { user: 'root' }, 'grant', 'add grant: ines may capture tenant:acme, vm:web-*, snaplen headers')
-  entry(95, { unknown: 'token 77aa01' }, 'log-in', '', { refused: { because: 'the token is not known' } })
-  entry(61, { user: 'ines' }, 'capture', "web-01 'tcp port 443'", 'granted', 'INC-4711', [{ id: here.site.machines[0].id, name: 'web-01', tenant: 'acme' }])
-  entry(12, { user: 'ines' }, 'capture', 'db-02', { refused: { because: 'no grant of ines speaks of db-02' } }, '', [])
-  entry(3, { agent: here.site.hosts[1]?.name ?? 'hv-2' }, 'withhold', 'db-02 changed hands from acme to globex')
+  entry(600, 'controller', null, 'serve', 'version 0.7.0')
+  for (const host of here.site.hosts.slice(0, 6)) entry(599, 'agent', host.name, 'connect', 'version 0.7.0')
+  entry(310, 'user', 'root', 'grant', 'add grant: ines may capture tenant:acme, vm:web-*, snaplen headers')
+  entry(95, 'unknown', 'token 77aa01', 'log-in', '', 'the token is not known')
+  entry(61, 'user', 'ines', 'capture', "web-01 'tcp port 443'", null, 'INC-4711', here.site.machines.slice(0, 1).map(({ id, name, tenant }) => ({ id, name, tenant })))
+  entry(12, 'user', 'ines', 'capture', 'db-02', 'no grant of ines speaks of db-02')
+  entry(3, 'agent', here.site.hosts[1]?.name ?? 'hv-2', 'withhold', 'db-02 changed hands from acme to globex')
 }
 
 async function page(url, response) {

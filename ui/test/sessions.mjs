@@ -6,6 +6,7 @@ import { empty, json, problem, say, stream } from './double.mjs'
 /** Sessions that were there before. */
 export function seed(here) {
   const [web, db] = here.site.machines
+  if (!web || !db) return
   const done = begin(here, 'root', { vms: [web.name], expression: 'tcp port 443', reason: 'INC-4711: slow since noon' }, 3.9e12, web)
   done.parts[0].packets = 148_213
   done.parts[0].kernel_dropped = 18
@@ -33,10 +34,10 @@ export function answer(call) {
   if (!id) return ask(call)
   const session = here.sessions.find((session) => session.id === id)
   if (!session) return problem(response, 404, 'No such session', `There is no session ${id}; its packets are kept for a day after its end.`)
-  const changed = () => { session.revision++; say(here, 'session', { id }) }
+  const changed = () => { session.revision++; say(here, 'sessions', { sessions: [id] }) }
   if (request.method === 'DELETE') {
     here.sessions = here.sessions.filter((other) => other !== session)
-    say(here, 'session', { id })
+    say(here, 'sessions', { sessions: [id] })
     return empty(response)
   }
   if (word === 'stop') {
@@ -73,7 +74,7 @@ export function tick(here) {
   }
   here.ticks = (here.ticks ?? 0) + 1
   if (here.ticks % 5 === 0) {
-    for (const session of here.sessions.filter((session) => !session.ended)) say(here, 'session', { id: session.id })
+    for (const session of here.sessions.filter((session) => !session.ended)) say(here, 'sessions', { sessions: [session.id] })
   }
 }
 
@@ -85,16 +86,16 @@ export function moved(here, machine, from) {
     session.parts.push(part(session, machine, session.parts.length + 1, now_ns()))
     session.notes.push(note(session, `${machine.name} moved from ${from} to ${machine.host}`))
     session.revision++
-    say(here, 'session', { id: session.id })
+    say(here, 'sessions', { sessions: [session.id] })
   }
 }
 
 function ask({ here, response, body, me }) {
-  const machine = here.site.machines.find((machine) => machine.id === body.what || machine.id.slice(5) === body.what || machine.name === body.what)
+  const machine = here.site.machines.find((machine) => [machine.id, machine.id.slice(5), machine.name].includes(body.what[0]))
   if (!machine) return problem(response, 404, 'Not found', `No machine is called ${body.what}.`)
   if (!me.is_admin) return problem(response, 403, 'Refused', `the role viewer may not capture; it needs the role operator`)
-  const session = begin(here, me.name, { vms: [body.what], expression: body.expression ?? '', point: body.point ?? 'auto', snaplen: body.snaplen ?? 262144, reason: body.reason ?? '' }, 0, machine)
-  say(here, 'session', { id: session.id })
+  const session = begin(here, me.name, { vms: body.what, expression: body.expression ?? '', point: body.point ?? 'auto', snaplen: body.snaplen ?? 262144, reason: body.reason ?? '' }, 0, machine)
+  say(here, 'sessions', { sessions: [session.id] })
   json(response, document(session), 201)
 }
 
@@ -177,29 +178,34 @@ function document(session) {
 }
 
 const STACKS = [
-  { layers: ['eth', 'ipv4', 'tcp'], source_port: 51422, destination_port: 443 },
-  { layers: ['eth', 'ipv4', 'udp', 'vxlan', 'eth', 'ipv4', 'tcp'], source_port: 443, destination_port: 51422, ids: { vni: 5001 } },
-  { layers: ['eth', 'vlan', 'ipv4', 'udp', 'dns'], source_port: 40211, destination_port: 53, ids: { vlan: 110 } },
-  { layers: ['eth', 'arp'], source_port: null, destination_port: null },
-  { layers: ['eth', 'ipv6', 'icmpv6'], source_port: null, destination_port: null },
+  { stack: ['eth', 'ipv4', 'tcp'], ports: [51422, 443] },
+  { stack: ['eth', 'ipv4', 'udp', 'vxlan', 'eth', 'ipv4', 'tcp'], ports: [443, 51422], vnis: [5001] },
+  { stack: ['eth', 'vlan', 'ipv4', 'udp'], ports: [40211, 53], vlans: [110] },
+  { stack: ['eth', 'arp'], ports: [null, null] },
+  { stack: ['eth', 'ipv6', 'icmpv6'], ports: [null, null] },
+  { stack: ['eth', 'ipv4'], ports: [null, null], stop: 'tcp at 34: cut' },
 ]
 
-function packets({ request, response }, session) {
+function packets({ response }, session) {
   stream(response)
   let number = 0
   const send = () => {
-    if (session.ended) {
-      response.write('event: end\ndata: {}\n\n')
+    if (session.ended && number > 60) {
+      response.write(`event: end\ndata: ${JSON.stringify({ packets: number, skipped: 0 })}\n\n`)
       return response.end()
     }
     for (let i = 0; i < 4; i++) {
       number++
-      const stack = STACKS[(number * 7) % STACKS.length]
-      const packet = { number, time: rfc3339(now_ns()), host: session.parts.at(-1).host, length: 60 + (number * 137) % 1454, ...stack, source: `10.0.0.${1 + number % 3}`, destination: `10.0.1.${1 + number % 5}`, direction: number % 2 ? 'from-vm' : 'to-vm' }
-      response.write(`event: packet\ndata: ${JSON.stringify(packet)}\n\n`)
+      const { ports, ...stack } = STACKS[(number * 7) % STACKS.length]
+      const end = (ip, port) => ({ mac: '52:54:00:00:00:01', ip, port })
+      const packet = {
+        number, time: rfc3339(now_ns()).replace('Z', '417Z'), host: session.parts.at(-1)?.host ?? '', point: '', len: 60 + (number * 137) % 1454, kept: 60 + (number * 137) % 1454,
+        source: end(`10.0.0.${1 + number % 3}`, ports[0]), destination: end(`10.0.1.${1 + number % 5}`, ports[1]), transport: 'tcp', vlans: [], vnis: [], stop: null, ...stack,
+      }
+      response.write(`event: packet\nid: ${number}\ndata: ${JSON.stringify(packet)}\n\n`)
     }
-    if (number % 100 === 0) response.write(`event: skipped\ndata: ${JSON.stringify({ packets: 60 })}\n\n`)
+    if (number % 40 === 0) response.write(`event: count\ndata: ${JSON.stringify({ packets: number * 3, skipped: number * 2 })}\n\n`)
   }
   const every = setInterval(send, 100)
-  request.on('close', () => clearInterval(every))
+  response.on('close', () => clearInterval(every))
 }

@@ -116,30 +116,28 @@ export function host_at(s, m, at_ns) {
 /** The places where a machine's packets can be seen, as `overtap plan --output json` says it. */
 export function plan(m, host, filter) {
   const label = (n, device) => `${m.name}/net${n} @ ${host.name}:${device}`
-  const word = filter ? ` '${filter}'` : ''
-  const point = (rank, kind, rest) => ({ rank, kind, refusal: null, vnics: m.vnics.map(({ n }) => `net${n}`), interfaces: [], sees: '', misses: [], costs: '', disturbs: '', ...rest })
+  const point = (rank, word, kind, rest) => ({ rank, point: word, kind, refusal: null, vnics: m.vnics.map(({ n }) => `net${n}`), interfaces: [], sees: '', misses: [], costs: '', disturbs: '', ...rest })
   return {
     vm: m.name,
+    id: m.id,
     host: host.name,
     ...(filter ? { filter } : {}),
     points: [
-      point(1, 'port', {
-        command: `overtap capture --point tap ${m.name}${word}`,
-        interfaces: m.vnics.map(({ n }) => ({ name: tap(m, n), ifindex: 20 + m.i, vnic: `net${n}`, mac: mac(m, n), label: label(n, tap(m, n)), description: `tap of ${m.name}`, side: 'host', choice: null })),
+      point(1, 'tap', 'own port', {
+          interfaces: m.vnics.map(({ n }) => ({ name: tap(m, n), ifindex: 20 + m.i, vnic: `net${n}`, mac: mac(m, n), label: label(n, tap(m, n)), description: `tap of ${m.name}`, side: 'host', choice: null })),
         sees: 'every frame the VM sends and receives, as it sends them, with neighbours on this host too',
         misses: ['what the guest drops before its network card', 'checksums, where the card computes them'],
         costs: 'one copy of each selected packet in the kernel; less than 1 % of a core at 100 000 packets/s',
         disturbs: 'nobody: the guest does not notice',
       }),
-      point(2, 'uplink', {
-        command: `overtap capture --point uplink ${m.name}${word}`,
-        interfaces: [{ name: 'eth0', ifindex: 2, vnic: 'net0', mac: null, label: `${m.name} @ ${host.name}:eth0`, description: 'active member of bond0', side: 'shared', choice: 'reported' }],
+      point(2, 'uplink', 'uplink', {
+          interfaces: [{ name: 'eth0', ifindex: 2, vnic: 'net0', mac: null, label: `${m.name} @ ${host.name}:eth0`, description: 'active member of bond0', side: 'shared', choice: 'reported' }],
         sees: 'frames that leave or enter the host, inside their VXLAN',
         misses: ['everything between machines of this host', 'frames the vSwitch drops before the uplink'],
         costs: 'the kernel looks at every frame of the uplink',
         disturbs: 'nobody',
       }),
-      point(3, 'inside', { refusal: 'a VM has no namespace that can be entered; run a capture agent in the guest' }),
+      point(3, 'inside', 'own interface, inside', { refusal: 'a VM has no namespace that can be entered; run a capture agent in the guest' }),
     ],
   }
 }

@@ -1,7 +1,7 @@
 //! How the controller and its capture agents are: there or away, clocks, drops, complaints.
 
 import { api, type AgentStatus } from '../api'
-import { Badge, Empty, Head, Waiting, Wrong } from '../parts/basics'
+import { Badge, Empty, Head, Scroll, Waiting, Wrong } from '../parts/basics'
 import { ago, bytes, count, millis, span, when } from '../format'
 import { isConnected, useLoaded } from '../live'
 import { link } from '../route'
@@ -28,7 +28,7 @@ export function AgentsPage() {
       )}
       {value && agents.length === 0 && <Empty title="No agent is enrolled yet"><p>Make a token for agents with <code>overtap tokens add --agent</code>, then on the host: <code>overtap agent enrol TOKEN</code></p></Empty>}
       {agents.length > 0 && (
-        <div class="scroll">
+        <Scroll label="Agents">
           <table class="dense">
             <thead><tr><th scope="col">Host</th><th scope="col">State</th><th scope="col" class="number">Machines</th><th scope="col" class="number">Captures</th><th scope="col" class="number">Lost</th><th scope="col" class="number">Clock ahead</th><th scope="col">Version</th><th scope="col">Problems</th></tr></thead>
             <tbody>
@@ -46,7 +46,7 @@ export function AgentsPage() {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </>
   )

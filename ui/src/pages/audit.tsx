@@ -1,8 +1,8 @@
 //! The audit log: who asked for what, of which machines, and what they got.
 
 import { useEffect, useState } from 'preact/hooks'
-import { api, type Answer, type AuditEntry, type Problem, type Who } from '../api'
-import { Badge, Empty, Head, Waiting, Wrong } from '../parts/basics'
+import { api, type AuditEntry, type Problem } from '../api'
+import { Badge, Empty, Head, Scroll, Waiting, Wrong } from '../parts/basics'
 import { when } from '../format'
 import { go, link } from '../route'
 
@@ -36,7 +36,7 @@ export function AuditPage({ words }: { words: Record<string, string> }) {
       {!items && !problem && <Waiting what="the audit log" />}
       {items && shown.length === 0 && <Empty title={items.length === 0 ? 'Nothing was asked of this controller yet' : 'None of these entries'} />}
       {shown.length > 0 && (
-        <div class="scroll">
+        <Scroll label="Entries">
           <table class="dense">
             <thead><tr><th scope="col" class="number">No.</th><th scope="col">When</th><th scope="col">Who</th><th scope="col">Did</th><th scope="col">What</th><th scope="col">Answer</th><th scope="col">From</th></tr></thead>
             <tbody>
@@ -44,16 +44,16 @@ export function AuditPage({ words }: { words: Record<string, string> }) {
                 <tr key={entry.seq}>
                   <td class="number">{entry.seq}</td>
                   <td class="mono">{when(Date.parse(entry.at))}</td>
-                  <td>{whoOf(entry.who)}</td>
+                  <td>{whoOf(entry)}</td>
                   <td><span class="tag">{entry.action}</span></td>
                   <td class="wrap">{entry.subject}{entry.machines.length > 0 && <span class="quiet-text"> {entry.machines.slice(0, 4).map((machine) => machine.name).join(', ')}{entry.machines.length + entry.more_machines > 4 && ` and ${entry.machines.length + entry.more_machines - 4} more`}</span>}{entry.reason && <span class="quiet-text"> · because: {entry.reason}</span>}</td>
-                  <td class="wrap"><Said answer={entry.answer} /></td>
+                  <td class="wrap"><Said entry={entry} /></td>
                   <td class="mono quiet-text">{entry.from}</td>
                 </tr>
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
       {items && oldest > 1 && <button type="button" onClick={earlier}>Earlier ones</button>}
       <p class="quiet-text">Each entry holds the hash of the one before it: <code>overtap audit verify</code> proves that none was changed.</p>
@@ -61,14 +61,12 @@ export function AuditPage({ words }: { words: Record<string, string> }) {
   )
 }
 
-function Said({ answer }: { answer: Answer }) {
-  if (answer === 'granted') return <Badge tone="good">granted</Badge>
-  if ('refused' in answer) return <><Badge tone="bad">refused</Badge> <span class="quiet-text">{answer.refused.because}</span></>
-  return <><Badge tone="warn">failed</Badge> <span class="quiet-text">{answer.failed.because}</span></>
+function Said({ entry }: { entry: AuditEntry }) {
+  const tone = { granted: 'good', refused: 'bad', failed: 'warn' } as const
+  return <><Badge tone={tone[entry.answer]}>{entry.answer}</Badge> {entry.because && <span class="quiet-text">{entry.because}</span>}</>
 }
 
-const whoOf = (who: Who): string =>
-  typeof who === 'string' ? who : 'user' in who ? who.user : 'agent' in who ? `agent ${who.agent}` : `unknown: ${who.unknown}`
+const whoOf = ({ who, name }: AuditEntry): string => (who === 'user' ? name ?? who : name ? `${who} ${name}` : who)
 
 const textOf = (entry: AuditEntry): string => JSON.stringify(entry).toLowerCase()
 

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from 'preact/hooks'
 import { api, type Me, type Problem, type Session } from '../api'
-import { Badge, Copy, Dialog, Empty, Head, Icon, Sure, Waiting, Wrong } from '../parts/basics'
+import { Badge, Copy, Dialog, Empty, Head, Icon, Scroll, Sure, Waiting, Wrong } from '../parts/basics'
 import { FilterField } from '../parts/filter'
 import { Lanes } from '../parts/lanes'
 import { Packets } from '../parts/packets'
@@ -14,7 +14,7 @@ import { go, link } from '../route'
 
 export function CapturePage({ id, me }: { id: string; me: Me }) {
   const [isOver, over] = useState(false)
-  const { value: session, problem, again } = useLoaded(() => api.session(id), [id], ['session'], isOver ? 0 : 1000)
+  const { value: session, problem, again } = useLoaded(() => api.session(id), [id], ['sessions'], isOver ? 0 : 1000)
   const isRunning = session?.state === 'running'
   const isComplete = session?.is_complete ?? false
   useEffect(() => { over(isComplete) }, [isComplete])
@@ -65,14 +65,15 @@ export function CapturePage({ id, me }: { id: string; me: Me }) {
       {session.awaited.length > 0 && <p class="note">Still waiting for {session.awaited.join(', ')}.</p>}
       {isRunning && session.parts.length === 0 && <Empty title="No host captures yet"><p>It begins where the machine appears, within a second of when its agent knows.</p></Empty>}
       {isRunning && <Rate session={session} />}
-      <Packets session={id} isRunning={isRunning ?? false} />
+      {!isRunning && <Account session={session} />}
+      <Packets session={id} isRunning={isRunning ?? false} owner={session.owner} isMine={isMine} />
       {session.parts.length > 0 && (
         <section>
           <h2>Where it was captured</h2>
           <Lanes session={session} now={now} />
         </section>
       )}
-      <Account session={session} />
+      {isRunning && <Account session={session} />}
       {isMine && (
         <section>
           <h2>Open in Wireshark</h2>
@@ -124,7 +125,7 @@ function Parts({ session }: { session: Session }) {
   return (
     <section>
       <h2>Parts</h2>
-      <div class="scroll">
+      <Scroll label="Parts">
         <table class="dense">
           <thead><tr><th scope="col">Host</th><th scope="col">Machine</th><th scope="col">Point</th><th scope="col">Began</th><th scope="col" class="number">Packets</th><th scope="col" class="number">Bytes</th><th scope="col" class="number">Dropped</th><th scope="col" class="number">Clock ahead</th><th scope="col">End</th></tr></thead>
           <tbody>
@@ -143,7 +144,7 @@ function Parts({ session }: { session: Session }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   )
 }

@@ -8,7 +8,7 @@ import { useLoaded } from '../live'
 import { go, link } from '../route'
 
 export function CapturesPage({ words, me }: { words: Record<string, string>; me: Me }) {
-  const { value, problem, again } = useLoaded(() => api.sessions(), [], ['session'], 5000)
+  const { value, problem, again } = useLoaded(() => api.sessions(), [], ['sessions'], 5000)
   const which = words.show ?? 'all'
   const all = [...(value?.items ?? [])].sort((one, other) => (one.state === other.state ? Date.parse(other.began) - Date.parse(one.began) : one.state === 'running' ? -1 : 1))
   const shown = all.filter((session) => which === 'all' || (which === 'mine' ? session.owner === me.name : session.state === which))

@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks'
 import { api, type Found, plainId, type Plan, type Session, type Vnic } from '../api'
-import { Badge, Copy, Empty, Head, Icon, machineTone, Waiting, Wrong } from '../parts/basics'
+import { Badge, Copy, Empty, Head, Icon, machineTone, Scroll, Waiting, Wrong } from '../parts/basics'
 import { CaptureDialog, titleOf } from '../parts/capture'
 import { kindOf } from '../parts/drawing'
 import { TimeBar } from '../parts/timebar'
@@ -13,7 +13,7 @@ import { go, link } from '../route'
 export function MachinePage({ id, words }: { id: string; words: Record<string, string> }) {
   const at = words.at ?? null
   const found = useLoaded(() => api.machines({ what: id, at, limit: 5 }), [id, at], at ? [] : ['machines'])
-  const captures = useLoaded(() => api.sessions(), [], ['session'])
+  const captures = useLoaded(() => api.sessions(), [], ['sessions'])
   const items = found.value?.items ?? []
   // While it moves two hosts have it: the one where it runs is the one that counts.
   const here = items.find(({ machine }) => machine.state === 'running') ?? items[0]
@@ -133,7 +133,7 @@ function Captures({ sessions, problem, isKnown }: { sessions: Session[]; problem
     <section>
       <h2>Captures of it</h2>
       {sessions.length === 0 ? <Empty title="None of yours"><p>Captures are kept for a day after their end.</p></Empty> : (
-        <div class="scroll">
+        <Scroll label="Captures of it">
           <table class="dense">
             <thead><tr><th scope="col">Capture</th><th scope="col">State</th><th scope="col">Filter</th><th scope="col">Began</th><th scope="col" class="number">Packets</th></tr></thead>
             <tbody>
@@ -148,7 +148,7 @@ function Captures({ sessions, problem, isKnown }: { sessions: Session[]; problem
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </section>
   )

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from 'preact/hooks'
 import { api, type Found, type Problem, plainId } from '../api'
-import { Badge, Empty, Head, machineTone, Waiting, Wrong } from '../parts/basics'
+import { Badge, Empty, Head, machineTone, Scroll, Waiting, Wrong } from '../parts/basics'
 import { TimeBar } from '../parts/timebar'
 import { isConnected, useHeard } from '../live'
 import { go, link } from '../route'
@@ -45,7 +45,7 @@ export function MachinesPage({ words }: { words: Record<string, string> }) {
         </Empty>
       )}
       {items && items.length > 0 && (
-        <div class="scroll">
+        <Scroll label="Machines">
           <table class="dense">
             <thead><tr><th scope="col">Machine</th><th scope="col">State</th><th scope="col">Host</th><th scope="col">Tenant</th><th scope="col">Addresses</th><th scope="col">MAC</th><th scope="col">Port</th></tr></thead>
             <tbody>
@@ -62,7 +62,7 @@ export function MachinesPage({ words }: { words: Record<string, string> }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
       {next && items && <button type="button" onClick={() => load(next, items)}>The next {PAGE}</button>}
     </>

@@ -3,7 +3,7 @@
 
 import { useState } from 'preact/hooks'
 import { api, type Grant, type Made, type Me, type Problem } from '../api'
-import { Badge, Copy, Dialog, Empty, Head, Sure, Waiting, Wrong } from '../parts/basics'
+import { Badge, Copy, Dialog, Empty, Head, Scroll, Sure, Waiting, Wrong } from '../parts/basics'
 import { span, utc, when } from '../format'
 import { useLoaded } from '../live'
 import { link } from '../route'
@@ -31,7 +31,7 @@ function Grants({ me }: { me: Me }) {
       {!value && !problem && <Waiting what="the grants" />}
       {value?.items.length === 0 && <Empty title={me.is_admin ? 'There is no grant yet' : 'You have no grant yet'}><p>{me.is_admin ? 'Make one, also for yourself; the audit log will say so.' : 'Ask an administrator for one; until then no machine is shown to you.'}</p></Empty>}
       {value && value.items.length > 0 && (
-        <div class="scroll">
+        <Scroll label="Grants">
           <table class="dense">
             <thead><tr><th scope="col">To</th><th scope="col">May</th><th scope="col">Of</th><th scope="col">Of each packet</th><th scope="col">At a time</th><th scope="col">Until</th><th scope="col">Note</th>{me.is_admin && <th scope="col"><span class="unseen">Remove</span></th>}</tr></thead>
             <tbody>
@@ -49,7 +49,7 @@ function Grants({ me }: { me: Me }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
       {isAdding && <AddGrant close={() => { add(false); again() }} />}
     </section>
@@ -90,7 +90,7 @@ function AddGrant({ close }: { close: () => void }) {
           <label>Of each packet <select value={snaplen} onChange={(event) => setSnaplen(event.currentTarget.value)}><option value="whole">all of it</option><option value="headers">headers</option></select></label>
           <label>For days <input type="number" min="1" max="3650" value={days} placeholder="for good" onInput={(event) => setDays(event.currentTarget.value)} /></label>
         </div>
-        <label class="stacked">Machines <span class="quiet-text">tenant:acme, vm:web-*, vm:acme/web-*, id:uuid:…, all</span>
+        <label class="stacked"><span>Machines <span class="quiet-text">tenant:acme, vm:web-*, vm:acme/web-*, id:uuid:…, all</span></span>
           <input type="text" class="mono" required value={machines} spellcheck={false} placeholder="tenant:acme" onInput={(event) => setMachines(event.currentTarget.value)} />
         </label>
         <label class="stacked">Note <input type="text" value={note} onInput={(event) => setNote(event.currentTarget.value)} /></label>
@@ -111,7 +111,7 @@ function Tokens({ me }: { me: Me }) {
       {!value && !problem && <Waiting what="the tokens" />}
       {value?.items.length === 0 && <Empty title="There is no token" />}
       {value && value.items.length > 0 && (
-        <div class="scroll">
+        <Scroll label="Tokens">
           <table class="dense">
             <thead><tr><th scope="col">Id</th><th scope="col">Lets in</th><th scope="col">Good until</th><th scope="col">Made</th><th scope="col">Note</th><th scope="col"><span class="unseen">Remove</span></th></tr></thead>
             <tbody>
@@ -127,7 +127,7 @@ function Tokens({ me }: { me: Me }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
       {isAdding && <AddToken close={() => { add(false); again() }} />}
     </section>
@@ -181,7 +181,7 @@ function Users() {
       {failed && <Wrong problem={failed} />}
       {!value && !problem && <Waiting what="the users" />}
       {value && value.items.length > 0 && (
-        <div class="scroll">
+        <Scroll label="Users">
           <table class="dense">
             <thead><tr><th scope="col">User</th><th scope="col">Role</th><th scope="col">State</th><th scope="col" class="number">Tokens</th><th scope="col" class="number">Grants</th><th scope="col">Note</th><th scope="col"><span class="unseen">Change</span></th></tr></thead>
             <tbody>
@@ -200,7 +200,7 @@ function Users() {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
       {isAdding && <AddUser close={() => { add(false); again() }} />}
     </section>

@@ -3,8 +3,8 @@
 
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { api, type PortGroup, type PortVnic, type TopologyHost } from '../api'
-import { Badge, Empty, Head, Waiting, Wrong } from '../parts/basics'
-import { Drawing, kindOf, tagOf } from '../parts/drawing'
+import { Badge, Empty, Head, Scroll, Waiting, Wrong } from '../parts/basics'
+import { Drawing, isTeam, kindOf, tagOf } from '../parts/drawing'
 import { TimeBar } from '../parts/timebar'
 import { ago, count, counted, when } from '../format'
 import { isConnected, live, type Moved, useHeard, useLive, useLoaded } from '../live'
@@ -79,9 +79,8 @@ function Tiles({ hosts, to, isPast }: { hosts: TopologyHost[]; to: (name: string
         <li key={host.name}>
           <a href={to(host.name)} class={isConnected(host.state) ? 'tile' : 'tile away'} data-host={host.name}>
             <span class="tile-name">{host.name}</span>
-            <span class="tile-count">{count(host.machines)}<span class="unseen"> machines</span></span>
+            <span class="tile-count">{!isConnected(host.state) && <span class="tile-state">away</span>} {count(host.machines)}<span class="unseen"> machines</span></span>
             <span class="tile-bar" aria-hidden="true"><span style={{ width: `${(100 * host.machines) / most}%` }} /></span>
-            {!isConnected(host.state) && <span class="tile-state">away</span>}
           </a>
         </li>
       ))}
@@ -135,7 +134,7 @@ function HostView({ host, isPast }: { host: TopologyHost; isPast: boolean }) {
           {host.switches.length > 0 && <Drawing hosts={[host]} open={(id) => go(link(['machine', id]))} label={`Drawing of ${host.name}; the lists below have the same`} />}
           {host.switches.map((on) => (
             <section key={on.name} aria-label={`vSwitch ${on.name}`}>
-              <h2>{on.name} <span class="quiet-text">{kindOf(on.kind)}, out by {on.uplinks.length ? on.uplinks.map((uplink) => (uplink.members.length && uplink.members[0] !== uplink.name ? `${uplink.name} (${uplink.members.join(', ')})` : uplink.name)).join('; ') : 'nothing that is known'}</span></h2>
+              <h2>{on.name} <span class="quiet-text">{kindOf(on.kind)}, out by {on.uplinks.length ? on.uplinks.map((uplink) => (isTeam(uplink) ? `${uplink.name} (${uplink.members.join(', ')})` : uplink.name)).join('; ') : 'nothing that is known'}</span></h2>
               {on.port_groups.map((group) => <Group key={`${group.name}${tagOf(group)}`} group={group} />)}
             </section>
           ))}
@@ -164,7 +163,7 @@ function Rows({ vnics, caption }: { vnics: PortVnic[]; caption: string }) {
   const [most, setMost] = useState(100)
   useEffect(() => setMost(100), [caption])
   return (
-    <div class="scroll">
+    <Scroll label={caption}>
       <table class="dense">
         <caption class="unseen">{caption}</caption>
         <thead><tr><th scope="col">Machine</th><th scope="col">vNIC</th><th scope="col">MAC</th><th scope="col">Addresses</th><th scope="col">Port</th></tr></thead>
@@ -181,7 +180,7 @@ function Rows({ vnics, caption }: { vnics: PortVnic[]; caption: string }) {
         </tbody>
       </table>
       {vnics.length > most && <button type="button" onClick={() => setMost(most + 500)}>{count(vnics.length - most)} more</button>}
-    </div>
+    </Scroll>
   )
 }
 

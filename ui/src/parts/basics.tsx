@@ -75,6 +75,11 @@ export function Waiting({ what }: { what: string }) {
   return <p class="waiting" role="status">{isLong ? `Asking for ${what} …` : '\u00a0'}</p>
 }
 
+/** A table that may be wider than the window: scrolled by keyboard, too. */
+export function Scroll({ label, children, class: more = '' }: { label: string; children: ComponentChildren; class?: string }) {
+  return <div class={`scroll ${more}`} tabIndex={0} role="region" aria-label={label}>{children}</div>
+}
+
 /** The heading of a page; it gets the focus when the page opens, so that a reader begins there. */
 export function Head({ title, above, children }: { title: ComponentChildren; above?: ComponentChildren; children?: ComponentChildren }) {
   return (

@@ -12,7 +12,7 @@ export function CaptureDialog({ machine, close }: { machine: Machine; close: () 
   const [point, choose] = useState('auto')
   const [expression, setExpression] = useState('')
   const [isBad, setBad] = useState(false)
-  const [duration, setDuration] = useState('1h')
+  const [duration, setDuration] = useState(3600)
   const [snaplen, setSnaplen] = useState(262_144)
   const [reason, setReason] = useState('')
   const [isBusy, busy] = useState(false)
@@ -28,7 +28,7 @@ export function CaptureDialog({ machine, close }: { machine: Machine; close: () 
     busy(true)
     set(null)
     try {
-      const session = await api.capture({ what: machine.id, expression: expression.trim(), point, snaplen, duration, reason: reason.trim(), detach: true })
+      const session = await api.capture({ what: [machine.id], expression: expression.trim(), point, snaplen, duration_s: duration, reason: reason.trim(), detach: true })
       go(link(['capture', session.id]))
     } catch (error) {
       set(error as Problem)
@@ -46,8 +46,8 @@ export function CaptureDialog({ machine, close }: { machine: Machine; close: () 
           <fieldset class="points">
             <legend>Where to look</legend>
             {usable.map((place, i) => (
-              <label key={place.kind} class="point">
-                <input type="radio" name="point" checked={i === 0 ? point === 'auto' : point === wordOf(place)} onChange={() => choose(i === 0 ? 'auto' : wordOf(place))} />
+              <label key={place.rank} class="point">
+                <input type="radio" name="point" checked={i === 0 ? point === 'auto' : point === place.point} onChange={() => choose(i === 0 ? 'auto' : place.point)} />
                 <span>
                   <b>{titleOf(place)}</b>{i === 0 && <em> best</em>}
                   <span class="plain">Sees {place.sees}.</span>
@@ -61,8 +61,8 @@ export function CaptureDialog({ machine, close }: { machine: Machine; close: () 
         <FilterField value={expression} change={setExpression} bad={setBad} />
         <div class="fields">
           <label>For
-            <select value={duration} onChange={(event) => setDuration(event.currentTarget.value)}>
-              <option value="5m">5 minutes</option><option value="1h">1 hour</option><option value="8h">8 hours</option><option value="24h">24 hours</option>
+            <select value={duration} onChange={(event) => setDuration(Number(event.currentTarget.value))}>
+              <option value={300}>5 minutes</option><option value={3600}>1 hour</option><option value={28800}>8 hours</option><option value={86400}>24 hours</option>
             </select>
           </label>
           <label>Keep of each packet
@@ -70,7 +70,7 @@ export function CaptureDialog({ machine, close }: { machine: Machine; close: () 
               <option value={262144}>all of it</option><option value={128}>headers (128 bytes)</option><option value={1514}>1514 bytes</option>
             </select>
           </label>
-          <label class="grow">Why <span class="quiet-text">for the audit log</span>
+          <label class="grow"><span>Why <span class="quiet-text">for the audit log</span></span>
             <input type="text" value={reason} maxLength={1000} placeholder="a ticket, a symptom" onInput={(event) => setReason(event.currentTarget.value)} />
           </label>
         </div>
@@ -84,12 +84,9 @@ export function CaptureDialog({ machine, close }: { machine: Machine; close: () 
   )
 }
 
-/** The word of the command line for it. */
-const wordOf = (point: Point): string => (point.kind === 'port' ? 'tap' : point.kind)
-
 /** `At its own port: vnet3 on hv-1`. */
 export function titleOf(point: Point): string {
-  const kind = { port: 'At its own port', uplink: 'At the uplink', inside: 'Inside the machine', mirror: 'At the end of a mirror' }[point.kind] ?? point.kind
+  const kind = { tap: 'At its own port', uplink: 'At the uplink', inside: 'Inside the machine', mirror: 'At the end of a mirror' }[point.point] ?? point.kind
   const names = point.interfaces.map(({ name }) => name).join(', ')
   return names ? `${kind}: ${names}` : kind
 }

@@ -35,7 +35,7 @@ export function Drawing({ hosts, open, marked, label }: Drawn) {
     const restyle = () => { cy.style(style()) }
     scheme.addEventListener('change', restyle)
     addEventListener('theme', restyle)
-    const resized = new ResizeObserver(() => { cy.resize(); fit(cy) })
+    const resized = new ResizeObserver(() => { if (!cy.destroyed()) { cy.resize(); fit(cy) } })
     resized.observe(place.current!)
     return () => {
       scheme.removeEventListener('change', restyle)
@@ -48,7 +48,7 @@ export function Drawing({ hosts, open, marked, label }: Drawn) {
   useEffect(() => {
     const cy = drawing.current
     if (!cy) return
-    const elements = hosts.length === 1 ? whole(hosts[0]!) : overview(hosts)
+    const elements = hosts.length === 1 ? whole(hosts[0]!) : overview(hosts, cy.width() < 640 ? 2 : hosts.length > 8 ? 6 : 4)
     const before = new Set(cy.nodes().map((node) => node.id()))
     cy.elements().remove()
     cy.add(elements)
@@ -122,7 +122,7 @@ function whole(host: TopologyHost): ElementDefinition[] {
     on.uplinks.forEach((uplink, u) => {
       const id = `${switch_id}/uplink/${uplink.name}`
       const x = middle + (u - (on.uplinks.length - 1) / 2) * (WIDE + 30)
-      out.push({ data: { id, label: uplink.members.length ? `${uplink.name}\n${uplink.members.join(' · ')}` : uplink.name, parent: host.name }, position: { x, y }, classes: 'uplink' })
+      out.push({ data: { id, label: isTeam(uplink) ? `${uplink.name}\n${uplink.members.join(' · ')}` : uplink.name, parent: host.name }, position: { x, y }, classes: 'uplink' })
       on.port_groups.forEach((group, i) => {
         if (group.vnics.length) out.push({ data: { id: `${id}<${i}`, source: `${switch_id}/${i}`, target: id } })
       })
@@ -133,12 +133,12 @@ function whole(host: TopologyHost): ElementDefinition[] {
 }
 
 /** Some hosts, to their port groups with the number of vNICs in each. */
-function overview(hosts: TopologyHost[]): ElementDefinition[] {
+function overview(hosts: TopologyHost[], most: number): ElementDefinition[] {
   const out: ElementDefinition[] = []
-  const columns = Math.min(hosts.length, 4)
-  const tall = Math.max(...hosts.map((host) => host.switches.reduce((sum, on) => sum + on.port_groups.length, 0)), 1) * 40 + 150
+  const columns = Math.min(hosts.length, most)
+  const tall = Math.max(...hosts.map((host) => host.switches.reduce((sum, on) => sum + on.port_groups.length, 0)), 1) * 40 + 240
   hosts.forEach((host, h) => {
-    const x = (h % columns) * (WIDE + 76)
+    const x = (h % columns) * (WIDE + 136)
     let y = Math.floor(h / columns) * tall
     out.push(box(host.name, `${host.name}${isConnected(host.state) ? '' : ' · away'}`, 'host', undefined, host.name))
     for (const on of host.switches) {
@@ -153,7 +153,7 @@ function overview(hosts: TopologyHost[]): ElementDefinition[] {
       })
       for (const uplink of on.uplinks) {
         y += 30
-        out.push({ data: { id: `${id}/uplink/${uplink.name}`, parent: host.name, label: uplink.members.length ? `${uplink.name}: ${uplink.members.join(', ')}` : uplink.name, opens: host.name }, position: { x, y }, classes: 'uplink thin' })
+        out.push({ data: { id: `${id}/uplink/${uplink.name}`, parent: host.name, label: isTeam(uplink) ? `${uplink.name}: ${uplink.members.join(', ')}` : uplink.name, opens: host.name }, position: { x, y }, classes: 'uplink thin' })
         out.push({ data: { id: `${id}>${uplink.name}`, source: id, target: `${id}/uplink/${uplink.name}` } })
       }
       y += 76
@@ -163,6 +163,9 @@ function overview(hosts: TopologyHost[]): ElementDefinition[] {
 }
 
 const box = (id: string, label: string, kind: string, parent?: string, opens?: string): ElementDefinition => ({ data: { id, label, parent, opens }, classes: `box ${kind}` })
+
+/** Whether it is more than one card under its own name. */
+export const isTeam = (uplink: { name: string; members: string[] }): boolean => uplink.members.some((member) => member !== uplink.name)
 
 /** What a group's frames are tagged with. */
 export function tagOf(group: PortGroup): string {

@@ -39,7 +39,7 @@ export function FilterField({ value, change, bad }: Field) {
         {problem?.mistake ? <Caret text={value} error={problem.mistake} /> : problem ? <p class="bad-text">{problem.message}</p> : null}
         {checked && (
           <p class="quiet-text">
-            Understood: {checked.explanation.map((line) => line.trim()).join(' ')}. {checked.kernel.exact ? 'The kernel decides all of it.' : 'The kernel lets some more pass; overtap decides.'}
+            Understood: {checked.explanation.map((line) => line.trim()).join(', ').replaceAll(':,', ':')}. {checked.kernel.exact ? 'The kernel decides all of it.' : 'The kernel lets some more pass; overtap decides.'}
           </p>
         )}
       </div>

@@ -2,13 +2,15 @@
 //! says how many it passed over; all of them are in the file.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { api, type Packet } from '../api'
+import { api, type Counted, type End, type Packet } from '../api'
 import { clock, count } from '../format'
-import { Badge, Empty } from './basics'
+import { Badge, Empty, Scroll } from './basics'
 
-export function Packets({ session, isRunning }: { session: string; isRunning: boolean }) {
+export function Packets({ session, isRunning, owner, isMine }: { session: string; isRunning: boolean; owner: string; isMine: boolean }) {
+  const [isAsked, ask] = useState(false)
+  const isRead = isMine && (isRunning || isAsked)
   const [shown, show] = useState<Packet[]>([])
-  const [skipped, setSkipped] = useState(0)
+  const [counted, setCounted] = useState<Counted>({ packets: 0, skipped: 0 })
   const [state, set] = useState<'opening' | 'open' | 'over' | 'lost'>('opening')
   const [isPaused, pause] = useState(false)
   const [words, setWords] = useState('')
@@ -17,29 +19,25 @@ export function Packets({ session, isRunning }: { session: string; isRunning: bo
   paused.current = isPaused
 
   useEffect(() => {
-    if (!isRunning) return undefined
+    if (!isRead) return undefined
     const source = new EventSource(api.packets(session))
     let isNew = false
     const take = (event: Event) => {
-      held.current.push(packetOf(JSON.parse((event as MessageEvent<string>).data)))
+      held.current.push(JSON.parse((event as MessageEvent<string>).data) as Packet)
       if (held.current.length > 2 * MOST_KEPT) held.current = held.current.slice(-MOST_KEPT)
       isNew = true
     }
     source.onopen = () => set('open')
-    source.onmessage = take
     source.onerror = () => set(source.readyState === EventSource.CLOSED ? 'lost' : 'opening')
     source.addEventListener('packet', take)
-    source.addEventListener('skipped', (event) => {
-      const said = JSON.parse((event as MessageEvent<string>).data) as { packets?: number; skipped?: number }
-      setSkipped((before) => before + (said.packets ?? said.skipped ?? 0))
-    })
-    source.addEventListener('end', () => { set('over'); source.close() })
+    source.addEventListener('count', (event) => setCounted(JSON.parse((event as MessageEvent<string>).data) as Counted))
+    source.addEventListener('end', () => { set('over'); source.close(); show(held.current.slice(-MOST_KEPT)) })
     // Drawn some times a second, however many come.
     const timer = setInterval(() => {
       if (isNew && !paused.current) { isNew = false; show(held.current.slice(-MOST_KEPT)) }
     }, 200)
     return () => { clearInterval(timer); source.close() }
-  }, [session, isRunning])
+  }, [session, isRead])
 
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean)
   const rows = wanted.length === 0 ? shown : shown.filter((packet) => { const text = textOf(packet); return wanted.every((word) => text.includes(word)) })
@@ -49,18 +47,19 @@ export function Packets({ session, isRunning }: { session: string; isRunning: bo
       <div class="section-head">
         <h2 id="packets-title">Packets</h2>
         {isLive && <Badge tone={isPaused ? 'warn' : 'good'}>{isPaused ? 'paused' : 'live'}</Badge>}
-        {isRunning && state === 'lost' && <Badge tone="bad">no line</Badge>}
-        <span class="quiet-text">{shown.length > 0 && <>the last {count(rows.length)}{skipped > 0 && <>, {count(skipped)} passed over here (all are in the file)</>}</>}</span>
+        {isRead && state === 'lost' && <Badge tone="bad">no line</Badge>}
+        <span class="quiet-text">{shown.length > 0 && <>the last {count(rows.length)}{counted.packets > 0 && <> of {count(counted.packets)}</>}{counted.skipped > 0 && <>, {count(counted.skipped)} came too fast to be shown; all are in the file</>}</>}</span>
         <span class="push" />
-        <input type="search" value={words} placeholder="Show only …" aria-label="Show only packets with these words" onInput={(event) => setWords(event.currentTarget.value)} />
-        <button type="button" aria-pressed={isPaused} disabled={!isRunning} onClick={() => pause(!isPaused)}>{isPaused ? 'Go on' : 'Pause'}</button>
+        {(isRunning || shown.length > 0) && <input type="search" value={words} placeholder="Show only …" aria-label="Show only packets with these words" onInput={(event) => setWords(event.currentTarget.value)} />}
+        {isRunning && <button type="button" aria-pressed={isPaused} onClick={() => pause(!isPaused)}>{isPaused ? 'Go on' : 'Pause'}</button>}
       </div>
       {rows.length === 0 ? (
-        <Empty title={isRunning ? (words ? 'No packet has these words' : 'No packet yet') : 'The capture is over'}>
-          {isRunning ? <p>Packets are shown here within a second of when they are seen.</p> : <p>Its packets are in the file: download it, or open it in Wireshark.</p>}
-        </Empty>
+        !isMine ? <Empty title={`These packets are ${owner}'s alone`}><p>Whoever asked for a capture gets its packets, nobody else.</p></Empty>
+          : isRead && state !== 'over' ? <Empty title={words ? 'No packet has these words' : 'No packet yet'}><p>Packets are shown here within a second of when they are seen.</p></Empty>
+            : isAsked ? <Empty title={words ? 'No packet has these words' : 'There is no packet in it'} />
+              : <Empty title="The capture is over"><p>All of it is in the file: download it, or open it in Wireshark.</p><p><button type="button" onClick={() => ask(true)}>Look at its packets here</button></p></Empty>
       ) : (
-        <div class="scroll packets-scroll" tabIndex={0} role="region" aria-label="Packets, the newest first">
+        <Scroll class="packets-scroll" label="Packets, the newest first">
           <table class="dense">
             <thead><tr><th scope="col" class="number">No.</th><th scope="col">Time</th><th scope="col">From</th><th scope="col">To</th><th scope="col">Layers</th><th scope="col" class="number">Length</th><th scope="col">Host</th></tr></thead>
             <tbody>
@@ -68,16 +67,16 @@ export function Packets({ session, isRunning }: { session: string; isRunning: bo
                 <tr key={packet.number}>
                   <td class="number">{packet.number}</td>
                   <td class="mono">{clock(packet.time)}</td>
-                  <td class="mono">{end(packet.source, packet.source_port)}</td>
-                  <td class="mono">{end(packet.destination, packet.destination_port)}</td>
+                  <td class="mono">{end(packet.source)}</td>
+                  <td class="mono">{end(packet.destination)}</td>
                   <td><Layers packet={packet} /></td>
-                  <td class="number">{packet.length}</td>
+                  <td class="number">{packet.len}</td>
                   <td>{packet.host}</td>
                 </tr>
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </section>
   )
@@ -85,20 +84,26 @@ export function Packets({ session, isRunning }: { session: string; isRunning: bo
 
 /** The stack from outside in; what is inside a tunnel stands apart. */
 function Layers({ packet }: { packet: Packet }) {
-  const ids = Object.entries(packet.ids ?? {}).filter(([, id]) => id !== null)
   return (
     <span class="layers">
-      {packet.layers.map((layer, i) => <span key={i} class={`layer ${TUNNELS.has(layer.split(' ')[0]!.toLowerCase()) ? 'tunnel' : ''}`}>{layer}</span>)}
-      {ids.map(([name, id]) => <span key={name} class="layer id">{name} {id}</span>)}
+      {packet.stack.map((layer, i) => <span key={i} class={TUNNELS.has(layer) ? 'layer tunnel' : 'layer'}>{layer}</span>)}
+      {packet.vlans.map((vlan, i) => <span key={`v${i}`} class="layer id">VLAN {vlan}</span>)}
+      {packet.vnis.map((vni, i) => <span key={`n${i}`} class="layer id">VNI {vni}</span>)}
+      {packet.kept < packet.len && <span class="layer" title={`${packet.kept} of ${packet.len} bytes were kept`}>sliced</span>}
+      {packet.stop && <span class="layer stop" title={packet.stop}>not understood: {packet.stop}</span>}
     </span>
   )
 }
 
-const packetOf = (said: Packet): Packet => ({ ...said, layers: said.layers ?? [] })
-const end = (address: string | null, port: number | null): string => (address ? (port === null || port === undefined ? address : address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`) : '–')
-const textOf = (packet: Packet): string =>
-  `${packet.source} ${packet.source_port} ${packet.destination} ${packet.destination_port} ${packet.layers.join(' ')} ${packet.host} ${Object.entries(packet.ids ?? {}).flat().join(' ')}`.toLowerCase()
+function end({ ip, mac, port }: End): string {
+  if (!ip) return mac ?? '–'
+  if (port === null) return ip
+  return ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`
+}
 
-const TUNNELS = new Set(['vxlan', 'geneve', 'gre', 'nvgre', 'erspan', 'mpls', 'gtpu', 'gtp-u', 'vn-tag', 'e-tag', 'vntag', 'etag'])
+const textOf = (packet: Packet): string =>
+  [end(packet.source), end(packet.destination), packet.source.mac, packet.destination.mac, ...packet.stack, packet.host, ...packet.vlans.map((vlan) => `vlan ${vlan}`), ...packet.vnis.map((vni) => `vni ${vni}`)].join(' ').toLowerCase()
+
+const TUNNELS = new Set(['vxlan', 'vxlan-gpe', 'geneve', 'gre', 'nvgre', 'erspan', 'mpls', 'gtpu', 'gtp-u', 'vn-tag', 'e-tag', 'vntag', 'etag', 'nsh', 'tzsp'])
 const MOST_KEPT = 2000
 const MOST_DRAWN = 200

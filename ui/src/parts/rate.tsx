@@ -20,7 +20,7 @@ export function Rate({ session }: { session: Session }) {
       plot.current = make(place.current!, [times.current, rates.current])
     }
     draw()
-    const resized = new ResizeObserver(() => plot.current?.setSize({ width: place.current!.clientWidth, height: HIGH }))
+    const resized = new ResizeObserver(([entry]) => plot.current?.setSize({ width: Math.floor(entry!.contentRect.width), height: HIGH }))
     resized.observe(place.current!)
     const scheme = matchMedia('(prefers-color-scheme: dark)')
     scheme.addEventListener('change', draw)
@@ -62,7 +62,8 @@ function make(place: HTMLElement, data: uPlot.AlignedData): uPlot {
     height: HIGH,
     legend: { show: false },
     cursor: { y: false },
-    scales: { y: { range: (_, __, most) => [0, Math.max(10, most * 1.15)] } },
+    // A minute at least, so that the first seconds do not look like an hour.
+    scales: { x: { range: (_, first, last) => [Math.min(first ?? 0, (last ?? 0) - 60), last ?? 0] }, y: { range: (_, __, most) => [0, Math.max(10, most * 1.15)] } },
     axes: [{ ...axis, size: 28 }, { ...axis, size: 52, values: (_, values) => values.map((value) => count(value)) }],
     series: [{}, { stroke: colour('accent'), width: 1.5, fill: colour('accent-soft'), points: { show: false } }],
   }, data, place)

@@ -25,7 +25,7 @@ export function Flow({ receipt }: { receipt: Receipt }) {
         <tbody>
           {stages.flatMap((stage, i) => [
             <tr key={stage.name} class="stage"><th scope="row">{stage.name}</th><td class="number">{count(stage.packets)}</td></tr>,
-            ...stage.leaving.map((leaving) => (
+            ...stage.leaving.filter((leaving) => leaving.packets > 0).map((leaving) => (
               <tr key={`${i}${leaving.name}`} class={leaving.isLoss && leaving.packets ? 'loss' : ''}>
                 <th scope="row">− {leaving.name}</th><td class="number">{count(leaving.packets)}</td>
               </tr>
@@ -33,6 +33,7 @@ export function Flow({ receipt }: { receipt: Receipt }) {
           ])}
         </tbody>
       </table>
+      <p class="figures-rest">None: {stages.flatMap((stage) => stage.leaving).filter((leaving) => leaving.packets === 0).map((leaving) => leaving.name).join(', ')}.</p>
     </div>
   )
 }
