@@ -119,7 +119,7 @@ fn follow(
 ) -> anyhow::Result<Exit> {
     let is_stdout = wanted.output.path.is_none();
     let place = match &keeper {
-        Keeper::Controller(_, login) => login.controller.address.clone(),
+        Keeper::Controller(connection) => connection.address().to_owned(),
         Keeper::Store(stored) => stored.address().to_string(),
     };
     said.line(&format!("session {} at {place}; Ctrl-C stops", wanted.session.id));
@@ -198,6 +198,22 @@ fn wish(args: &Args, is_file: bool) -> Wish {
         },
         last_s: args.last.seconds(),
         is_past_only: args.last.is_past_only(),
+    }
+}
+
+/// What a capture that nobody waits for is where nobody says otherwise.
+pub(crate) fn detached_wish() -> Wish {
+    Wish {
+        point: "auto".to_owned(),
+        snaplen: 262_144,
+        limits: Limits {
+            packets: Some(agent::DEFAULT_PACKETS),
+            bytes: Some(agent::DEFAULT_BYTES),
+            until: None,
+        },
+        lifetime_s: agent::DEFAULT_DURATION.as_secs(),
+        spool_bytes: agent::DEFAULT_BYTES,
+        ..Wish::default()
     }
 }
 
