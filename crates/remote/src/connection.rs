@@ -279,6 +279,25 @@ impl Connection {
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())
     }
 
+    /// Whether its packets may be fetched, as far as that can be said now: asks for a beginning.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn may_fetch(&self, session: &Session) -> Result<(), RemoteError> {
+        let reachable = session.parts.iter().find(|part| part.is_reachable);
+        let Some(part) = reachable.or(session.parts.first()) else { return Ok(()) };
+        let ask = FetchRequest {
+            session: session.id.clone(),
+            agent: part.agent.clone(),
+            part: part.number,
+            offset: part.bytes,
+        };
+        match self.fetch(ask).await {
+            Err(error) if !error.is_passing() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Lets an agent forget what a part has before an offset.
     pub(crate) async fn release(&self, release: ReleaseRequest) -> Result<(), RemoteError> {
         let released = self.client.clone().release(self.request(release)).await;

@@ -1,7 +1,10 @@
 //! What every question needs: the way to the controller, and who is logged in.
 
+use std::sync::Arc;
+
 use api::document::Wish;
 use api::within::Passage;
+use tokio::sync::Semaphore;
 
 use crate::logins::Logins;
 
@@ -17,4 +20,6 @@ pub(crate) struct Door {
     pub(crate) defaults: Wish,
     /// The program, for the files that are written.
     pub(crate) application: String,
+    /// Places for those who read captures.
+    pub(crate) readers: Arc<Semaphore>,
 }

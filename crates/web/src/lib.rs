@@ -14,6 +14,7 @@ mod problem;
 mod routes;
 mod serve;
 mod view;
+mod woven;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use api::document::Wish;
 use api::within::Passage;
 use telemetry::Log;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use self::door::Door;
 use self::logins::Logins;
@@ -64,7 +66,11 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result
         is_tls: tls.is_some(),
         defaults: settings.defaults,
         application: settings.application,
+        readers: Arc::new(Semaphore::new(MOST_READERS)),
     });
     serve::answer(listener, tls, routes::routes(door), settings.log).await;
     Ok(())
 }
+
+/// Captures that are read at the same time: each has a thread.
+const MOST_READERS: usize = 64;

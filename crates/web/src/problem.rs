@@ -90,7 +90,12 @@ impl From<RemoteError> for Problem {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
-        Self::new(status, error.to_string())
+        let detail = match error {
+            // Where the controller is is of no use to anybody: it is here.
+            RemoteError::Away { reason, .. } => reason,
+            error => error.to_string(),
+        };
+        Self::new(status, detail)
     }
 }
 

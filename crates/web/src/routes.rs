@@ -1,7 +1,12 @@
 //! The routes of the API, and the document that describes them: made of the same lines.
 
+mod audit;
+mod events;
 mod login;
 mod machines;
+mod office;
+mod packets;
+mod plan;
 mod sessions;
 mod status;
 
@@ -21,6 +26,9 @@ use crate::door::Door;
 use crate::page;
 use crate::person::cookie_name;
 use crate::problem::Problem;
+use crate::view::{Counted, Packet};
+
+use self::events::Changed;
 
 /// Everything that is answered.
 pub(crate) fn routes(door: Arc<Door>) -> Router {
@@ -54,7 +62,22 @@ fn api() -> OpenApiRouter<Arc<Door>> {
         .routes(routes!(sessions::stop))
         .routes(routes!(sessions::filter))
         .routes(routes!(sessions::receipt))
-        .routes(routes!(status::status));
+        .routes(routes!(packets::capture))
+        .routes(routes!(packets::packets))
+        .routes(routes!(plan::plan))
+        .routes(routes!(plan::check))
+        .routes(routes!(status::status))
+        .routes(routes!(events::events))
+        .routes(routes!(office::users, office::add_user))
+        .routes(routes!(office::change_user))
+        .routes(routes!(office::tokens, office::add_token))
+        .routes(routes!(office::remove_token))
+        .routes(routes!(office::grants, office::add_grant))
+        .routes(routes!(office::remove_grant))
+        .routes(routes!(office::agents))
+        .routes(routes!(office::invite))
+        .routes(routes!(office::remove_agent))
+        .routes(routes!(audit::audit));
     OpenApiRouter::with_openapi(Described::openapi()).nest("/api/v1", v1)
 }
 
@@ -74,6 +97,8 @@ async fn wrong_method(method: Method) -> Problem {
                        what their grants say, and all of it is in the audit log. Problems are told as RFC 9457 says."
     ),
     modifiers(&Locks),
+    // What only server-sent events carry.
+    components(schemas(Changed, Counted, Packet)),
     security(("bearer" = []), ("cookie" = [])),
 )]
 struct Described;

@@ -4,11 +4,15 @@
 //! numbers can tell apart (2^53).
 
 mod machine;
+mod office;
+mod packet;
 mod session;
 mod status;
 mod topology;
 
 pub(crate) use machine::MachineAt;
+pub(crate) use office::{AuditEntry, Enrolled, Grant, Made, TokenRow, User};
+pub(crate) use packet::{Counted, Packet, PacketView};
 pub(crate) use session::{Receipt, Session};
 pub(crate) use status::Status;
 pub(crate) use topology::Topology;

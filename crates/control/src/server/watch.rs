@@ -33,6 +33,9 @@ pub(super) fn watch(desk: Arc<Desk>, asker: Asker) -> Changes {
         let mut seen = Seen::default();
         // What is there at the beginning is no news, but that we watch from here on is.
         let mut said = seen.look(&desk, &asker).map(|_| WatchReply::default());
+        // Then they ask again, with a token that is looked at again.
+        let over = tokio::time::sleep(LONGEST);
+        tokio::pin!(over);
         loop {
             match said {
                 Ok(news) if news == WatchReply::default() && !seen.is_new => {}
@@ -47,6 +50,7 @@ pub(super) fn watch(desk: Arc<Desk>, asker: Asker) -> Changes {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = to.closed() => return,
+                () = &mut over => return,
                 () = desk.closing() => return,
             }
             said = seen.look(&desk, &asker);
@@ -156,3 +160,6 @@ fn digest<'a>(machines: impl Iterator<Item = &'a Machine>) -> u64 {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long somebody is told without having shown a token.
+const LONGEST: Duration = Duration::from_secs(600);

@@ -48,6 +48,7 @@ pub(super) fn run(args: &Args, login: Login, said: Said) -> anyhow::Result<Exit>
     let output = remote::Output {
         min_free_bytes: args.min_free.or_else(|| path.as_deref().map(agent::default_reserve)),
         path,
+        open: None,
         force: args.force,
         ring: (ring != deliver::Ring::default()).then_some(ring),
         application: application(),
@@ -93,6 +94,7 @@ impl Fetching {
         let output = remote::Output {
             min_free_bytes: path.as_deref().map(agent::default_reserve),
             path,
+            open: None,
             force: self.force,
             ring: None,
             application: application(),
