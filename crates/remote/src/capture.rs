@@ -38,6 +38,7 @@ pub struct Wanted {
 
 /// Who has the packets of a session.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one for each run")]
 pub enum Keeper {
     /// Its agents, asked through a controller.
     Controller(Connection),

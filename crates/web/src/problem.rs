@@ -29,7 +29,7 @@ pub(crate) struct Problem {
     detail: String,
     /// Where an expression was not understood.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mistake: Option<Mistake>,
+    mistake: Option<Box<Mistake>>,
 }
 
 /// Where an expression was not understood.
@@ -112,7 +112,7 @@ impl From<&ParseError> for Problem {
             Some(near) => format!("column {}: {}; perhaps {near}?", error.column, error.message),
             None => format!("column {}: {}", error.column, error.message),
         };
-        Self { mistake: Some(mistake), ..Self::bad_request(detail) }
+        Self { mistake: Some(Box::new(mistake)), ..Self::bad_request(detail) }
     }
 }
 

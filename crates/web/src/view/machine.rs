@@ -211,8 +211,8 @@ impl From<inventory::Network> for Network {
         let uplink =
             |uplink: inventory::Uplink| Uplink { device: uplink.device, choice: uplink.choice };
         Self {
-            vlan: network.vlan.map(|vlan| vlan.value()),
-            vni: network.vni.map(|vni| vni.value()),
+            vlan: network.vlan.map(wire::VlanId::value),
+            vni: network.vni.map(wire::Vni::value),
             tunnel: network.tunnel,
             tunnel_port: network.tunnel_port,
             remotes: network.remotes,

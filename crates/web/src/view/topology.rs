@@ -146,8 +146,8 @@ impl Switch {
     fn take(&mut self, place: &Attachment, vnic: VnicNode) {
         self.kind = self.kind.or(place.switch_kind);
         let first = place.networks.first();
-        let vlan = first.and_then(|network| network.vlan).map(|vlan| vlan.value());
-        let vni = first.and_then(|network| network.vni).map(|vni| vni.value());
+        let vlan = first.and_then(|network| network.vlan).map(wire::VlanId::value);
+        let vni = first.and_then(|network| network.vni).map(wire::Vni::value);
         self.groups.entry((place.port_group.clone(), vlan, vni)).or_default().push(vnic);
         for network in &place.networks {
             let cards = || network.uplinks.iter().map(|uplink| uplink.device.clone());
