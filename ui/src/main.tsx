@@ -54,7 +54,7 @@ function view(route: Route, me: Me): ComponentChildren {
     case 'machine': return <MachinePage key={second} id={second ?? ''} words={route.words} />
     case 'captures': return <CapturesPage words={route.words} me={me} />
     case 'capture': return <CapturePage key={second} id={second ?? ''} me={me} />
-    case 'agents': return <AgentsPage />
+    case 'agents': return <AgentsPage me={me} />
     case 'people': return <PeoplePage me={me} tab={second ?? 'grants'} />
     case 'audit': return <AuditPage words={route.words} />
     default: return <Wrong problem={{ title: 'There is no such view', message: 'The link may be of another release.' } as Problem} again={() => go('#/topology')} />

@@ -181,6 +181,7 @@ function administer(kind) {
       Object.assign(rows.find((row) => row.name === path[1]), body)
       return empty(response)
     }
+    if (kind === 'agents') return json(response, { id: 'f00d', token: 'ovte_made-up-and-shown-once', expires_at: body.expires_at }, 201)
     if (kind === 'tokens') {
       const id = Math.random().toString(16).slice(2, 14)
       rows.push({ id, kind: body.user ? 'user' : 'enrolment', user: body.user, agent: body.agent ?? null, uses_left: body.uses ?? 1, made_by: me.name, made_at: rfc3339(now_ns()), expires_at: body.expires_at ?? null, note: body.note ?? '' })

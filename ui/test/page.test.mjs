@@ -281,6 +281,10 @@ test('administrators make and remove grants, tokens and users', { timeout: 60_00
     await page.getByRole('dialog').getByLabel('Name').fill('petra')
     await page.getByRole('button', { name: 'Make the user' }).click()
     await page.getByText('petra').waitFor()
+    await page.evaluate(() => { location.hash = '#/agents' })
+    await page.getByRole('button', { name: 'Invite agents' }).click()
+    await page.getByRole('button', { name: 'Make the invitation' }).click()
+    await page.getByText('overtap agent enrol --token ovte_made-up-and-shown-once').waitFor()
   })
 })
 

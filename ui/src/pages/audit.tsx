@@ -37,7 +37,7 @@ export function AuditPage({ words }: { words: Record<string, string> }) {
       {items && shown.length === 0 && <Empty title={items.length === 0 ? 'Nothing was asked of this controller yet' : 'None of these entries'} />}
       {shown.length > 0 && (
         <Scroll label="Entries">
-          <table class="dense">
+          <table class="dense stack">
             <thead><tr><th scope="col" class="number">No.</th><th scope="col">When</th><th scope="col">Who</th><th scope="col">Did</th><th scope="col">What</th><th scope="col">Answer</th><th scope="col">From</th></tr></thead>
             <tbody>
               {shown.map((entry) => (

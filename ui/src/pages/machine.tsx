@@ -82,7 +82,7 @@ function Where({ vnics, host, at }: { vnics: Vnic[]; host: string; at: string | 
               <ol class="way" key={i} aria-label={`The way of the frames of ${vnic.name}`}>
                 <li><small>host</small><a href={link(['topology', host], { at })}>{host}</a></li>
                 <li><small>tap</small><span class="mono">{place.device ?? 'none on the host'}</span></li>
-                <li><small>{kindOf(place.switch_kind)}</small><span>{place.switch ?? 'no vSwitch'}</span></li>
+                {place.switch && <li><small>{kindOf(place.switch_kind)}</small><span>{place.switch}</span></li>}
                 {place.port_group && <li><small>port group</small><span>{place.port_group}</span></li>}
                 {network && <li><small>{network.vni !== null ? network.tunnel ?? 'overlay' : 'network'}</small><span>{[network.vlan !== null ? `VLAN ${network.vlan}` : '', network.vni !== null ? `VNI ${network.vni}` : ''].filter(Boolean).join(', ') || 'untagged'}</span></li>}
                 {network && <li><small>{network.team ? `team ${network.team}` : 'uplink'}</small><span>{network.uplinks.length ? network.uplinks.map((uplink) => <span key={uplink.device} class={uplink.choice === 'standby' ? 'uplink quiet-text' : 'uplink'}><span class="mono">{uplink.device}</span> {uplink.choice !== 'only' && <small>{uplink.choice}</small>}</span>) : 'none known'}</span></li>}
@@ -117,12 +117,17 @@ function Points({ found }: { found: Found }) {
                   <dt>Costs</dt><dd>{point.costs}</dd>
                   <dt>Disturbs</dt><dd>{point.disturbs}</dd>
                 </dl>
-                {point.rank === 1 && <Copy label="Capture live into Wireshark" text={`overtap capture ${quoted(found.machine.name)} -w - | wireshark -k -i -`} />}
               </>
             )}
           </li>
         ))}
       </ol>
+      {plan.value?.points.some((point) => !point.refusal) && (
+        <div class="hand">
+          <p class="quiet-text">Live into Wireshark, from a terminal that is logged in here:</p>
+          <Copy label="Capture live into Wireshark" text={`overtap capture ${quoted(found.machine.name)} -w - | wireshark -k -i -`} />
+        </div>
+      )}
     </section>
   )
 }

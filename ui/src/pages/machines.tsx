@@ -46,7 +46,7 @@ export function MachinesPage({ words }: { words: Record<string, string> }) {
       )}
       {items && items.length > 0 && (
         <Scroll label="Machines">
-          <table class="dense">
+          <table class="dense stack">
             <thead><tr><th scope="col">Machine</th><th scope="col">State</th><th scope="col">Host</th><th scope="col">Tenant</th><th scope="col">Addresses</th><th scope="col">MAC</th><th scope="col">Port</th></tr></thead>
             <tbody>
               {items.map(({ host, host_state, machine }) => (

@@ -32,7 +32,7 @@ function Grants({ me }: { me: Me }) {
       {value?.items.length === 0 && <Empty title={me.is_admin ? 'There is no grant yet' : 'You have no grant yet'}><p>{me.is_admin ? 'Make one, also for yourself; the audit log will say so.' : 'Ask an administrator for one; until then no machine is shown to you.'}</p></Empty>}
       {value && value.items.length > 0 && (
         <Scroll label="Grants">
-          <table class="dense">
+          <table class="dense stack">
             <thead><tr><th scope="col">To</th><th scope="col">May</th><th scope="col">Of</th><th scope="col">Of each packet</th><th scope="col">At a time</th><th scope="col">Until</th><th scope="col">Note</th>{me.is_admin && <th scope="col"><span class="unseen">Remove</span></th>}</tr></thead>
             <tbody>
               {value.items.map((grant) => (
@@ -112,7 +112,7 @@ function Tokens({ me }: { me: Me }) {
       {value?.items.length === 0 && <Empty title="There is no token" />}
       {value && value.items.length > 0 && (
         <Scroll label="Tokens">
-          <table class="dense">
+          <table class="dense stack">
             <thead><tr><th scope="col">Id</th><th scope="col">Lets in</th><th scope="col">Good until</th><th scope="col">Made</th><th scope="col">Note</th><th scope="col"><span class="unseen">Remove</span></th></tr></thead>
             <tbody>
               {value.items.map((token) => (
@@ -182,7 +182,7 @@ function Users() {
       {!value && !problem && <Waiting what="the users" />}
       {value && value.items.length > 0 && (
         <Scroll label="Users">
-          <table class="dense">
+          <table class="dense stack">
             <thead><tr><th scope="col">User</th><th scope="col">Role</th><th scope="col">State</th><th scope="col" class="number">Tokens</th><th scope="col" class="number">Grants</th><th scope="col">Note</th><th scope="col"><span class="unseen">Change</span></th></tr></thead>
             <tbody>
               {value.items.map((user) => (

@@ -34,7 +34,7 @@ export function TopologyPage({ host, words }: { host: string | null; words: Reco
       {!topology && !problem && <Waiting what="the topology" />}
       {topology && hosts.length === 0 && (
         <Empty title={at ? 'Nothing was known then' : 'No host is here yet'}>
-          {at ? <p>The memory of hosts begins when their agent first looked.</p> : <p>A host comes with its agent: <code>overtap tokens add --agent</code> makes a token here, <code>overtap agent enrol TOKEN</code> uses it there. If hosts are there, you may have no grant for their machines yet.</p>}
+          {at ? <p>The memory of hosts begins when their agent first looked.</p> : <p>A host comes with its agent: <code>overtap agents invite</code> prints a token, <code>overtap agent enrol --token TOKEN</code> uses it there. If hosts are there, you may have no grant for their machines yet.</p>}
         </Empty>
       )}
       {topology && hosts.length > 0 && (

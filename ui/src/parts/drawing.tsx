@@ -48,7 +48,7 @@ export function Drawing({ hosts, open, marked, label }: Drawn) {
   useEffect(() => {
     const cy = drawing.current
     if (!cy) return
-    const elements = hosts.length === 1 ? whole(hosts[0]!) : overview(hosts, cy.width() < 640 ? 2 : hosts.length > 8 ? 6 : 4)
+    const elements = hosts.length === 1 ? whole(hosts[0]!) : overview(hosts, Math.max(2, Math.floor(cy.width() / 185)))
     const before = new Set(cy.nodes().map((node) => node.id()))
     cy.elements().remove()
     cy.add(elements)

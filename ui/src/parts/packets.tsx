@@ -48,7 +48,7 @@ export function Packets({ session, isRunning, owner, isMine }: { session: string
         <h2 id="packets-title">Packets</h2>
         {isLive && <Badge tone={isPaused ? 'warn' : 'good'}>{isPaused ? 'paused' : 'live'}</Badge>}
         {isRead && state === 'lost' && <Badge tone="bad">no line</Badge>}
-        <span class="quiet-text">{shown.length > 0 && <>the last {count(rows.length)}{counted.packets > 0 && <> of {count(counted.packets)}</>}{counted.skipped > 0 && <>, {count(counted.skipped)} came too fast to be shown; all are in the file</>}</>}</span>
+        <span class="quiet-text">{shown.length > 0 && <>the last {count(rows.length)}{counted.packets > 0 && <> of {count(Math.max(counted.packets, shown.at(-1)?.number ?? 0))}</>}{counted.skipped > 0 && <>, {count(counted.skipped)} came too fast to be shown; all are in the file</>}</>}</span>
         <span class="push" />
         {(isRunning || shown.length > 0) && <input type="search" value={words} placeholder="Show only …" aria-label="Show only packets with these words" onInput={(event) => setWords(event.currentTarget.value)} />}
         {isRunning && <button type="button" aria-pressed={isPaused} onClick={() => pause(!isPaused)}>{isPaused ? 'Go on' : 'Pause'}</button>}
@@ -60,7 +60,7 @@ export function Packets({ session, isRunning, owner, isMine }: { session: string
               : <Empty title="The capture is over"><p>All of it is in the file: download it, or open it in Wireshark.</p><p><button type="button" onClick={() => ask(true)}>Look at its packets here</button></p></Empty>
       ) : (
         <Scroll class="packets-scroll" label="Packets, the newest first">
-          <table class="dense">
+          <table class="dense stack">
             <thead><tr><th scope="col" class="number">No.</th><th scope="col">Time</th><th scope="col">From</th><th scope="col">To</th><th scope="col">Layers</th><th scope="col" class="number">Length</th><th scope="col">Host</th></tr></thead>
             <tbody>
               {rows.slice(-MOST_DRAWN).reverse().map((packet) => (
