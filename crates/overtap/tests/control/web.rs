@@ -214,7 +214,10 @@ fn a_capture_over_http_is_started_seen_stopped_and_downloaded() {
     host.wait_for(|host| host.permit(id).is_some());
     has_part(&host, id, 500);
     assert_eq!(ann.ask("POST", &path("/stop"), "").json()["state"], "ended");
-    until("it is complete", || ann.json(&path(""))["is_complete"] == true);
+    until("it is complete", || {
+        let session = ann.json(&path(""));
+        session["packets"] == 500 && session["is_complete"] == true
+    });
     let receipt = ann.json(&path("/receipt"));
     assert_eq!((&receipt["is_final"], &receipt["total"]["written"]), (&true.into(), &500.into()));
 
