@@ -243,7 +243,7 @@ fn a_capture_over_http_is_started_seen_stopped_and_downloaded() {
     assert_eq!(end, [json!({ "packets": 500, "skipped": 500 - shown })]);
     let first = &packets[0];
     assert_eq!(first["host"], "hv-1");
-    assert_eq!(first["stack"], json!(["eth", "ipv4", "udp"]));
+    assert_eq!(first["stack"], json!(["eth", "ip", "udp"]));
     assert_eq!(first["source"], json!({ "mac": "02:00:00:00:00:01", "ip": "10.0.0.1", "port": 7 }));
 
     host.runs(&[("acme", "web", 1)]);
