@@ -214,7 +214,10 @@ fn a_capture_over_http_is_started_seen_stopped_and_downloaded() {
     host.wait_for(|host| host.permit(id).is_some());
     has_part(&host, id, 500);
     assert_eq!(ann.ask("POST", &path("/stop"), "").json()["state"], "ended");
-    until("it is complete", || ann.json(&path(""))["is_complete"] == true);
+    until("it is complete", || {
+        let session = ann.json(&path(""));
+        session["packets"] == 500 && session["is_complete"] == true
+    });
     let receipt = ann.json(&path("/receipt"));
     assert_eq!((&receipt["is_final"], &receipt["total"]["written"]), (&true.into(), &500.into()));
 
@@ -240,7 +243,7 @@ fn a_capture_over_http_is_started_seen_stopped_and_downloaded() {
     assert_eq!(end, [json!({ "packets": 500, "skipped": 500 - shown })]);
     let first = &packets[0];
     assert_eq!(first["host"], "hv-1");
-    assert_eq!(first["stack"], json!(["eth", "ipv4", "udp"]));
+    assert_eq!(first["stack"], json!(["eth", "ip", "udp"]));
     assert_eq!(first["source"], json!({ "mac": "02:00:00:00:00:01", "ip": "10.0.0.1", "port": 7 }));
 
     host.runs(&[("acme", "web", 1)]);

@@ -24,7 +24,7 @@ pub(crate) struct Packet {
     len: u32,
     /// Bytes that were kept.
     kept: usize,
-    /// Its layers, from the outside in: `eth`, `ipv4`, `udp`, `vxlan`, ...
+    /// Its layers, from the outside in: `eth`, `ip`, `udp`, `vxlan`, ...
     stack: Vec<&'static str>,
     /// Where it comes from.
     source: End,
