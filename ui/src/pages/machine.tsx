@@ -52,7 +52,7 @@ export function MachinePage({ id, words }: { id: string; words: Record<string, s
           <Where vnics={machine.vnics} host={here.host} at={at} />
           {!at && <Points found={here} />}
           <Captures sessions={own} problem={captures.problem} isKnown={captures.value !== null} />
-          <Past found={here} at={at} id={id} />
+          {!at && <Past found={here} id={id} />}
           <section>
             <h2>Identity</h2>
             <dl class="pairs">
@@ -162,7 +162,7 @@ function Captures({ sessions, problem, isKnown }: { sessions: Session[]; problem
 interface Stay { host: string | null; from: number; until: number | null }
 
 /** Where it was before: moves seen here, and what the controller remembers when asked. */
-function Past({ found, at, id }: { found: Found; at: string | null; id: string }) {
+function Past({ found, id }: { found: Found; id: string }) {
   useLive('machines')
   const [stays, set] = useState<Stay[] | null>(null)
   const [isBusy, busy] = useState(false)
@@ -197,7 +197,7 @@ function Past({ found, at, id }: { found: Found; at: string | null; id: string }
           </>
         ) : moves.length > 0 ? (
           <ul class="stays">{moves.map((move) => <li key={move.at_ms}><b>{move.from} → {move.to}</b> <span class="quiet-text">{when(move.at_ms)}, {ago(move.at_ms)}</span></li>)}</ul>
-        ) : <p class="quiet-text">{at ? 'This is one moment of it.' : 'No move since this page was opened.'}</p>}
+        ) : <p class="quiet-text">No move since this page was opened.</p>}
       </div>
     </section>
   )
