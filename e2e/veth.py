@@ -271,6 +271,8 @@ def container():
     os.makedirs(f"{tree}/bin")
     shutil.copy(shutil.which("busybox"), f"{tree}/bin/sleep")
     subprocess.run(["tar", "-C", tree, "-cf", f"{WORK}/image.tar", "."], check=True)
+    os.makedirs("/var/lib/containers", exist_ok=True)
+    started(HOST, "mount", "-t", "tmpfs", "containers", "/var/lib/containers")
     # Without a control group of its own, which not every machine can give it.
     podman = lambda *words: started(HOST, "podman", "--cgroup-manager", "cgroupfs", *words)
     podman("import", "-q", f"{WORK}/image.tar", "localhost/shop")
@@ -291,6 +293,7 @@ def container():
     finally:
         podman("rm", "-f", "-t", "0", "shop")
         podman("rmi", "-f", "localhost/shop")
+        started(HOST, "umount", "-l", "/var/lib/containers")
 
 
 def machine_renamed():
