@@ -101,9 +101,6 @@ pub struct Held {
 impl Evidence {
     /// How many directions of flows are remembered.
     pub const MOST: usize = 1 << 20;
-    /// How long a flow waits at most for who counts it, whatever that one's time-outs are.
-    const PATIENCE: Duration = Duration::from_secs(300);
-
     /// Without any. Every flow waits for `wait`, or until another one of the same talk has.
     pub fn new(wait: Duration) -> Self {
         Self { wait, ..Self::default() }
@@ -129,10 +126,14 @@ impl Evidence {
         }
         let named = NamedNetworks::of(held.iter().map(|held| &held.flow));
         let mut sightings = Vec::with_capacity(held.len());
-        let mut heard: HashSet<(Key, PointId)> = HashSet::new();
+        let mut leads: HashMap<Key, Lead> = HashMap::new();
         for held in held.iter() {
             let found = Sighting::of(&held.flow, points, places, &named);
-            heard.extend(found.iter().flatten().map(|(key, sighting)| (*key, sighting.point)));
+            for (key, sighting) in found.iter().flatten() {
+                let known = || self.talks.get(key).and_then(Talk::lead);
+                let lead = leads.entry(*key);
+                lead.or_insert_with(|| known().unwrap_or(Lead::of(sighting))).hear(sighting);
+            }
             sightings.push(found);
         }
         // Whoever must not wait takes along what is young of the same talk, to be compared with it.
@@ -142,8 +143,9 @@ impl Evidence {
             .zip(&sightings)
             .map(|(held, found)| {
                 let found = || found.iter().flatten();
-                let waits = |now| {
-                    found().any(|(key, sighting)| self.must_wait(key, sighting, held, &heard, now))
+                let waits = |now: Timestamp| {
+                    let mut leads = found().filter_map(|(key, own)| Some((leads.get(key)?, own)));
+                    leads.any(|(lead, own)| lead.is_awaited(own, now.since(held.since)))
                 };
                 let is_ready = !now.is_some_and(waits);
                 if is_ready && !is_young(held) {
@@ -192,29 +194,6 @@ impl Evidence {
         self.overflows
     }
 
-    /// Whether somebody else counts this flow and has not yet spoken of this time.
-    fn must_wait(
-        &self,
-        key: &Key,
-        sighting: &Sighting,
-        held: &Held,
-        heard: &HashSet<(Key, PointId)>,
-        now: Timestamp,
-    ) -> bool {
-        let Some(Talk { spans, counter: Some((rank, point, longest)) }) = self.talks.get(key)
-        else {
-            return false;
-        };
-        if *point == sighting.point || sighting.rank < *rank || heard.contains(&(*key, *point)) {
-            return false;
-        }
-        let told = spans.iter().filter(|span| span.point == *point).map(|span| span.to).max();
-        let is_told = told.is_some_and(|told| sighting.to <= told.saturating_add(SLACK_NANOS));
-        let patience = Duration::from_nanos(longest.saturating_mul(2).saturating_add(SLACK_NANOS));
-        let patience = patience.clamp(Duration::from_secs(20), Self::PATIENCE);
-        !is_told && now.since(held.since) < patience
-    }
-
     fn make_room(&mut self) {
         if self.talks.len() >= Self::MOST {
             self.talks.clear();
@@ -224,6 +203,13 @@ impl Evidence {
 }
 
 impl Talk {
+    fn lead(&self) -> Option<Lead> {
+        let (rank, point, longest) = self.counter?;
+        let own = self.spans.iter().filter(|span| span.point == point);
+        let told = own.map(|span| span.to).max().unwrap_or_default();
+        Some(Lead { rank, point, is_counter: true, told, longest })
+    }
+
     fn remember(&mut self, new: &[Covered], sightings: &[Sighting]) {
         for span in new {
             // A flow that goes on is told in pieces; together they are one span.
@@ -247,6 +233,53 @@ impl Talk {
             }
             _ => Some((rank, most.point, longest)),
         };
+    }
+}
+
+/// Whose word decides about one direction of a flow: who has counted it, or who is better.
+#[derive(Debug, Clone, Copy)]
+struct Lead {
+    rank: Rank,
+    point: PointId,
+    /// Whether it has counted the flow before.
+    is_counter: bool,
+    /// Until when it has told, in nanoseconds since 1970.
+    told: u64,
+    /// The longest it was silent, in nanoseconds.
+    longest: u64,
+}
+
+impl Lead {
+    /// How long a flow waits for the lead at least, if that has not yet spoken of its time, and at
+    /// most, whatever the time-outs of the lead are.
+    const PATIENCE: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(300)];
+
+    const fn of(sighting: &Sighting) -> Self {
+        let Sighting { rank, point, from, to, .. } = *sighting;
+        Self { rank, point, is_counter: false, told: to, longest: to - from }
+    }
+
+    /// Takes one more sighting, that of the lead or of one which takes its place.
+    fn hear(&mut self, sighting: &Sighting) {
+        if sighting.point == self.point {
+            self.rank = self.rank.min(sighting.rank);
+            self.told = self.told.max(sighting.to);
+            self.longest = self.longest.max(sighting.to - sighting.from);
+        } else if sighting.rank < self.rank
+            || sighting.rank == self.rank && !self.is_counter && sighting.to > self.told
+        {
+            *self = Self::of(sighting);
+        }
+    }
+
+    /// Whether the lead may yet speak of the time of a sighting that is `age` old here: what a
+    /// worse one tells of it must not count before.
+    fn is_awaited(&self, sighting: &Sighting, age: Duration) -> bool {
+        let is_told = sighting.to <= self.told.saturating_add(SLACK_NANOS);
+        let patience =
+            Duration::from_nanos(self.longest.saturating_mul(2).saturating_add(SLACK_NANOS));
+        let [least, most] = Self::PATIENCE;
+        sighting.point != self.point && !is_told && age < patience.clamp(least, most)
     }
 }
 

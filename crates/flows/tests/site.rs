@@ -311,6 +311,23 @@ fn what_is_told_at_about_the_same_time_is_compared_whoever_was_quicker() {
 }
 
 #[test]
+fn of_the_time_of_which_the_better_one_has_not_yet_told_the_quick_one_does_not_count() {
+    let (mut evidence, mut held) = (Evidence::new(Duration::from_secs(2)), Vec::new());
+    let mut told = |now, came: &[Flow]| told(&mut evidence, &mut held, now, came);
+    // As NetFlow of Open vSwitch: the second piece claims the time of the first one, too.
+    let quick = |octets, to| {
+        let seen = Flow { macs: [Mac::default(); 2], ..flow(2, 5001, WEB, DB, octets) };
+        during(seen, 0, to)
+    };
+    let good = |octets, from, to| during(flow(3, 5001, WEB, DB, octets), from, to);
+    let first = [good(900, 0, 30), quick(950, 32), quick(550, 50)];
+    assert_eq!(told(Some(51), &first), (vec![], 3));
+    // Nobody has counted it before; all the same the better one leads.
+    assert_eq!(told(Some(53), &[]), (vec![900], 2));
+    assert_eq!(told(Some(54), &[good(600, 30, 50)]), (vec![0, 0, 600], 0));
+}
+
+#[test]
 fn whoever_counts_a_flow_goes_on_counting_it_and_others_wait() {
     let (mut evidence, mut held) = (Evidence::default(), Vec::new());
     let mut told = |now, came: &[Flow]| told(&mut evidence, &mut held, now, came);
