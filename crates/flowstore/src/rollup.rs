@@ -282,7 +282,8 @@ struct Rows {
 }
 
 impl Rows {
-    /// Adds the largest sums of a time, ordered by names; what is beyond is one row.
+    /// Adds the largest sums of a time, names that came first in the rows first; what is beyond is
+    /// one row.
     fn add_largest(
         &mut self,
         time: i64,
@@ -299,6 +300,7 @@ impl Rows {
             sums.select_nth_unstable_by_key(grain.most(), |(_, sum)| Reverse(sum.octets()));
             sums.drain(grain.most()..).for_each(|(_, sum)| rest.add(&sum));
         }
+        sums.sort_unstable_by_key(|(entry, _)| *entry);
         // The larger name last, as it is for people.
         for (entry, sum) in &mut sums {
             if entry.other != NO_TEXT && text(entry.other) < text(entry.one) {
@@ -306,7 +308,6 @@ impl Rows {
                 (sum.sent, sum.received) = (sum.received, sum.sent);
             }
         }
-        sums.sort_unstable_by_key(|(entry, _)| (text(entry.one), text(entry.other)));
         for (entry, sum) in &sums {
             self.add(time, [entry.one, entry.other], sum);
         }
