@@ -127,7 +127,7 @@ impl Site {
     /// How long somebody honest waits for an answer.
     async fn is_served(&self) -> Duration {
         let began = Instant::now();
-        let ask = FindRequest { what: "nothing".into(), at_ns: 0 };
+        let ask = FindRequest { what: "nothing".into(), at_ns: 0, ..FindRequest::default() };
         self.people().find(self.by(ask)).await.unwrap();
         began.elapsed()
     }
@@ -200,7 +200,10 @@ async fn a_stranger_is_refused_on_every_method_and_each_time_is_in_the_log() {
         let mut p = site.people();
         let large = "x".repeat(200_000);
         let answers = [
-            code(p.find(ask(token, FindRequest { what: large, at_ns: 0 })).await),
+            code(
+                p.find(ask(token, FindRequest { what: large, at_ns: 0, ..FindRequest::default() }))
+                    .await,
+            ),
             code(p.status(ask(token, StatusRequest {})).await),
             code(p.start_session(ask(token, wish())).await),
             code(p.list_sessions(ask(token, ListSessionsRequest {})).await),
@@ -246,7 +249,11 @@ async fn strangers_do_not_get_to_fill_the_memory_or_the_log() {
                     let (mut people, mut enrolment) = (people.clone(), enrolment.clone());
                     calls.spawn(async move {
                         let what = "x".repeat(3_000_000);
-                        let refused = code(people.find(FindRequest { what, at_ns: 0 }).await);
+                        let refused = code(
+                            people
+                                .find(FindRequest { what, at_ns: 0, ..FindRequest::default() })
+                                .await,
+                        );
                         assert_ne!(refused, Code::Ok);
                         let host = "x".repeat(1_000_000);
                         let ask = EnrolRequest { host, ..EnrolRequest::default() };

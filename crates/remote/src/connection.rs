@@ -150,7 +150,25 @@ impl Connection {
         what: &str,
         at_ns: u64,
     ) -> Result<(Vec<HostFound>, Vec<String>), RemoteError> {
-        let ask = self.request(FindRequest { what: what.to_owned(), at_ns });
+        self.find_at(FindRequest { what: what.to_owned(), at_ns, host: String::new() }).await
+    }
+
+    /// All machines of one host; as of `at_ns` unless it is 0.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn host(&self, host: &str, at_ns: u64) -> Result<Option<HostFound>, RemoteError> {
+        let ask = FindRequest { what: String::new(), at_ns, host: host.to_owned() };
+        let (found, _) = self.find_at(ask).await?;
+        // A controller of the release before does not know the field.
+        Ok(found.into_iter().find(|found| found.host == host))
+    }
+
+    async fn find_at(
+        &self,
+        ask: FindRequest,
+    ) -> Result<(Vec<HostFound>, Vec<String>), RemoteError> {
+        let ask = self.request(ask);
         let reply = self.client.clone().find(ask).await.map_err(|e| self.error(&e))?.into_inner();
         let hosts = reply.host_json.iter().map(|json| read(json)).collect::<Result<_, _>>()?;
         Ok((hosts, reply.suggestions))

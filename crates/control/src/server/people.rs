@@ -63,16 +63,17 @@ impl Service for PeopleService {
 
     async fn find(&self, request: Request<FindRequest>) -> Result<Response<FindReply>, Status> {
         let asker = gate::asker(&request)?;
-        let FindRequest { what, at_ns } = request.into_inner();
+        let FindRequest { what, at_ns, host } = request.into_inner();
         let grants = self.0.grants()?;
         let is_shown = shown(&grants, &asker);
-        let (found, suggestions) = {
+        let (mut found, suggestions) = {
             let state = self.0.state();
             match at_ns {
                 0 => state.fleet.find(&what, is_shown),
                 at => state.fleet.find_at(&what, wire::Timestamp::from_nanos(at), is_shown),
             }
         };
+        found.retain(|found| host.is_empty() || found.host == host);
         let host_json = found.iter().map(serde_json::to_string).collect::<Result<_, _>>();
         let host_json = host_json.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(FindReply { host_json, suggestions }))

@@ -87,10 +87,11 @@ pub(crate) async fn topology(
     person: Person,
     Query(seen): Query<Seen>,
 ) -> Result<Json<Topology>, Problem> {
-    let (mut found, _) = person.controller.find("", nanoseconds(seen.at)).await?;
-    if let Some(host) = &seen.host {
-        found.retain(|found| found.host == *host);
-    }
+    let at_ns = nanoseconds(seen.at);
+    let found = match &seen.host {
+        Some(host) => person.controller.host(host, at_ns).await?.into_iter().collect(),
+        None => person.controller.find("", at_ns).await?.0,
+    };
     Ok(Json(Topology::new(found, seen.vnics)))
 }
 

@@ -133,8 +133,7 @@ pub(crate) async fn plan(
         return Err(Problem::not_found(detail));
     };
     // Who else is on its wires decides what is its own there.
-    let (all, _) = person.controller.find("", 0).await?;
-    let site = all.into_iter().find(|found| found.host == host).map(site_of).unwrap_or_default();
+    let site = person.controller.host(&host, 0).await?.map(site_of).unwrap_or_default();
     let machine = site.one(&vm).map_err(|error| Problem::bad_request(error.to_string()))?;
     let filter = understood(&filter, &Names::new(&history(&site)))?;
     let points = plan::plan(&site, machine).points;
