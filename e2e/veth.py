@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -238,6 +239,61 @@ def handed_over():
     check("port handed over: the file says so", any("second" in text for text in file.comments), file.comments)
     for name in ("first", "second"):
         started(HOST, "ip", "netns", "del", name)
+
+
+def plugged_in():
+    """The machine gets another card in mid-capture: that one is captured as well."""
+    capture = Overtap(HOST, "box", *SMALL)
+    send(50)
+    started(HOST, "ip", "link", "add", "tap-more", "type", "veth", "peer", "name", "eth1", "address", "02:00:00:00:00:77", "netns", "box")
+    started(HOST, "ip", "link", "set", "tap-more", "up")
+    started(HOST, "ip", "-n", "box", "link", "set", "eth1", "up")
+    check("plugged in: told within a second", until(lambda: "tap-more is captured as well" in capture.err(), 1.2), capture.err())
+    send(60, marker="more:", interface="eth1")
+    send(50)
+    status, receipt, file = capture.finish()
+    honest("plugged in", status, receipt, file)
+    equal("plugged in: nothing of the first card is missing", numbers(file), [*range(1, 51)] * 2)
+    equal("plugged in: nor of the other", numbers(file, b"more:"), list(range(1, 61)))
+    equal("plugged in: two interfaces are accounted for", [i["interface"] for i in receipt["interfaces"]], ["tap-box", "tap-more"])
+    equal("plugged in: each packet is at its own", {p.interface for p in file.holding(b"more:")}, {1})
+    started(HOST, "ip", "link", "del", "tap-more")
+    one = Overtap(HOST, "box", "--point", "tap-box", *SMALL)
+    started(HOST, "ip", "link", "add", "tap-more", "type", "veth", "peer", "name", "eth1", "address", "02:00:00:00:00:77", "netns", "box")
+    check("plugged in: one interface that was asked for stays one", until(lambda: "this capture does not look there" in one.err(), 1.2), one.err())
+    one.finish()
+    started(HOST, "ip", "link", "del", "tap-more")
+
+
+def container():
+    """A container of podman is a machine by the name that podman knows."""
+    tree = f"{WORK}/tree"
+    os.makedirs(f"{tree}/bin")
+    shutil.copy(shutil.which("busybox"), f"{tree}/bin/sleep")
+    subprocess.run(["tar", "-C", tree, "-cf", f"{WORK}/image.tar", "."], check=True)
+    os.makedirs("/var/lib/containers", exist_ok=True)
+    started(HOST, "mount", "-t", "tmpfs", "containers", "/var/lib/containers")
+    # Without a control group of its own, which not every machine can give it.
+    podman = lambda *words: started(HOST, "podman", "--cgroup-manager", "cgroupfs", *words)
+    podman("import", "-q", f"{WORK}/image.tar", "localhost/shop")
+    podman("run", "-d", "--rm", "--cgroups", "disabled", "--network", "none", "--name", "shop", "localhost/shop", "/bin/sleep", "60")
+    try:
+        pid = podman("inspect", "-f", "{{.State.Pid}}", "shop").strip()
+        started(HOST, "ip", "link", "add", "tap-shop", "type", "veth", "peer", "name", "eth0", "address", BOX, "netns", pid)
+        started(HOST, "ip", "link", "set", "tap-shop", "up")
+        inside = [*enter(HOST), "nsenter", f"--net=/proc/{pid}/ns/net"]
+        started(HOST, "nsenter", f"--net=/proc/{pid}/ns/net", "ip", "link", "set", "eth0", "up")
+        check("container: it is found by the name that podman gave it", "shop" in names(HOST), names(HOST))
+        equal("container: it is a container of podman", [m["kind"] for m in find(HOST, "shop")["machines"]], ["container"])
+        capture = Overtap(HOST, "shop", *SMALL)
+        send(50, prefix=inside)
+        status, receipt, file = capture.finish()
+        honest("container", status, receipt, file)
+        equal("container: its packets are there", numbers(file), list(range(1, 51)))
+    finally:
+        podman("rm", "-f", "-t", "0", "shop")
+        podman("rmi", "-f", "localhost/shop")
+        started(HOST, "umount", "-l", "/var/lib/containers")
 
 
 def machine_renamed():
@@ -734,6 +790,6 @@ def sandbox():
 
 if __name__ == "__main__":
     chapters(
-        set_up, killed, signals, hang_up, interface_deleted, interface_down, interface_renamed, handed_over, machine_renamed, disk_full, sentences, rights,
+        set_up, killed, signals, hang_up, interface_deleted, interface_down, interface_renamed, handed_over, plugged_in, container, machine_renamed, disk_full, sentences, rights,
         limits, rings, pipes, filters, drops, flood, tags, the_file, checksums, super_frames, decoded, sandbox,
     )

@@ -60,6 +60,7 @@ impl Site {
             version: "test".into(),
             log: Log::new(move |event| lines.lock().unwrap().push(format!("{event:?}"))),
             metrics: None,
+            within: None,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, address) = oneshot::channel();

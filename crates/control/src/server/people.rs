@@ -12,7 +12,7 @@ use api::proto::{
     ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
     ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply, RemoveSessionRequest, SendPart,
     SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest, ToAgent,
-    to_agent,
+    WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::{SignedDuration, Timestamp};
@@ -29,9 +29,9 @@ use crate::audit::{Action, Answer, Draft, Who};
 use crate::grants::{Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Selector, Snaplen};
 use crate::tokens::random;
 
-use super::audit;
 use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
 use super::gate;
+use super::{audit, watch};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
 
@@ -43,6 +43,23 @@ impl Service for PeopleService {
     type ReadAuditStream = audit::Pages;
     type FollowStream = Replies;
     type FetchStream = Pieces;
+    type WatchStream = watch::Changes;
+
+    async fn who_am_i(
+        &self,
+        request: Request<WhoAmIRequest>,
+    ) -> Result<Response<WhoAmIReply>, Status> {
+        let user = gate::asker(&request)?.user;
+        Ok(Response::new(WhoAmIReply { name: user.name.to_string(), role: user.role.to_string() }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<watch::Changes>, Status> {
+        let asker = gate::asker(&request)?;
+        Ok(Response::new(watch::watch(Arc::clone(&self.0), asker)))
+    }
 
     async fn find(&self, request: Request<FindRequest>) -> Result<Response<FindReply>, Status> {
         let asker = gate::asker(&request)?;
@@ -716,7 +733,7 @@ fn past_of(wish: &Wish) -> Option<SignedDuration> {
         .then(|| Duration::from_secs(wish.last_s).try_into().unwrap_or(SignedDuration::MAX))
 }
 
-fn shown(grants: &Grants, asker: &Asker) -> impl Fn(&Machine) -> bool {
+pub(super) fn shown(grants: &Grants, asker: &Asker) -> impl Fn(&Machine) -> bool {
     let now = Timestamp::now();
     move |machine| grants.shows(&asker.user, &facts(machine), now)
 }
@@ -728,7 +745,7 @@ fn is_called(machine: &Machine, name: &str) -> bool {
     site.one(name).is_ok()
 }
 
-fn may_see(asker: &Asker, session: &Session) -> bool {
+pub(super) fn may_see(asker: &Asker, session: &Session) -> bool {
     session.owner == asker.user.name.as_str() || asker.user.role.administers()
 }
 
