@@ -94,7 +94,8 @@ class Collect(Process):
         with open(site, "w") as file:
             file.write(SITE)
         super().__init__("mon", OVERTAP, "collect", "--listen", "2055", "--listen", "6343", "--listen", "4739",
-                         "--inventory", site, "--state", self.state, "--settle", "2s", "-w", self.flows, *words)
+                         # Longer than the exporters' active time-outs of 3 s, as the reference asks.
+                         "--inventory", site, "--state", self.state, "--settle", "5s", "-w", self.flows, *words)
         if not until(lambda: self.err().count("listening at") == 3, 10):
             raise RuntimeError(f"collect does not start: {self.err()}")
 
