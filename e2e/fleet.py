@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -427,6 +428,58 @@ def controller_restarts():
     check("controller restarts: the agents come back", until(lambda: there() == {"hv-1", "hv-2"}, 15), there())
     time.sleep(1)
     ended("controller restarts", capture, sending, seconds=30)
+
+
+def rotated():
+    """The controller's authority is rotated in mid-capture, and the controller killed right behind it: agents and logins move along, nothing is missing."""
+    here = where("web")
+    away = other(here)
+    must("users", "add", "rose")
+    log_in("rose", must("tokens", "add", "rose"))
+    shown = lambda: json.loads(must("agents", "authority", "--output", "json"))
+    kept = lambda user: json.load(open(f"{WORK}/login-{user}.json"))["controller"]["ca_pem"]
+    identity = lambda host: json.load(open(f"{WORK}/agent-{host}/identity.json"))["controller"]["ca_pem"]
+    first, pem = shown(), kept("admin")
+    check("rotated: one authority at first", first["before"] is None, first)
+    spare = re.search(r"ovte_\w+", must("agents", "invite", "--address", ADDRESS))[0]
+    token = re.search(r"--token (\S+)", must("tokens", "add", "rose"))[1]
+    refused = far("agents", "rotate-authority", user="rose")
+    check("rotated: not by everybody", refused.returncode == 1, refused.stderr)
+    early = far("agents", "retire-authority")
+    check("rotated: nothing to retire yet", early.returncode == 1 and "no authority to retire" in early.stderr, early.stderr)
+    shutil.copytree(f"{WORK}/agent-{here}", f"{WORK}/stolen", ignore=shutil.ignore_patterns("spool"), dirs_exist_ok=True)
+    capture = Far("web", "--point", "tap")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(1)
+    AGENTS[away].stop(signal.SIGTERM)
+    must("agents", "rotate-authority", "--keep", "1s", "--reason", "a backup was lost")
+    SERVER[-1].kill()
+    time.sleep(1)
+    serve()
+    check("rotated: who knows the authority before still speaks to the controller", kept("rose") == pem and far("find", "db", user="rose").returncode == 1)
+    check("rotated: ... and knows the new one from then on", kept("rose") != pem and kept("rose") == kept("admin"))
+    check("rotated: an agent that is there renews", until(lambda: identity(here) == kept("admin"), 15), AGENTS[here].err())
+    state = shown()
+    check("rotated: one that is away is waited for", state["fingerprint"] != first["fingerprint"] and state["before"] and state["before"]["behind"] == [away], state)
+    unforced = far("agents", "retire-authority")
+    check("rotated: it is not retired over an agent's head", unforced.returncode == 1 and f"{away} would have to be enrolled again" in unforced.stderr, unforced.stderr)
+    enrolled = run("hv-3", OVERTAP, "agent", "--dir", folder("agent-hv-3"), "enrol", "--token", spare)
+    check("rotated: an invitation of before lets a host in", enrolled.returncode == 0 and identity("hv-3") == kept("admin"), enrolled.stderr)
+    again = far("login", ADDRESS, "--ca", first["fingerprint"], "--token", token, user="rose")
+    check("rotated: the fingerprint of before lets a person in", again.returncode == 0 and kept("rose") == kept("admin"), again.stderr)
+    agent(away)
+    check("rotated: it ends by itself once all have renewed", until(lambda: shown()["before"] is None, 15), shown())
+    equal("rotated: the agent that was away has the new one, too", identity(away), kept("admin"))
+    check("rotated: all are there", until(lambda: there() == {"hv-1", "hv-2"}, 15), there())
+    stolen = Process(here, OVERTAP, "agent", "--dir", f"{WORK}/stolen")
+    check("rotated: a certificate of before is worth nothing", until(lambda: "no line to the controller" in stolen.err(), 10) and "attending" not in stolen.err(), stolen.err())
+    stolen.stop(signal.SIGTERM)
+    late = far("login", ADDRESS, "--ca", first["fingerprint"], "--token", token, user="rose")
+    check("rotated: nor is the fingerprint of before", late.returncode == 1 and "CA of another one" in late.stderr, late.stderr)
+    log = must("audit", "list")
+    check("rotated: all of it is in the audit log", all(words in log for words in ("takes the place of", "retire the authority before")) and f"{first['fingerprint']}" in log, log[-2000:])
+    check("rotated: ... which is whole", far("audit", "verify").returncode == 0)
+    ended("rotated", capture, sending, seconds=30)
 
 
 def cut_off():
@@ -907,7 +960,7 @@ def past_revoked():
 
 if __name__ == "__main__":
     chapters(
-        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, cut_off, killed, detached,
+        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached,
         full, filtered, growing, live, in_wireshark, grants, changes_hands, strangers, restarted_elsewhere,
         past, past_of_another, past_revoked,
     )

@@ -241,6 +241,21 @@ impl Fleet {
         self.seats_of(machine)
     }
 
+    /// Whether another machine has one of its MACs in one of its overlays: then nobody can tell
+    /// their packets apart.
+    pub fn has_twin(&self, machine: &Machine) -> bool {
+        let names = |machine: &Machine| -> BTreeSet<_> {
+            let vnics = machine.vnics.iter().filter_map(|v| Some((v.mac?, v.attachment.as_ref()?)));
+            let networks = vnics.flat_map(|(mac, place)| {
+                let vnis = place.networks.iter().filter_map(|network| network.vni);
+                vnis.map(move |vni| (mac, vni))
+            });
+            networks.collect()
+        };
+        let own = names(machine);
+        self.machines().any(|(_, other)| other.id != machine.id && !own.is_disjoint(&names(other)))
+    }
+
     /// About how many bytes all that is remembered of the hosts takes.
     pub fn remembered_bytes(&self) -> usize {
         self.remembered

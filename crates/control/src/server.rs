@@ -10,6 +10,7 @@ mod audit;
 mod desk;
 mod enrolment;
 mod gate;
+mod hello;
 mod metrics;
 mod people;
 mod relay;
@@ -22,21 +23,20 @@ use api::MAX_MESSAGE_BYTES;
 use api::proto::agents_server::AgentsServer;
 use api::proto::enrolment_server::EnrolmentServer;
 use api::proto::people_server::PeopleServer;
-use api::tls::CONTROLLER_NAME;
-use jiff::Timestamp;
 use telemetry::Log;
 use telemetry::scrape::Scrape;
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 
-use crate::ca::{Ca, CaError};
+use crate::ca::Authority;
 use crate::store::{Store, StoreError};
 
 use self::agents::AgentsService;
 use self::desk::Desk;
 use self::enrolment::EnrolmentService;
-use self::gate::{AgentsDoor, Brief, PeopleDoor, connections};
+use self::gate::{AgentsDoor, Announcing, Brief, PeopleDoor, connections};
+use self::hello::Hello;
 use self::people::PeopleService;
 
 /// How a controller is run.
@@ -44,7 +44,7 @@ pub struct Settings {
     /// Where it listens.
     pub listen: SocketAddr,
     /// Its authority.
-    pub ca: Ca,
+    pub authority: Authority,
     /// Its memory.
     pub store: Box<dyn Store>,
     /// Version of the program.
@@ -66,9 +66,6 @@ pub enum ServeError {
         /// Why not.
         source: std::io::Error,
     },
-    /// Its own certificate.
-    #[error(transparent)]
-    Ca(#[from] CaError),
     /// Its memory.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -93,26 +90,19 @@ pub async fn serve(
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
-    let (certificate, key) =
-        settings.ca.issue_server(&[CONTROLLER_NAME.to_owned()], Timestamp::now())?;
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(settings.ca.chain_pem(&certificate), key))
-        .client_ca_root(Certificate::from_pem(settings.ca.certificate().pem()))
-        // People come with a token, and new agents with an invitation.
-        .client_auth_optional(true)
-        .timeout(HANDSHAKE);
+    let authority = Arc::new(settings.authority);
+    let hello = Hello::new(Arc::clone(&authority))?;
     let log = settings.log.clone();
-    let desk = Arc::new(Desk::open(settings.ca, settings.store, settings.version, settings.log)?);
+    let desk = Arc::new(Desk::open(authority, settings.store, settings.version, settings.log)?);
     if let Some(address) = settings.metrics {
         let listen = |source| ServeError::Listen { address, source };
         let scrape = Scrape::bind(address).await.map_err(listen)?;
-        desk.serve_metrics(scrape, &certificate).map_err(listen)?;
+        desk.serve_metrics(scrape).map_err(listen)?;
     }
     let watch = tokio::spawn(Arc::clone(&desk).watch());
     ready(local);
     let (agents, people) = (AgentsService(Arc::clone(&desk)), PeopleService(Arc::clone(&desk)));
     let server = Server::builder()
-        .tls_config(tls)?
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .initial_stream_window_size(1 << 20)
@@ -130,9 +120,12 @@ pub async fn serve(
             AgentsDoor(Arc::clone(&desk)),
         ))
         .add_service(InterceptedService::new(
-            PeopleServer::new(people)
-                .max_decoding_message_size(MOST_OF_PEOPLE)
-                .max_encoding_message_size(usize::MAX),
+            Announcing::new(
+                PeopleServer::new(people)
+                    .max_decoding_message_size(MOST_OF_PEOPLE)
+                    .max_encoding_message_size(usize::MAX),
+                Arc::clone(&desk.authority),
+            ),
             PeopleDoor(Arc::clone(&desk)),
         ));
     let stopping = Arc::clone(&desk);
@@ -141,14 +134,11 @@ pub async fn serve(
         // Lines that are open would keep the server from ending.
         stopping.close();
     };
-    server.serve_with_incoming_shutdown(connections(listener, log), stopped).await?;
+    server.serve_with_incoming_shutdown(connections(listener, hello, log), stopped).await?;
     watch.abort();
     desk.keep_changed();
     Ok(())
 }
-
-/// How long a peer may take to say who it is.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Calls at the same time on one connection.
 const MOST_STREAMS: u32 = 256;

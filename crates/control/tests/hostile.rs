@@ -19,7 +19,7 @@ use api::proto::{
 };
 use api::tls::Controller;
 use control::admin::{Command, Made, NewGrant, NewInvitation, Reply, first_admin};
-use control::ca::{Ca, Request as Key};
+use control::ca::{Authority, Request as Key};
 use control::server::{Settings, serve};
 use control::store::SqliteStore;
 use telemetry::Log;
@@ -46,8 +46,8 @@ impl Site {
         api::tls::install_provider();
         let folder = tempfile::tempdir().unwrap();
         let now = jiff::Timestamp::now();
-        let ca = Ca::open_or_make(folder.path(), now).unwrap();
-        let ca_pem = ca.certificate().pem();
+        let authority = Authority::open_or_make(folder.path(), now).unwrap();
+        let ca_pem = authority.now().ca.certificate().pem();
         let store = SqliteStore::open(&folder.path().join("store.sqlite")).unwrap();
         let admin =
             first_admin(&store, "admin".parse().unwrap(), now).unwrap().unwrap().to_string();
@@ -55,7 +55,7 @@ impl Site {
         let lines = Arc::clone(&log);
         let settings = Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
-            ca,
+            authority,
             store: Box::new(store),
             version: "test".into(),
             log: Log::new(move |event| lines.lock().unwrap().push(format!("{event:?}"))),

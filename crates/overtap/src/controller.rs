@@ -52,9 +52,33 @@ impl Far {
         Keeper::Controller(self.connection.clone(), self.login.clone())
     }
 
-    /// Waits for something.
+    /// Waits for something. Where the controller announces another authority meanwhile, this
+    /// user's login knows it from then on.
     pub(crate) fn wait<T>(&self, what: impl Future<Output = T>) -> T {
-        self.runtime.block_on(what)
+        let done = self.runtime.block_on(what);
+        if let Some(moved) = self.connection.moved(&self.login) {
+            keep_moved(&moved);
+        }
+        done
+    }
+}
+
+/// Keeps a login whose controller has another authority now, unless somebody has logged in
+/// elsewhere or kept it already.
+fn keep_moved(moved: &Login) {
+    let Ok(path) = login_path() else { return };
+    let kept = match Login::open(&path) {
+        Ok(Some(kept)) if kept.controller.address == moved.controller.address => kept,
+        _ => return,
+    };
+    if kept.token != moved.token || kept.controller.ca_pem == moved.controller.ca_pem {
+        return;
+    }
+    match moved.save(&path) {
+        Ok(()) => eprintln!("overtap: the controller has another authority; your login knows it now"),
+        Err(error) => eprintln!(
+            "overtap: the controller has another authority, and your login cannot be changed: {error}"
+        ),
     }
 }
 

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 pub use mirror_end::mirrored;
 pub use names::{AtPoint, Names};
+pub use uplink::peer;
 pub use point::{Interface, Point, PointKind, Side};
 
 /// The places where a machine's packets can be seen.

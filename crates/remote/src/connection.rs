@@ -1,5 +1,10 @@
 //! Questions to the controller, with the user's token at each.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
 use api::MAX_MESSAGE_BYTES;
 use api::document::{HostFound, Session, Status as Health, Wish};
 use api::proto::people_client::PeopleClient;
@@ -8,9 +13,12 @@ use api::proto::{
     Piece, ReadAuditRequest, RefilterSessionRequest, ReleaseRequest, RemoveSessionRequest,
     SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest,
 };
-use api::tls::ConnectError;
+use api::tls::{AUTHORITY_HEADER, ConnectError, Controller};
+use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
 use tonic::metadata::MetadataValue;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
@@ -19,7 +27,8 @@ use crate::Login;
 /// A connection to the controller; made when it is first used, and again whenever it has to.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    client: PeopleClient<Channel>,
+    client: PeopleClient<Listening>,
+    heard: Heard,
     bearer: MetadataValue<tonic::metadata::Ascii>,
     address: String,
 }
@@ -64,10 +73,24 @@ impl Connection {
     pub fn new(login: &Login) -> Result<Self, RemoteError> {
         let channel = login.controller.channel(None)?;
         let bearer = format!("Bearer {}", login.token.trim());
+        let heard = Heard::default();
+        let listening = Listening { channel, heard: heard.clone() };
         Ok(Self {
-            client: PeopleClient::new(channel).max_decoding_message_size(usize::MAX),
+            client: PeopleClient::new(listening).max_decoding_message_size(usize::MAX),
+            heard,
             bearer: bearer.parse().map_err(|_| RemoteError::Token)?,
             address: login.controller.address.clone(),
+        })
+    }
+
+    /// The login with the controller's authority as it is now, if the controller has said since
+    /// that it is another one than the login knows.
+    pub fn moved(&self, login: &Login) -> Option<Login> {
+        let der = self.heard.last()?;
+        let ca_pem = api::tls::pem(&der);
+        (ca_pem != login.controller.ca_pem).then(|| {
+            let controller = Controller { ca_pem, ..login.controller.clone() };
+            Login { controller, token: login.token.clone() }
         })
     }
 
@@ -193,8 +216,12 @@ impl Connection {
         login: &Login,
         ask: FetchRequest,
     ) -> Result<Streaming<Piece>, RemoteError> {
-        let channel = login.controller.channel(None)?;
-        let mut client = PeopleClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        // One that has run for long may know the authority before only by what it was told.
+        let moved = self.moved(login);
+        let controller = &moved.as_ref().unwrap_or(login).controller;
+        let listening =
+            Listening { channel: controller.channel(None)?, heard: self.heard.clone() };
+        let mut client = PeopleClient::new(listening).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let reply = client.fetch(self.request(ask)).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())
     }
@@ -219,6 +246,9 @@ impl Connection {
                     }
                     cause = error.source();
                 }
+                if api::tls::is_other_authority(&reason) {
+                    reason += "; if its authority was rotated, log in again: overtap login";
+                }
                 RemoteError::Away { address: self.address.clone(), reason }
             }
             _ => RemoteError::Refused(reason),
@@ -229,6 +259,52 @@ impl Connection {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", self.bearer.clone());
         request
+    }
+}
+
+/// What the controller has announced: the certificate (DER) of an authority that is to be known
+/// from now on.
+#[derive(Debug, Clone, Default)]
+struct Heard(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Heard {
+    fn last(&self) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, certificate: Vec<u8>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate);
+    }
+}
+
+/// A channel on which announcements are heard. It is believed what comes by it: TLS has checked
+/// that who speaks is vouched for by the authority that is known.
+#[derive(Debug, Clone)]
+struct Listening {
+    channel: Channel,
+    heard: Heard,
+}
+
+impl Service<http::Request<Body>> for Listening {
+    type Response = http::Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.channel.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.channel.call(request);
+        let heard = self.heard.clone();
+        Box::pin(async move {
+            let answer = answer.await?;
+            let announced = answer.headers().get(AUTHORITY_HEADER);
+            if let Some(der) = announced.and_then(|text| BASE64.decode(text.as_bytes()).ok()) {
+                heard.put(der);
+            }
+            Ok(answer)
+        })
     }
 }
 

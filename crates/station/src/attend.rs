@@ -35,6 +35,8 @@ pub(crate) struct Line {
     pub(crate) wants_key: bool,
     /// What there is to tell.
     pub(crate) board: Arc<Board>,
+    /// Whether the controller has asked for the certificate to be renewed.
+    pub(crate) is_renewal_asked: bool,
     /// The log.
     pub(crate) log: Log,
 }
@@ -57,6 +59,9 @@ pub(crate) enum LineError {
     /// The controller hung up.
     #[error("the controller has closed the line")]
     Closed,
+    /// The certificate is to be renewed.
+    #[error("the certificate is to be renewed")]
+    RenewalDue,
     /// The certificate could not be renewed.
     #[error("the certificate: {0}")]
     Renewal(#[from] EnrolError),
@@ -87,7 +92,7 @@ impl Line {
                 told.clear();
             }
             let text = error.to_string();
-            if text != told {
+            if text != told && !matches!(error, LineError::RenewalDue) {
                 let address = &self.identity.controller.address;
                 let sentence = format!("no line to the controller at {address}: {text}");
                 self.log.say(Event::warn(sentence));
@@ -99,8 +104,9 @@ impl Line {
     }
 
     async fn once(&mut self) -> Result<std::convert::Infallible, LineError> {
-        if jiff::Timestamp::now() >= self.identity.renew_at()? {
+        if self.is_renewal_asked || jiff::Timestamp::now() >= self.identity.renew_at()? {
             self.identity = self.identity.renew(&self.folder).await?;
+            self.is_renewal_asked = false;
             self.log.say(Event::info("the certificate was renewed"));
             self.post_certificate();
         }
@@ -126,7 +132,7 @@ impl Line {
                     self.hear(message, &sender).await?;
                 }
                 _ = bell.changed() => self.tell(&sender, &mut told).await?,
-                () = &mut renewal => return Err(LineError::Closed),
+                () = &mut renewal => return Err(LineError::RenewalDue),
             }
         }
     }
@@ -192,7 +198,7 @@ impl Line {
         news
     }
 
-    async fn hear(&self, message: ToAgent, to: &mpsc::Sender<FromAgent>) -> Result<(), LineError> {
+    async fn hear(&mut self, message: ToAgent, to: &mpsc::Sender<FromAgent>) -> Result<(), LineError> {
         match message.said {
             Some(to_agent::Said::Ping(ping)) => {
                 let now = now_ns();
@@ -230,6 +236,10 @@ impl Line {
                     self.log.say(Event::error("half a key for the recorder that is none"));
                 }
             },
+            Some(to_agent::Said::Renew(_)) => {
+                self.is_renewal_asked = true;
+                return Err(LineError::RenewalDue);
+            }
             // A newer controller says more.
             None => {}
         }
@@ -279,6 +289,9 @@ fn said(status: &Status) -> String {
             text = format!("{text}: {more}");
         }
         cause = error.source();
+    }
+    if api::tls::is_other_authority(&text) {
+        text += "; if its authority was rotated and this agent was away meanwhile, enrol it again";
     }
     text
 }

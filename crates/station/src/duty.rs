@@ -215,7 +215,22 @@ impl Duty {
                 let key = (order.session.clone(), machine.id.to_string());
                 if let Some(snaplen) = self.permitted(order, &permit, &machine, &key) {
                     wanted.insert(key.clone());
-                    self.have_captured(order, snaplen, &machine, &key);
+                    let point = point(order, self.live.site(), &machine);
+                    self.have_captured(order, snaplen, &machine, &key, point);
+                }
+            }
+            for machine in &order.elsewhere {
+                let key = (order.session.clone(), machine.id.to_string());
+                // What was recorded of it here comes first, and it may be here all the same.
+                if wanted.contains(&key) || self.pasts.of(&key.0, &key.1).is_some() {
+                    continue;
+                }
+                let point = plan::peer(self.live.site(), machine);
+                if point.is_usable()
+                    && let Some(snaplen) = self.permitted(order, &permit, machine, &key)
+                {
+                    wanted.insert(key.clone());
+                    self.have_captured(order, snaplen, machine, &key, Ok(point));
                 }
             }
             wanted.extend(self.have_recorded(order));
@@ -227,6 +242,7 @@ impl Duty {
                 let why = match (is_ordered, self.refused.contains_key(&key)) {
                     (false, _) => "the session ended",
                     (true, true) => "the session's owner may not see it any more",
+                    (true, false) if part.is_at_peer() => "it is on a host with an agent again",
                     (true, false) => "it left this host",
                 };
                 part.stop(why);
@@ -341,7 +357,14 @@ impl Duty {
     }
 
     /// Sees to it that this machine is captured at the place that is right for it now.
-    fn have_captured(&mut self, order: &Order, snaplen: u32, machine: &Machine, key: &Key) {
+    fn have_captured(
+        &mut self,
+        order: &Order,
+        snaplen: u32,
+        machine: &Machine,
+        key: &Key,
+        point: Result<plan::Point, agent::NoPoint>,
+    ) {
         let is_this = |part: &&mut Running| part.session() == key.0 && part.machine_id() == key.1;
         let is_live = |part: &&mut Running| !part.is_ending() && !part.is_all_past();
         let running: Vec<&mut Running> =
@@ -349,11 +372,11 @@ impl Duty {
         if !running.is_empty() {
             // A vNIC that was added, a tap that was made anew, or another filter: the next
             // part begins before this one ends, and what both saw is told apart by content.
-            let Ok(now) = point(order, self.live.site(), machine) else { return };
+            let Ok(now) = &point else { return };
             let sought = Sought::of(order, snaplen);
             let is_same = |part: &Running| {
                 *part.sought() == sought
-                    && part.point().is_some_and(|then| is_same_place(then, &now))
+                    && part.point().is_some_and(|then| is_same_place(then, now))
             };
             if running.iter().any(|part| is_same(part)) {
                 return;
@@ -371,7 +394,8 @@ impl Duty {
         }
         let past = self.pasts.of(&order.session, &key.1);
         let room = Room::of(order, &self.spool, &self.board);
-        match Running::begin(order, snaplen, self.live.site(), machine, room, past) {
+        let site = self.live.site();
+        match Running::begin(order, snaplen, site, machine, point, room, past) {
             Ok(part) => {
                 if past.is_some() {
                     part.post(&self.board);
@@ -381,8 +405,12 @@ impl Duty {
                     before.stop("it is captured anew where it is now");
                 }
                 self.failed.remove(key);
+                let text = match part.is_at_peer() {
+                    false => format!("capturing {}", machine.name),
+                    true => format!("capturing what {} exchanges with others here", machine.name),
+                };
                 self.parts.push(part);
-                let event = Event::info(format!("capturing {}", machine.name));
+                let event = Event::info(text);
                 self.log.say(event.session(&order.session));
             }
             Err(error) => {

@@ -109,7 +109,8 @@ impl Identity {
             .map_err(|refusal| EnrolError::Refused(refusal.message().to_owned()))?
             .into_inner();
         let identity = Self {
-            controller,
+            // The token's authority may be one that is about to be retired.
+            controller: Controller { ca_pem: given.ca_pem, ..controller },
             agent_id: given.agent_id,
             certificate_pem: given.certificate_pem,
             key_pem: request.key_pem,

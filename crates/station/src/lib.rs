@@ -112,6 +112,7 @@ pub fn run(settings: &Settings, is_stopped: &Arc<AtomicBool>) -> Result<(), Stat
             .as_ref()
             .is_some_and(|recorder| matches!(recorder.key, RecorderKey::Halves(_))),
         board,
+        is_renewal_asked: false,
         log,
     };
     runtime.block_on(async {

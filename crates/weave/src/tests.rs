@@ -243,6 +243,7 @@ const fn at(ms: u64) -> Timestamp {
 
 fn add(weave: &mut Weave, host: &str, ahead_ms: i64) -> StrandId {
     weave.add(Origin {
+        is_peer: false,
         host: host.into(),
         machine: "uuid:1".into(),
         name: "web".into(),

@@ -29,9 +29,19 @@ fn begun() -> MemoryStore {
 
 fn act(store: &MemoryStore, by: &str, command: &Command) -> Result<Outcome, AdminError> {
     let store: &dyn Store = store;
-    let by = store.one::<User>(by).unwrap().unwrap().value;
-    let ca = Fingerprint::from_bytes([7; 32]);
-    Office { store, ca, by: &by, from: "10.0.0.9:5", now: now() }.act(command)
+    let by = &store.one::<User>(by).unwrap().unwrap().value;
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::open_or_make(folder.path(), now()).unwrap();
+    act_with(store, by, &authority, command)
+}
+
+fn act_with(
+    store: &dyn Store,
+    by: &User,
+    authority: &Authority,
+    command: &Command,
+) -> Result<Outcome, AdminError> {
+    Office { store, authority, by, from: "10.0.0.9:5", now: now() }.act(command)
 }
 
 fn add_user(user: &str, role: Role) -> Command {

@@ -257,7 +257,7 @@ impl Service for PeopleService {
         let done = self.0.blocking(|store| {
             let office = Office {
                 store,
-                ca: self.0.ca.fingerprint(),
+                authority: &self.0.authority,
                 by: &asker.user,
                 from: &asker.from,
                 now: Timestamp::now(),
@@ -706,6 +706,7 @@ fn session(
         revision: 0,
         permit: serde_json::to_value(permit).map_err(|error| internal(error.to_string()))?,
         explained,
+        elsewhere: Vec::new(),
         awaited: Vec::new(),
     })
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use control::admin::first_admin;
-use control::ca::Ca;
+use control::ca::Authority;
 use control::server::{Settings, serve};
 use control::store::{PostgresStore, SqliteStore, Store};
 use telemetry::Event;
@@ -61,17 +61,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     api::tls::install_provider();
-    let ca = Ca::open_or_make(&args.dir, now)?;
+    let authority = Authority::open_or_make(&args.dir, now)?;
     let store = store(args)?;
     if let Some(token) = first_admin(&*store, "admin".parse()?, now)? {
         let address = reachable(args.listen);
-        let login = format!("overtap login {address} --ca {} --token {token}", ca.fingerprint());
+        let ca = authority.now().ca.fingerprint();
+        let login = format!("overtap login {address} --ca {ca} --token {token}");
         hand_over(&login, args)?;
     }
     let log = args.role.log();
     let settings = Settings {
         listen: args.listen,
-        ca,
+        authority,
         store,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         log: log.clone(),
