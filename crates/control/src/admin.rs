@@ -226,7 +226,12 @@ impl Office<'_> {
             agent: new.agent.clone(),
             note: new.note.clone(),
         };
-        let (token, kept) = Enrolment::issue(terms, new.address.clone(), self.authority.now().ca.fingerprint(), self.now)?;
+        let (token, kept) = Enrolment::issue(
+            terms,
+            new.address.clone(),
+            self.authority.now().ca.fingerprint(),
+            self.now,
+        )?;
         self.commit(command, &[Change::put(&kept, Expected::Absent)?])?;
         let (id, expires_at) = (token.id, Some(new.expires_at));
         Ok(Reply::Made(Made { id, token: token.to_string(), expires_at }))

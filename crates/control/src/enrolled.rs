@@ -38,7 +38,8 @@ pub struct Issued {
 impl Enrolled {
     /// One that is let in now.
     pub fn new(id: AgentId, by: TokenId, certificate: &Certificate, now: Timestamp) -> Self {
-        Self { id, at: now, by, certificates: Vec::new(), attends_by: None }.renewed(certificate, now)
+        Self { id, at: now, by, certificates: Vec::new(), attends_by: None }
+            .renewed(certificate, now)
     }
 
     /// With one certificate more. Those that are over are forgotten, and so are the oldest of very

@@ -14,6 +14,7 @@ mod hello;
 mod metrics;
 mod people;
 mod relay;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -65,9 +65,9 @@ struct Whereabouts {
 }
 
 /// What became of where a machine is.
-enum Turn {
+enum Turn<'a> {
     /// It is told to be nowhere: what it exchanges with others is looked for, if this is known.
-    Lost(Option<Machine>),
+    Lost(Option<&'a Machine>),
     /// It is somewhere.
     Found,
     /// Nothing that matters.
@@ -425,7 +425,7 @@ impl Sessions {
                 let elsewhere = &mut known.session.elsewhere;
                 let count = elsewhere.len();
                 match whereabouts.turn(&claims, text.is_some()) {
-                    Turn::Lost(Some(seen)) if !fleet.has_twin(&seen) => elsewhere.push(seen),
+                    Turn::Lost(Some(seen)) if !fleet.has_twin(seen) => elsewhere.push(seen.clone()),
                     // A session of the store may have it already.
                     Turn::Found => elsewhere.retain(|other| other.id != *machine),
                     Turn::Lost(_) | Turn::None => {}
@@ -494,9 +494,9 @@ impl Whereabouts {
     }
 
     /// Whether it is somewhere, or was just told to be nowhere.
-    fn turn(&self, claims: &[(&Seat, &Machine)], is_told_now: bool) -> Turn {
+    fn turn(&self, claims: &[(&Seat, &Machine)], is_told_now: bool) -> Turn<'_> {
         match (&self.place, &self.last) {
-            (Place::Nowhere, Some(_)) if is_told_now => Turn::Lost(self.seen.clone()),
+            (Place::Nowhere, Some(_)) if is_told_now => Turn::Lost(self.seen.as_ref()),
             (Place::Nowhere, _) => Turn::None,
             _ if claims.is_empty() => Turn::None,
             _ => Turn::Found,

@@ -75,7 +75,9 @@ fn keep_moved(moved: &Login) {
         return;
     }
     match moved.save(&path) {
-        Ok(()) => eprintln!("overtap: the controller has another authority; your login knows it now"),
+        Ok(()) => {
+            eprintln!("overtap: the controller has another authority; your login knows it now")
+        }
         Err(error) => eprintln!(
             "overtap: the controller has another authority, and your login cannot be changed: {error}"
         ),

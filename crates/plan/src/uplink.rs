@@ -99,10 +99,9 @@ pub fn peer(site: &Site, machine: &Machine) -> Point {
 /// Whether both are one overlay, whatever port and VLAN they use at their hosts.
 fn is_same_overlay(left: OnWire, right: OnWire) -> bool {
     match (left, right) {
-        (
-            OnWire::Overlay { vni, tunnel, .. },
-            OnWire::Overlay { vni: other, tunnel: kind, .. },
-        ) => vni == other && tunnel == kind,
+        (OnWire::Overlay { vni, tunnel, .. }, OnWire::Overlay { vni: other, tunnel: kind, .. }) => {
+            vni == other && tunnel == kind
+        }
         _ => false,
     }
 }

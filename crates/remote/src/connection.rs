@@ -11,14 +11,14 @@ use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
     Piece, ReadAuditRequest, RefilterSessionRequest, ReleaseRequest, RemoveSessionRequest,
-    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest,
+    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest, WatchReply, WatchRequest,
 };
 use api::tls::{AUTHORITY_HEADER, ConnectError, Controller};
 use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
-use tonic::metadata::MetadataValue;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
@@ -108,6 +108,29 @@ impl Connection {
         let reply = self.client.clone().find(ask).await.map_err(|e| self.error(&e))?.into_inner();
         let hosts = reply.host_json.iter().map(|json| read(json)).collect::<Result<_, _>>()?;
         Ok((hosts, reply.suggestions))
+    }
+
+    /// Begins to watch the machines that are called so; all of them if `what` is empty.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn watch(&self, what: &str) -> Result<Streaming<WatchReply>, RemoteError> {
+        let ask = self.request(WatchRequest { what: what.to_owned() });
+        let reply = self.client.clone().watch(ask).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// The hosts at which something has changed, as they are now; all of them at first. `None` at
+    /// the controller's end.
+    ///
+    /// # Errors
+    /// When the controller is gone, or the user may watch no more.
+    pub async fn watched(
+        &self,
+        replies: &mut Streaming<WatchReply>,
+    ) -> Result<Option<Vec<HostFound>>, RemoteError> {
+        let reply = replies.message().await.map_err(|e| self.error(&e))?;
+        reply.map(|reply| reply.host_json.iter().map(|json| read(json)).collect()).transpose()
     }
 
     /// How controller and agents are.
@@ -219,8 +242,7 @@ impl Connection {
         // One that has run for long may know the authority before only by what it was told.
         let moved = self.moved(login);
         let controller = &moved.as_ref().unwrap_or(login).controller;
-        let listening =
-            Listening { channel: controller.channel(None)?, heard: self.heard.clone() };
+        let listening = Listening { channel: controller.channel(None)?, heard: self.heard.clone() };
         let mut client = PeopleClient::new(listening).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let reply = client.fetch(self.request(ask)).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())

@@ -20,6 +20,7 @@ use tonic::Status;
 
 use crate::board::Board;
 use crate::identity::{EnrolError, Identity, client};
+use crate::kept::Kept;
 use crate::part::now_ns;
 use crate::upload::Upload;
 
@@ -31,8 +32,9 @@ pub(crate) struct Line {
     pub(crate) folder: PathBuf,
     /// Version of the program.
     pub(crate) version: String,
-    /// Whether the controller is asked for its half of the recorder's key.
-    pub(crate) wants_key: bool,
+    /// Where the controller's half of the recorder's key outlives this process; `None` if it is not
+    /// asked for.
+    pub(crate) kept: Option<Kept>,
     /// What there is to tell.
     pub(crate) board: Arc<Board>,
     /// Whether the controller has asked for the certificate to be renewed.
@@ -112,8 +114,11 @@ impl Line {
         }
         let channel = self.identity.channel()?;
         let (sender, outgoing) = mpsc::channel(64);
-        let hello =
-            Hello { version: self.version.clone(), host: self.host(), wants_key: self.wants_key };
+        let hello = Hello {
+            version: self.version.clone(),
+            host: self.host(),
+            wants_key: self.kept.is_some(),
+        };
         send(&sender, Said::Hello(hello)).await?;
         let mut incoming =
             client(channel).attend(ReceiverStream::new(outgoing)).await?.into_inner();
@@ -198,7 +203,11 @@ impl Line {
         news
     }
 
-    async fn hear(&mut self, message: ToAgent, to: &mpsc::Sender<FromAgent>) -> Result<(), LineError> {
+    async fn hear(
+        &mut self,
+        message: ToAgent,
+        to: &mpsc::Sender<FromAgent>,
+    ) -> Result<(), LineError> {
         match message.said {
             Some(to_agent::Said::Ping(ping)) => {
                 let now = now_ns();
@@ -230,6 +239,13 @@ impl Line {
             Some(to_agent::Said::RecorderKey(half)) => match half.as_ref().try_into() {
                 Ok(half) => {
                     let half = KeptHalf::new(half);
+                    if let Some(Err(error)) = self.kept.as_ref().map(|kept| kept.write(&half)) {
+                        let text = format!(
+                            "started while its controller is away, this agent will record \
+                             nothing: {error}"
+                        );
+                        self.log.say(Event::warn(text));
+                    }
                     self.board.change(|state| state.kept_half = Some(half));
                 }
                 Err(_) => {

@@ -341,7 +341,10 @@ impl Weave {
         let machine = self.machines.get_mut(&strand.origin.machine)?;
         let Origin { host, clock, is_peer, .. } = &strand.origin;
         let host = (!is_peer).then_some(host.as_str());
-        machine.journey.note(&Sent { host, clock: *clock, time, direction }).map(ToString::to_string)
+        machine
+            .journey
+            .note(&Sent { host, clock: *clock, time, direction })
+            .map(ToString::to_string)
     }
 
     fn show(&mut self, id: StrandId, time: Timestamp) -> Option<Woven<'_>> {

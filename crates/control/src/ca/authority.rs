@@ -212,7 +212,9 @@ mod tests {
         assert_eq!(read.ca.fingerprint(), now_.ca.fingerprint());
         assert_eq!(read.before, now_.before);
         assert_eq!(read.before.as_ref().unwrap().certificate.fingerprint(), before);
-        assert!(matches!(authority.prepare(now(), now()), Err(RotationError::UnderWay(f)) if f == before));
+        assert!(
+            matches!(authority.prepare(now(), now()), Err(RotationError::UnderWay(f)) if f == before)
+        );
         authority.retire(now()).unwrap();
         let read = Authority::open_or_make(folder.path(), now()).unwrap().now();
         assert_eq!(read.ca.fingerprint(), now_.ca.fingerprint());

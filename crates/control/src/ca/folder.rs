@@ -62,8 +62,7 @@ fn read(text: &str) -> Result<(Ca, Option<Before>), CaError> {
         return Ok((Ca::from_pem(text)?, None));
     };
     let (until, certificates) = before.split_once('\n').ok_or(CaError::NotACertificate)?;
-    let (certificate, cross) =
-        certificates.split_once(END).ok_or(CaError::NotACertificate)?;
+    let (certificate, cross) = certificates.split_once(END).ok_or(CaError::NotACertificate)?;
     let before = Before {
         certificate: Certificate::from_pem(&format!("{certificate}{END}"))?,
         cross: Certificate::from_pem(cross)?,

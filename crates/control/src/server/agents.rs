@@ -7,7 +7,9 @@ use std::time::Duration;
 use api::document::{Note, Part};
 use api::proto::agents_server::Agents as Service;
 use api::proto::from_agent::Said;
-use api::proto::{Certificate, FromAgent, Piece, Ping, Renew, RenewRequest, ToAgent, UploadEnd, to_agent};
+use api::proto::{
+    Certificate, FromAgent, Piece, Ping, Renew, RenewRequest, ToAgent, UploadEnd, to_agent,
+};
 use inventory::Look;
 use jiff::Timestamp;
 use telemetry::Event;
@@ -16,8 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::ca::{self, Fingerprint};
 use crate::audit::{Action, Answer, Draft, Who};
+use crate::ca::{self, Fingerprint};
 use crate::clock::{ASK_EVERY, Exchange};
 use crate::enrolled::Enrolled;
 use crate::fleet::Untaken;

@@ -9,7 +9,7 @@ use api::document::Session;
 use api::proto::{ToAgent, to_agent};
 use jiff::Timestamp;
 use telemetry::{Event, Log};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Status};
 
 use crate::admin;
@@ -25,6 +25,7 @@ use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Version};
 use crate::tokens::{UserCredential, UserToken};
 
 use super::relay::Relay;
+use super::watching::MOST_WATCHERS;
 
 /// The desk.
 pub(super) struct Desk {
@@ -47,6 +48,8 @@ pub(super) struct Desk {
     /// Grants as of a version of the store.
     grants: Mutex<Option<(Version, Arc<Grants>)>>,
     strangers: Mutex<Strangers>,
+    /// Places for those who watch where machines are.
+    pub(super) watchers: Arc<Semaphore>,
 }
 
 /// What changes all the time.
@@ -119,6 +122,7 @@ impl Desk {
             is_closing: watch::Sender::new(false),
             grants: Mutex::new(None),
             strangers: Mutex::new(Strangers::new(Timestamp::now())),
+            watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
         };
         desk.note(&Draft {
             who: Who::Controller,
@@ -459,7 +463,10 @@ impl Desk {
         // A connection may be older than the end of the authority that let it in.
         let issuer = self.authority.now().issuer_of(shown);
         let issuer = issuer.ok_or_else(|| {
-            refused(format!("the authority that signed the certificate of {} was retired", peer.agent))
+            refused(format!(
+                "the authority that signed the certificate of {} was retired",
+                peer.agent
+            ))
         })?;
         let serial = peer.serial.to_string();
         let revoked = self.blocking(|store| store.one::<Revocation>(&serial));

@@ -17,10 +17,10 @@ use telemetry::{Event, Log};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
-use tokio_rustls::server::TlsStream;
 use tonic::server::NamedService;
 use tonic::service::Interceptor;
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -109,9 +109,10 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let answer = self.inner.call(request);
-        let standing = self.authority.now();
+        let authority = Arc::clone(&self.authority);
         Box::pin(async move {
             let mut answer = answer.await?;
+            let standing = authority.now();
             if standing.before.is_some() {
                 let certificate = BASE64.encode(standing.ca.certificate().der());
                 if let Ok(certificate) = certificate.parse() {

@@ -12,7 +12,7 @@ use api::proto::{
     ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
     ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply, RemoveSessionRequest, SendPart,
     SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest, ToAgent,
-    to_agent,
+    WatchRequest, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +32,7 @@ use crate::tokens::random;
 use super::audit;
 use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
 use super::gate;
+use super::watching::{self, Watching};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
 
@@ -41,6 +42,7 @@ type Replies = Pin<Box<dyn Stream<Item = Result<SessionReply, Status>> + Send>>;
 #[tonic::async_trait]
 impl Service for PeopleService {
     type ReadAuditStream = audit::Pages;
+    type WatchStream = Watching;
     type FollowStream = Replies;
     type FetchStream = Pieces;
 
@@ -59,6 +61,11 @@ impl Service for PeopleService {
         let host_json = found.iter().map(serde_json::to_string).collect::<Result<_, _>>();
         let host_json = host_json.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(FindReply { host_json, suggestions }))
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Watching>, Status> {
+        let asker = gate::asker(&request)?;
+        watching::watch(&self.0, asker, request.into_inner().what).map(Response::new)
     }
 
     async fn status(
@@ -717,7 +724,7 @@ fn past_of(wish: &Wish) -> Option<SignedDuration> {
         .then(|| Duration::from_secs(wish.last_s).try_into().unwrap_or(SignedDuration::MAX))
 }
 
-fn shown(grants: &Grants, asker: &Asker) -> impl Fn(&Machine) -> bool {
+pub(super) fn shown(grants: &Grants, asker: &Asker) -> impl Fn(&Machine) -> bool {
     let now = Timestamp::now();
     move |machine| grants.shows(&asker.user, &facts(machine), now)
 }

@@ -8,13 +8,13 @@ use control::AgentId;
 use control::admin::{Command as Order, NewInvitation, Reply};
 use control::enrolled::Enrolled;
 use control::tokens::ControllerAddress;
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::Zoned;
 use serde::Serialize;
 
 use crate::Output;
 use crate::controller::{Far, logged_in};
 use crate::exit::Exit;
-use crate::orders::{ahead, made, order, parse_length, shown, unexpected};
+use crate::orders::{ahead, made, order, shown, unexpected};
 use crate::table::table;
 
 /// Lists, invites and removes capture agents. For administrators.
@@ -82,9 +82,10 @@ enum Command {
     /// of it with their next word, invitations go on. The key of the one before is destroyed; its
     /// certificates are believed until the time of --keep is over and all agents have renewed.
     RotateAuthority {
-        /// How long the one before is believed at least, for people and hosts that are away.
-        #[arg(long, value_name = "TIME", value_parser = parse_length, default_value = "7d")]
-        keep: SignedDuration,
+        /// Until when the one before is believed at least, for people and hosts that are away: a
+        /// date, a time, or so long from now.
+        #[arg(long, value_name = "TIME", default_value = "7d")]
+        keep: String,
         /// Why, for the audit log.
         #[arg(long, value_name = "WORDS", default_value = "")]
         reason: String,
@@ -139,7 +140,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         }
         Command::Authority => authority(&Order::ShowAuthority, args.output)?,
         Command::RotateAuthority { keep, reason } => {
-            let until = Timestamp::now().saturating_add(keep)?;
+            let until = ahead(&keep, &Zoned::now())?;
             authority(&Order::RotateAuthority { until, reason }, args.output)?
         }
         Command::RetireAuthority { force, reason } => {
