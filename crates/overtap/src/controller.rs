@@ -74,14 +74,11 @@ fn keep_moved(moved: &Login) {
     if kept.token != moved.token || kept.controller.ca_pem == moved.controller.ca_pem {
         return;
     }
-    match moved.save(&path) {
-        Ok(()) => {
-            eprintln!("overtap: the controller has another authority; your login knows it now")
-        }
-        Err(error) => eprintln!(
-            "overtap: the controller has another authority, and your login cannot be changed: {error}"
-        ),
-    }
+    let how = match moved.save(&path) {
+        Ok(()) => "your login knows it now".to_owned(),
+        Err(error) => format!("your login cannot be changed: {error}"),
+    };
+    eprintln!("overtap: the controller has another authority; {how}");
 }
 
 /// `$OVERTAP_LOGIN`, or else `overtap/login.json` in the user's folder of settings.
