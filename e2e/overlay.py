@@ -567,6 +567,34 @@ def guests_watched():
     watch.kill()
 
 
+def balanced():
+    """A team that balances by sender: find computes the member that a VM's frames take now."""
+    started("hv-1", "ovs-vsctl", "set", "port", "bond0", "bond_mode=balance-slb")
+    try:
+        judge = {device: Tcpdump("hv-1", device, "-Q", "out") for device in ("up0", "up1")}
+        streams = [
+            Traffic("mail", "printer", "--udp", "200pps", "--count", "1200", "--size", "500"),
+            Traffic("web", "db", "--udp", "200pps", "--count", "1200", "--size", "500"),
+        ]
+
+        def computed(vm):
+            networks = [n for v in find("hv-1", vm)["machines"][0]["vnics"] for n in v["attachment"]["networks"]]
+            return [u["device"] for n in networks for u in n["uplinks"] if u["choice"] == "computed"]
+
+        told = {vm: until(lambda vm=vm: computed(vm), 5) for vm in ("mail", "web")}
+        for stream in streams:
+            stream.wait()
+        seen = {device: capture.finish() for device, capture in judge.items()}
+        sent = {
+            "mail": {d for d, c in seen.items() if sum(MAIL == untag(p.data)[6:12] for p in c.packets) > 100},
+            "web": {d for d, c in seen.items() if sum(inner(p.data)[0][6:12] == WEB for p in c.packets) > 100},
+        }
+        for vm in sent:
+            check(f"balanced: {vm} leaves by the member that was computed", told[vm] and set(told[vm]) <= sent[vm], (told, sent))
+    finally:
+        started("hv-1", "ovs-vsctl", "set", "port", "bond0", "bond_mode=balance-tcp")
+
+
 def migration():
     """A guest migrates: both hosts know within a second, and a capture ends or says so."""
     here, there = Watch("hv-1"), Watch("hv-2")
@@ -592,4 +620,4 @@ def migration():
 
 
 if __name__ == "__main__":
-    chapters(everything_found, found_by, two_tenants, decoded, same_everywhere, trunk, router, fragments, changes_watched, guests_watched, migration)
+    chapters(everything_found, found_by, two_tenants, decoded, same_everywhere, trunk, router, fragments, changes_watched, guests_watched, balanced, migration)

@@ -240,6 +240,30 @@ def handed_over():
         started(HOST, "ip", "netns", "del", name)
 
 
+def plugged_in():
+    """The machine gets another card in mid-capture: that one is captured as well."""
+    capture = Overtap(HOST, "box", *SMALL)
+    send(50)
+    started(HOST, "ip", "link", "add", "tap-more", "type", "veth", "peer", "name", "eth1", "address", "02:00:00:00:00:77", "netns", "box")
+    started(HOST, "ip", "link", "set", "tap-more", "up")
+    started(HOST, "ip", "-n", "box", "link", "set", "eth1", "up")
+    check("plugged in: told within a second", until(lambda: "tap-more is captured as well" in capture.err(), 1.2), capture.err())
+    send(60, marker="more:", interface="eth1")
+    send(50)
+    status, receipt, file = capture.finish()
+    honest("plugged in", status, receipt, file)
+    equal("plugged in: nothing of the first card is missing", numbers(file), [*range(1, 51)] * 2)
+    equal("plugged in: nor of the other", numbers(file, b"more:"), list(range(1, 61)))
+    equal("plugged in: two interfaces are accounted for", [i["interface"] for i in receipt["interfaces"]], ["tap-box", "tap-more"])
+    equal("plugged in: each packet is at its own", {p.interface for p in file.holding(b"more:")}, {1})
+    started(HOST, "ip", "link", "del", "tap-more")
+    one = Overtap(HOST, "box", "--point", "tap-box", *SMALL)
+    started(HOST, "ip", "link", "add", "tap-more", "type", "veth", "peer", "name", "eth1", "address", "02:00:00:00:00:77", "netns", "box")
+    check("plugged in: one interface that was asked for stays one", until(lambda: "this capture does not look there" in one.err(), 1.2), one.err())
+    one.finish()
+    started(HOST, "ip", "link", "del", "tap-more")
+
+
 def machine_renamed():
     """The machine gets another name in mid-capture."""
     started(HOST, "ip", "netns", "add", "old")
@@ -734,6 +758,6 @@ def sandbox():
 
 if __name__ == "__main__":
     chapters(
-        set_up, killed, signals, hang_up, interface_deleted, interface_down, interface_renamed, handed_over, machine_renamed, disk_full, sentences, rights,
+        set_up, killed, signals, hang_up, interface_deleted, interface_down, interface_renamed, handed_over, plugged_in, machine_renamed, disk_full, sentences, rights,
         limits, rings, pipes, filters, drops, flood, tags, the_file, checksums, super_frames, decoded, sandbox,
     )

@@ -8,7 +8,7 @@ use broker::{Grant, ToolName};
 use inventory::{Machine, Site};
 use jiff::{Timestamp, Zoned};
 use pipeline::Limits;
-use plan::Point;
+use plan::{Interface, Point};
 use select::{Filter, Resolved};
 
 use crate::following::Following;
@@ -52,6 +52,9 @@ pub struct Wanted {
     pub past: Option<PastOrder>,
     /// Tools that packets are sent to.
     pub tools: Vec<ToolWanted>,
+    /// Whether vNICs that the VM gets meanwhile are captured as well, at its own ports. Not in a
+    /// capture that begins with what was recorded.
+    pub grows: bool,
 }
 
 /// Something that happened to a capture: written into the file, kept for the receipt.
@@ -76,6 +79,8 @@ pub struct Capture {
     grants: Vec<Option<Grant>>,
     /// The VM's tenant now.
     tenant: Option<String>,
+    /// New ports that could not be opened, and are not tried again.
+    refused: Vec<Interface>,
 }
 
 impl Capture {
@@ -87,10 +92,11 @@ impl Capture {
         let began = Timestamp::now();
         let before = OwnCounts::read(&wanted.point);
         let session = Session::start(&wanted.request())?;
-        let following = Following::new(&wanted.machine, &wanted.point);
+        let grows = wanted.grows && wanted.past.is_none();
+        let following = Following::new(&wanted.machine, &wanted.point, grows);
         let grants = wanted.tools.iter().map(|wanted| Some(wanted.tool.grant.clone())).collect();
-        let (tenant, events) = (wanted.machine.tenant.clone(), Vec::new());
-        Ok(Self { wanted, session, following, before, began, events, grants, tenant })
+        let (tenant, events, refused) = (wanted.machine.tenant.clone(), Vec::new(), Vec::new());
+        Ok(Self { wanted, session, following, before, began, events, grants, tenant, refused })
     }
 
     /// The next event, if one comes within `longest`. An interface that has gone is said, and the
@@ -141,7 +147,30 @@ impl Capture {
             self.session.comment(&sentence.to_string())?;
             happened.push(sentence);
         }
+        for interface in self.following.new_ports(site) {
+            if !self.refused.contains(&interface) {
+                happened.push(self.grow(interface)?);
+            }
+        }
         Ok(happened)
+    }
+
+    /// Captures at another port of the VM as well.
+    fn grow(&mut self, interface: Interface) -> Result<Happened, SessionError> {
+        match self.session.add(&self.wanted.request(), &interface, None) {
+            Ok(()) => {
+                let label = interface.label.clone();
+                self.before.add(&interface);
+                self.wanted.point.interfaces.push(interface.clone());
+                self.following.add(interface);
+                self.say(format!("{label} is captured as well from now on"))
+            }
+            Err(error) => {
+                let what = format!("{} is not captured: {error}", interface.label);
+                self.refused.push(interface);
+                self.say(what)
+            }
+        }
     }
 
     /// Says how many bytes its output has room for now, those that are there included. Packets

@@ -72,7 +72,7 @@ struct Engine {
     rings: Vec<Ring>,
     /// For each ring, what takes frames out of its packets, if they are a mirror's.
     receivers: Vec<Option<Receiver>>,
-    /// What the interfaces of the file that mirror sessions make have in common.
+    /// What the interfaces of the file have in common; mirror sessions have no more than that.
     session_header: InterfaceHeader,
     /// The mirror sessions, whose points come behind those of the job.
     sessions: Vec<SessionPoint>,
@@ -131,7 +131,8 @@ impl Engine {
         let sink = OutputSink::open(job, &recorded, now())?;
         let session_header = output::session_header(job);
         let section = output::section(job);
-        let interfaces = job.points.iter().map(|point| output::interface(point, job)).collect();
+        let interfaces =
+            job.points.iter().map(|point| output::interface(point, &session_header)).collect();
         let sandbox = Sandbox::enter(sink.directory(), past.as_ref().map(Past::directory));
         let treatment = if job.is_stripped { Treatment::Stripped } else { Treatment::AsSeen };
         let mut rules = KernelRules::new(filter.as_ref());
@@ -410,7 +411,7 @@ impl Engine {
         let point = u32::try_from(self.pipeline.ledgers().count()).unwrap_or(u32::MAX);
         self.pipeline.add_point(PointRules { guard: Guard::new(ownership), later: None });
         let header = InterfaceHeader { name: key.clone(), ..self.session_header.clone() };
-        self.sink.add_session(header, now());
+        self.sink.add_point(header, now());
         receiver.points.insert(place, self.sessions.len());
         let point = PointId(point);
         self.sessions.push(SessionPoint { ring: number, place, point, label: key, received: 1 });
@@ -519,8 +520,8 @@ impl Engine {
             }
             Order::Own { point, ownership, at } => self.own(point as usize, &ownership, at),
             Order::Comment(text) => self.sink.comment(&text),
-            Order::AddPoint(point, machine, since) => {
-                if let Err(error) = self.add_point(*point, machine, since, descriptor) {
+            Order::AddPoint(point, recorded) => {
+                if let Err(error) = self.add_point(*point, recorded, descriptor) {
                     let message = format!("the engine cannot read a socket: {error}");
                     let _ = channel.send(&News::Failed { message }, None);
                 }
@@ -612,18 +613,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Records another point, from now on.
+    /// Takes the packets of another point as well, from now on.
     fn add_point(
         &mut self,
         point: PointOrder,
-        machine: recorder::MachineRef,
-        since: Timestamp,
+        recorded: Option<(recorder::MachineRef, Timestamp)>,
         descriptor: Option<OwnedFd>,
     ) -> io::Result<()> {
-        let Some(store) = self.sink.store() else {
-            return Err(io::Error::other("only a recorder gets more points"));
-        };
-        store.add_point(&point, machine, since);
+        // Behind mirror sessions and recorded points, rings and points would have other numbers.
+        let are_numbers_equal = self.pipeline.ledgers().count() == self.rings.len();
+        match (self.sink.store(), recorded) {
+            (Some(store), Some((machine, since))) => store.add_point(&point, machine, since),
+            (None, None) if are_numbers_equal => {
+                let header = output::interface(&point, &self.session_header);
+                self.sink.add_point(header, now());
+            }
+            _ => return Err(io::Error::other("this capture cannot get more points")),
+        }
         let guard = Guard::new(&point.ownership);
         self.pipeline.add_point(PointRules { guard, later: None });
         let (number, ownership) = (self.rings.len(), point.ownership.clone());

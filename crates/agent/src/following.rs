@@ -19,6 +19,8 @@ pub struct Following {
     interfaces: Vec<Interface>,
     /// For each interface, whose it is instead, where it is not the VM's.
     others: Vec<Option<String>>,
+    /// Whether ports that the VM gets meanwhile are looked at as well.
+    grows: bool,
 }
 
 /// What is different from the last look.
@@ -31,14 +33,35 @@ pub struct Changes {
 }
 
 impl Following {
-    /// Begins to follow the VM that is captured at `point`.
-    pub fn new(machine: &Machine, point: &Point) -> Self {
+    /// Begins to follow the VM that is captured at `point`. If it `grows`, the capture takes what
+    /// [`new_ports`](Self::new_ports) finds.
+    pub fn new(machine: &Machine, point: &Point, grows: bool) -> Self {
         Self {
             machine: machine.clone(),
             kind: point.kind,
             interfaces: point.interfaces.clone(),
             others: vec![None; point.interfaces.len()],
+            grows: grows && point.kind == PointKind::Port,
         }
+    }
+
+    /// Ports that the VM has now and that nobody looks at, if this capture grows.
+    pub fn new_ports(&self, site: &Site) -> Vec<Interface> {
+        let machine = same_machine(site, &self.machine).filter(|_| self.grows);
+        let plan = machine.map(|machine| plan::plan(site, machine));
+        let points = plan.into_iter().flat_map(|plan| plan.points);
+        let ports = points.filter(|point| point.kind == self.kind && point.is_usable());
+        let place = |interface: &Interface| (interface.ifindex, interface.namespace_path.clone());
+        let known: Vec<_> = self.interfaces.iter().map(place).collect();
+        // One without an index cannot be told from one that is looked at.
+        let is_new = |one: &Interface| one.ifindex.is_some() && !known.contains(&place(one));
+        ports.flat_map(|point| point.interfaces).filter(is_new).collect()
+    }
+
+    /// From now on this port, the next one in number, is looked at as well.
+    pub fn add(&mut self, interface: Interface) {
+        self.interfaces.push(interface);
+        self.others.push(None);
     }
 
     /// The VM, as it was last seen.
@@ -98,8 +121,11 @@ impl Following {
                 return Some(format!("{from} was renamed to {}", change.name));
             }
             What::State { to, .. } => return Some(format!("{} is {to}", change.name)),
-            What::IpLearned { .. } | What::IpLost { .. } => return None,
-            What::VnicAdded { .. } => "; this capture does not look there",
+            What::IpLearned { .. }
+            | What::IpLost { .. }
+            | What::AlsoCalled { .. }
+            | What::NotCalled { .. } => return None,
+            What::VnicAdded { .. } if !self.grows => "; this capture does not look there",
             _ => "",
         };
         Some(format!("{change}{limit}"))
@@ -233,7 +259,7 @@ mod tests {
     #[test]
     fn a_new_name_and_a_new_state_are_told_once() {
         let mut web = machine("web", "vnet3", 3);
-        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]));
+        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]), false);
         assert_eq!(following.compare(&site(vec![web.clone()]), NOW), Changes::default());
 
         web.name = "web-old".into();
@@ -247,7 +273,7 @@ mod tests {
     #[test]
     fn a_port_that_another_vm_has_now_is_disowned_once() {
         let web = machine("web", "vnet3", 3);
-        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]));
+        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]), false);
         let mut db = machine("db", "vnet3", 3);
         db.vnics[0].mac = Some(wire::Mac([2, 0, 0, 0, 0, 9]));
         let later = site(vec![db]);
@@ -260,7 +286,7 @@ mod tests {
     #[test]
     fn a_port_of_the_same_name_with_another_index_is_another_port() {
         let web = machine("web", "vnet3", 3);
-        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]));
+        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]), false);
         let later = site(vec![web, machine("db", "vnet3", 9)]);
         assert_eq!(following.compare(&later, NOW), Changes::default());
     }
@@ -268,7 +294,7 @@ mod tests {
     #[test]
     fn a_port_that_is_nobodys_is_not_the_vms_until_it_comes_back() {
         let web = machine("web", "vnet3", 3);
-        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]));
+        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]), false);
         let changes = following.compare(&site(vec![]), NOW);
         assert_eq!(
             changes.sentences,
@@ -288,7 +314,7 @@ mod tests {
     fn a_vm_without_uuid_that_was_restarted_on_its_port_is_the_same() {
         let mut web = machine("web", "vnet3", 3);
         (web.id, web.pid) = (MachineId::Process(7), Some(7));
-        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]));
+        let mut following = Following::new(&web, &point(PointKind::Port, &["vnet3"]), false);
         (web.id, web.pid) = (MachineId::Process(9), Some(9));
         assert!(following.compare(&site(vec![web.clone()]), NOW).owned.is_empty());
         web.id = MachineId::Uuid(inventory::facts::Uuid([1; 16]));
@@ -299,9 +325,29 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_comes_later_is_found_once_and_only_where_it_is_wanted() {
+        let web = machine("web", "vnet3", 3);
+        let at = point(PointKind::Port, &["vnet3"]);
+        let mut following = Following::new(&web, &at, true);
+        assert!(following.new_ports(&site(vec![web.clone()])).is_empty());
+        let mut later = web.clone();
+        later.vnics.push(machine("web", "vnet9", 9).vnics.remove(0));
+        later.vnics[1].name = "net1".into();
+        later.vnics[1].mac = Some(wire::Mac([2, 0, 0, 0, 0, 9]));
+        let later = site(vec![later]);
+        let told = following.compare(&later, NOW).sentences;
+        assert_eq!(told, ["web: net1 added", "web: net1 attached to vnet9"]);
+        let found = following.new_ports(&later);
+        assert_eq!(found.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["vnet9"]);
+        following.add(found[0].clone());
+        assert!(following.new_ports(&later).is_empty());
+        assert!(Following::new(&web, &at, false).new_ports(&later).is_empty());
+    }
+
+    #[test]
     fn nothing_of_an_uplink_is_taken_while_the_vm_is_gone() {
         let web = machine("web", "up0", 3);
-        let mut following = Following::new(&web, &point(PointKind::Uplink, &["up0"]));
+        let mut following = Following::new(&web, &point(PointKind::Uplink, &["up0"]), false);
         let changes = following.compare(&site(vec![machine("db", "up0", 4)]), NOW);
         assert_eq!(changes.owned, [(0, NOTHING)]);
     }

@@ -28,9 +28,9 @@ pub(crate) enum Order {
     },
     /// Something a reader of the file must know.
     Comment(String),
-    /// Record another point of this machine; its packet socket, which has been open since this time,
-    /// comes with this message.
-    AddPoint(Box<PointOrder>, recorder::MachineRef, wire::Timestamp),
+    /// Take the packets of another point as well; its packet socket comes with this message. A
+    /// recorder is told the machine, and since when the socket has been open.
+    AddPoint(Box<PointOrder>, Option<(recorder::MachineRef, wire::Timestamp)>),
     /// Something a reader of a recorded point's machine must know.
     Note(u32, String),
     /// From this time on a recorded point is of a machine that is called so or belongs to this

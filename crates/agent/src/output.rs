@@ -119,9 +119,12 @@ impl OutputSink {
         }
     }
 
-    /// Adds a mirror session behind all other points.
-    pub(crate) fn add_session(&mut self, header: InterfaceHeader, now: Timestamp) {
+    /// Adds a point behind all others: a mirror session, or a vNIC that came meanwhile.
+    pub(crate) fn add_point(&mut self, header: InterfaceHeader, now: Timestamp) {
         if let Self::File(file) = self {
+            if let Some(tools) = &mut file.tools {
+                tools.add_point(&header, now);
+            }
             file.keep(|file| file.add_interface(now, header).map(drop));
         }
     }
@@ -200,7 +203,8 @@ impl FileOutput {
         if job.output.is_nothing {
             return Ok(Self { file: None, tools: None, end: None, span: None });
         }
-        let live = job.points.iter().map(|point| interface(point, job));
+        let common = session_header(job);
+        let live = job.points.iter().map(|point| interface(point, &common));
         let interfaces = live.chain(past.iter().map(recorded_interface)).collect();
         let mut settings = FileSettings::new(destination(job), interfaces);
         settings.section = section(job);
@@ -396,18 +400,17 @@ pub(crate) fn section(job: &Job) -> SectionHeader {
     }
 }
 
-pub(crate) fn interface(point: &PointOrder, job: &Job) -> InterfaceHeader {
+/// The interface of a point, in a file whose interfaces have this in common.
+pub(crate) fn interface(point: &PointOrder, common: &InterfaceHeader) -> InterfaceHeader {
     InterfaceHeader {
+        name: point.label.clone(),
         description: point.description.clone(),
-        filter: job.expression.clone().unwrap_or_default(),
         mac: point.mac.map(Mac),
-        snaplen: job.snaplen,
-        os: os(),
-        ..InterfaceHeader::ethernet(point.label.clone())
+        ..common.clone()
     }
 }
 
-/// What the interfaces of mirror sessions have in common.
+/// What the interfaces of a file have in common, said of a mirror session.
 pub(crate) fn session_header(job: &Job) -> InterfaceHeader {
     InterfaceHeader {
         description: "Frames out of what a mirror has put around them.".to_owned(),

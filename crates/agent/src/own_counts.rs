@@ -12,11 +12,12 @@ pub struct OwnCounts(Vec<Option<InterfaceCounters>>);
 impl OwnCounts {
     /// Reads them. An interface that is gone or cannot be reached has none.
     pub fn read(point: &Point) -> Self {
-        let read = |interface: &Interface| {
-            let namespace = interface.namespace_path.as_ref().map(Path::new);
-            InterfaceCounters::read(&interface.name, namespace).ok()
-        };
         Self(point.interfaces.iter().map(read).collect())
+    }
+
+    /// Reads those of an interface that joins.
+    pub fn add(&mut self, interface: &Interface) {
+        self.0.push(read(interface));
     }
 
     /// Packets in both directions since `before`, for each interface that had counters both times.
@@ -26,6 +27,11 @@ impl OwnCounts {
         };
         self.0.iter().zip(&before.0).map(moved).collect()
     }
+}
+
+fn read(interface: &Interface) -> Option<InterfaceCounters> {
+    let namespace = interface.namespace_path.as_ref().map(Path::new);
+    InterfaceCounters::read(&interface.name, namespace).ok()
 }
 
 #[cfg(test)]

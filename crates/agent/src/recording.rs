@@ -263,7 +263,7 @@ impl Recording {
         let mut complaints = Vec::new();
         for interface in new {
             let one = point(found.kind, vec![interface.clone()]);
-            match self.session.add(&request(&self.wanted, &one), &interface, name.clone()) {
+            match self.session.add(&request(&self.wanted, &one), &interface, Some(name.clone())) {
                 Ok(()) => added.push(interface),
                 // It may be going away in this moment.
                 Err(SessionError::Open(error)) => {
@@ -279,7 +279,7 @@ impl Recording {
             let first = self.labels.len();
             self.labels.extend(added.iter().map(|interface| interface.label.clone()));
             said.extend(added.iter().map(|interface| format!("recording {}", interface.label)));
-            let following = Following::new(machine, &point(found.kind, added.clone()));
+            let following = Following::new(machine, &point(found.kind, added.clone()), false);
             let interfaces = added.into_iter().map(Some).collect();
             self.parts.push(Part { following, name, first, interfaces, is_over: false });
         }

@@ -194,7 +194,8 @@ impl Session {
         Ok(())
     }
 
-    /// Has a flight recorder record another point of a machine; its number is the next one.
+    /// Takes the packets of another interface as well; its number is the next one. A flight recorder
+    /// is told whose they are. A capture that began with what was recorded, or of mirrors, refuses.
     ///
     /// # Errors
     /// When the interface cannot be opened; nothing has changed then.
@@ -202,14 +203,14 @@ impl Session {
         &mut self,
         request: &Request<'_>,
         interface: &Interface,
-        machine: recorder::MachineRef,
+        machine: Option<recorder::MachineRef>,
     ) -> Result<(), SessionError> {
         let mut rules = KernelRules::at(request.point, request.filter.map(|(_, filter)| filter));
         rules.add(&interface.ownership);
         let (socket, in_kernel) = open(interface, request, &rules, self.ring)?;
-        let since = now();
+        let recorded = machine.map(|machine| (machine, now()));
         let point = Box::new(point_order(interface, kernel_snaplen(request), self.ring));
-        self.order(&Order::AddPoint(point, machine, since), Some(socket.as_fd()))?;
+        self.order(&Order::AddPoint(point, recorded), Some(socket.as_fd()))?;
         self.in_kernel.push(in_kernel);
         Ok(())
     }

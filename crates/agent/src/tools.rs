@@ -128,6 +128,13 @@ impl ToolSink {
         Ok(Self { broker, outlets, tools, claims, points, exports })
     }
 
+    /// Packets come from another point as well, whose number is the next one.
+    pub(crate) fn add_point(&mut self, header: &InterfaceHeader, now: Timestamp) {
+        self.points += 1;
+        self.broker.add_point(&self.claims);
+        self.outlets.add_interface(header, now);
+    }
+
     /// Offers a packet of the VM to all tools.
     #[inline]
     pub(crate) fn take(&mut self, packet: &Cleared<'_, '_>) {

@@ -30,6 +30,9 @@ pub struct RingSize {
 }
 
 impl RingSize {
+    /// The most bytes of a ring.
+    pub const MOST_BYTES: u64 = MOST_BLOCKS * BLOCK_BYTES as u64;
+
     /// A ring of about `bytes` of kernel memory, which cannot be swapped out.
     ///
     /// Blocks of 512 KiB: long enough for the largest super-frame, many enough that a block for

@@ -226,6 +226,19 @@ impl ToolOutlets {
         Ok(())
     }
 
+    /// Streams say from now on what this observation point is; its number is the next one.
+    pub fn add_interface(&mut self, header: &InterfaceHeader, now: Timestamp) {
+        self.interfaces.push(header.clone());
+        for outlet in &mut self.outlets {
+            let ToolOutlet::Streams { readers, why, .. } = outlet else { continue };
+            for reader in readers {
+                if let Err(error) = reader.add_interface(now, header.clone()) {
+                    why.get_or_insert_with(|| error.to_string());
+                }
+            }
+        }
+    }
+
     /// Sends what waits, as far as that takes no waiting. To be called some ten times a second.
     pub fn flush(&mut self) {
         for outlet in &mut self.outlets {

@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use serde::Serialize;
 use wire::Timestamp;
 
-use crate::site::{Attachment, Machine, MachineId, MachineState, Network, Vnic};
+use crate::site::{
+    Attachment, Machine, MachineId, MachineState, Network, Uplink, UplinkChoice, Vnic,
+};
 use crate::text;
 
 /// One thing that became different with one machine.
@@ -50,6 +52,16 @@ pub enum What {
     Renamed {
         /// Its name before.
         from: String,
+    },
+    /// It has another alias: a title, or the name it was started with.
+    AlsoCalled {
+        /// The alias.
+        alias: String,
+    },
+    /// It has an alias less.
+    NotCalled {
+        /// The alias.
+        alias: String,
     },
     /// It does something else.
     State {
@@ -124,6 +136,8 @@ impl fmt::Display for What {
             Self::Appeared { state } => write!(f, "appeared ({state})"),
             Self::Vanished => f.write_str("vanished"),
             Self::Renamed { from } => write!(f, "renamed, was {from}"),
+            Self::AlsoCalled { alias } => write!(f, "also called {alias}"),
+            Self::NotCalled { alias } => write!(f, "no longer called {alias}"),
             Self::State { from, to } => write!(f, "{to}, was {from}"),
             Self::Restarted => f.write_str("restarted"),
             Self::VnicAdded { vnic } => write!(f, "{vnic} added"),
@@ -176,6 +190,16 @@ fn compare(at: Timestamp, was: &Machine, is: &Machine, found: &mut Vec<Change>) 
     let mut say = |what| found.push(change(at, is, what));
     if was.name != is.name {
         say(What::Renamed { from: was.name.clone() });
+    }
+    // What the names are and were is said already.
+    let answers = |machine: &Machine, alias: &String| {
+        machine.name == *alias || machine.aliases.contains(alias)
+    };
+    for alias in is.aliases.iter().filter(|alias| !answers(was, alias)) {
+        say(What::AlsoCalled { alias: alias.clone() });
+    }
+    for alias in was.aliases.iter().filter(|alias| !answers(is, alias)) {
+        say(What::NotCalled { alias: alias.clone() });
     }
     if was.state != is.state {
         say(What::State { from: was.state, to: is.state });
@@ -275,7 +299,10 @@ impl fmt::Display for Network {
             (None, _, Some(vlan)) => write!(f, "VLAN {vlan}")?,
             (None, _, None) => f.write_str("untagged")?,
         }
-        let devices: Vec<&str> = self.uplinks.iter().map(|u| u.device.as_str()).collect();
+        let stands_by = |uplink: &&Uplink| uplink.choice == UplinkChoice::Standby;
+        let is_any = self.uplinks.iter().all(|uplink| stands_by(&uplink));
+        let shown = self.uplinks.iter().filter(|uplink| is_any || !stands_by(uplink));
+        let devices: Vec<&str> = shown.map(|uplink| uplink.device.as_str()).collect();
         if devices.is_empty() { Ok(()) } else { write!(f, " on {}", devices.join(", ")) }
     }
 }

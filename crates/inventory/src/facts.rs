@@ -4,6 +4,7 @@
 //! before: states are compared, events are never trusted (two changes may come as one, one change
 //! may come twice).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -405,8 +406,46 @@ pub struct OvsPort {
     pub bond_mode: Option<String>,
     /// MAC of the active member, where the switch reports it.
     pub bond_active: Option<Mac>,
+    /// How a team that balances by source spreads senders now, where the switch tells.
+    pub spread: Option<OvsSpread>,
     /// Its interfaces; more than one is a bond.
     pub interfaces: Vec<OvsInterface>,
+}
+
+/// How a team of Open vSwitch in mode `balance-slb` spreads senders over its members.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OvsSpread {
+    /// `other_config:bond-hash-basis`.
+    pub basis: u32,
+    /// The member that carries the senders with a hash; without load no hash is told.
+    pub members: BTreeMap<u8, String>,
+}
+
+impl OvsSpread {
+    /// The hash of a sender: its MAC, and the VLAN inside the switch or 0.
+    ///
+    /// As `bond_hash_src` of Open vSwitch does it with the hash of its portable builds (MurmurHash3);
+    /// others are told by asking the switch for one (`bond/hash`, ovs-vswitchd(8)).
+    pub fn hash(mac: Mac, vlan: u16, basis: u32) -> u8 {
+        let [a, b, c, d, e, f] = mac.0;
+        let low = u32::from_be_bytes([c, d, e, f]);
+        let high = u32::from(vlan) << 16 | u32::from(u16::from_be_bytes([a, b]));
+        let mut hash = [low, high].into_iter().fold(basis, |hash, word| {
+            let word = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+            (hash ^ word).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
+        });
+        // The length in bytes.
+        hash ^= 8;
+        hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
+        hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
+        let [.., last] = (hash ^ hash >> 16).to_be_bytes();
+        last
+    }
+
+    /// The member that carries a sender's frames now.
+    pub fn member(&self, mac: Mac, vlan: u16) -> Option<&str> {
+        self.members.get(&Self::hash(mac, vlan, self.basis)).map(String::as_str)
+    }
 }
 
 /// An interface of Open vSwitch.

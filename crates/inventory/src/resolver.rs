@@ -240,7 +240,7 @@ fn way_of(
             claim: format!("{} is a port of {}{tag}", place.interface.name, place.bridge.name),
             source: Source::Ovsdb,
         });
-        return way_out::from_ovs(world, owned, place);
+        return way_out::from_ovs(world, owned, place, card.mac);
     }
     let Some(device) = device else {
         if let Some(name) = &card.device {
@@ -262,7 +262,7 @@ fn way_of(
             claim: format!("{} is a port of bridge {}", device.link.name, bridge.link.name),
             source,
         });
-        return way_out::from_bridge(world, owned, bridge, device);
+        return way_out::from_bridge(world, owned, bridge, device, card.mac);
     }
     if let LinkKind::Macvlan { .. } = device.link.kind {
         let lower = world.lower(device);
@@ -277,7 +277,7 @@ fn way_of(
             ),
             source,
         });
-        return way_out::from_device(world, owned, device);
+        return way_out::from_device(world, owned, device, card.mac);
     }
     attachment.notes.push(match world.master(device) {
         Some(master) => format!("{} belongs to {}", device.link.name, master.link.name),
@@ -303,7 +303,7 @@ fn way_without_device(
     };
     attachment.switch = Some(lower.link.name.clone());
     attachment.switch_kind = Some(SwitchKind::Macvtap);
-    way_out::from_device(world, owned, inside)
+    way_out::from_device(world, owned, inside, card.mac)
 }
 
 fn path_of(world: &World<'_>, namespace: NamespaceId) -> Option<String> {

@@ -270,10 +270,8 @@ pub enum UplinkChoice {
     Standby,
     /// Any member may carry it: the team spreads flows.
     Shared,
-    /// Calculated from the published hash.
+    /// Calculated: the member to which the switch has put the hash of the VM's MAC and VLAN.
     Computed,
-    /// Seen on the wire.
-    Observed,
 }
 
 /// What a switch is.

@@ -105,6 +105,21 @@ fn changes_are_told_by_comparing() {
     assert!(changes(at(9), &after.machines, &after.machines).is_empty());
 }
 
+#[test]
+fn a_title_is_told_when_it_comes_and_when_it_goes() {
+    let bed = two_vms();
+    let before = bed.site();
+    let mut after = before.clone();
+    let web = after.machines.iter_mut().find(|machine| machine.name == "web-1").unwrap();
+    web.aliases.push("Web shop".into());
+    let told = |from: &Site, to: &Site| -> Vec<String> {
+        let changes = changes(at(9), &from.machines, &to.machines);
+        changes.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(told(&before, &after), ["web-1: also called Web shop"]);
+    assert_eq!(told(&after, &before), ["web-1: no longer called Web shop"]);
+}
+
 /// web-1 moves from t0 to t7 between second 20 and 30 and is gone between 40 and 50.
 fn moved() -> (Timeline, Vec<Look>) {
     let mut timeline = Timeline::new(100);

@@ -8,7 +8,9 @@ use bed::{
     Bed, HOST, at, blind_veth, claimed, fdb, ip, mac, neighbour, port, port_of, route, uuid, veth,
     vlan, vni, vxlan,
 };
-use inventory::facts::{DomainState, LinkKind, NamespaceId, OvsInterface, OvsPort, Report, Source};
+use inventory::facts::{
+    DomainState, LinkKind, NamespaceId, OvsInterface, OvsPort, OvsSpread, Report, Source,
+};
 use inventory::{
     Attachment, Machine, MachineId, MachineKind, MachineState, Network, Resolver, SwitchKind,
     UplinkChoice,
@@ -130,6 +132,36 @@ fn the_active_member_of_an_active_backup_team_is_reported() {
     let web = bed.machine("web");
     let expected = [("up0", UplinkChoice::Standby), ("up1", UplinkChoice::Reported)];
     assert_eq!(devices(&place(&web).networks[0]), expected);
+}
+
+#[test]
+fn the_member_that_a_senders_hash_is_put_to_is_computed() {
+    let mut bed = ovs_host();
+    bed.qemu(700, "web", Some(1), &[(M1, "vnet0")]);
+    add_port(&mut bed, 1, port("vnet0", Some(20)));
+    let bond = &mut bed.ovs.as_mut().unwrap().bridges[0].ports[1];
+    bond.bond_mode = Some("balance-slb".into());
+    let hash = OvsSpread::hash(mac(M1), 20, 7);
+    let members = [(hash, "up1".to_owned()), (hash.wrapping_add(1), "up0".to_owned())];
+    bond.spread = Some(OvsSpread { basis: 7, members: members.into() });
+    let web = bed.machine("web");
+    let expected = [("up0", UplinkChoice::Standby), ("up1", UplinkChoice::Computed)];
+    assert_eq!(devices(&place(&web).networks[0]), expected);
+    // Nothing is told of a sender that sends little.
+    bed.ovs.as_mut().unwrap().bridges[0].ports[1].spread = Some(OvsSpread::default());
+    let web = bed.machine("web");
+    let expected = [("up0", UplinkChoice::Shared), ("up1", UplinkChoice::Shared)];
+    assert_eq!(devices(&place(&web).networks[0]), expected);
+}
+
+/// Answers of `ovs-appctl bond/hash MAC VLAN BASIS`, Open vSwitch 3.1.
+#[test]
+fn the_hash_of_a_sender_is_open_vswitchs() {
+    let web = mac("52:54:00:00:07:0a");
+    assert_eq!(OvsSpread::hash(web, 0, 0), 171);
+    assert_eq!(OvsSpread::hash(web, 10, 0), 214);
+    assert_eq!(OvsSpread::hash(web, 10, 7), 98);
+    assert_eq!(OvsSpread::hash(mac("52:54:00:00:07:0b"), 10, 0), 56);
 }
 
 #[test]

@@ -10,6 +10,15 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Bytes of kernel memory for one ring.
+pub(crate) fn parse_buffer(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text)?;
+    match capture::RingSize::MOST_BYTES {
+        most if bytes > most => Err(format!("a ring has at most {}", show_bytes(most))),
+        _ => Ok(bytes),
+    }
+}
+
 /// The same, where 0 has a meaning.
 pub(crate) fn parse_bytes_or_none(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -81,6 +90,8 @@ mod tests {
         assert_eq!(parse_bytes("64MiB"), Ok(64 << 20));
         assert_eq!(parse_bytes("1.5k"), Ok(1536));
         assert!(parse_bytes("0").is_err());
+        assert_eq!(parse_buffer("2GiB"), Ok(2 << 30));
+        assert!(parse_buffer("2049MiB").unwrap_err().contains("2 GiB"));
         assert_eq!(parse_bytes_or_none("0"), Ok(0));
         for wrong in ["", "MB", "1 parsec", "0", "99999999999999999999", "18446744073709551615k"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");

@@ -143,6 +143,5 @@ pub(crate) const fn choice_word(choice: UplinkChoice) -> &'static str {
         UplinkChoice::Standby => "standby",
         UplinkChoice::Shared => "shared",
         UplinkChoice::Computed => "computed",
-        UplinkChoice::Observed => "observed",
     }
 }

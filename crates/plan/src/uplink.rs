@@ -338,7 +338,6 @@ fn carries(choice: UplinkChoice) -> &'static str {
         UplinkChoice::Reported => "active, as the switch reports",
         UplinkChoice::Standby => "standby, in use after a failover",
         UplinkChoice::Shared => "any member of the team may carry a frame",
-        UplinkChoice::Computed => "calculated from the team's hash",
-        UplinkChoice::Observed => "seen on the wire",
+        UplinkChoice::Computed => "now, as calculated from the team's hash",
     }
 }

@@ -207,6 +207,8 @@ impl Running {
             comments: comments(order, machine, site, &point),
             ip_names: agent::ip_names(site),
             buffer_bytes: None,
+            // The agent begins another part.
+            grows: false,
             past: past.map(|past| PastOrder { is_live, ..past.order.clone() }),
             point,
         };

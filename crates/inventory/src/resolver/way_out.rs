@@ -51,8 +51,13 @@ impl Tag {
 pub(super) type Owned = BTreeSet<(NamespaceId, u32)>;
 
 /// Finds the way out from a port of Open vSwitch.
-pub(super) fn from_ovs(world: &World<'_>, owned: &Owned, place: OvsPlace<'_>) -> WayOut {
-    let mut walk = Walk::new(world, owned, Purpose::Frames);
+pub(super) fn from_ovs(
+    world: &World<'_>,
+    owned: &Owned,
+    place: OvsPlace<'_>,
+    sender: Option<Mac>,
+) -> WayOut {
+    let mut walk = Walk::new(world, owned, Purpose::Frames, sender);
     for tag in tags_entering(place.port) {
         walk.through_ovs(place.bridge, tag, Some(&place.port.name));
     }
@@ -66,8 +71,9 @@ pub(super) fn from_bridge(
     owned: &Owned,
     bridge: Device<'_>,
     port: Device<'_>,
+    sender: Option<Mac>,
 ) -> WayOut {
-    let mut walk = Walk::new(world, owned, Purpose::Frames);
+    let mut walk = Walk::new(world, owned, Purpose::Frames, sender);
     for tag in tags_entering_bridge(bridge, port) {
         walk.through_bridge(bridge, tag, Some(port.link.index));
     }
@@ -75,8 +81,13 @@ pub(super) fn from_bridge(
 }
 
 /// Finds the way out through a device that is no switch: the lower device of a macvtap.
-pub(super) fn from_device(world: &World<'_>, owned: &Owned, device: Device<'_>) -> WayOut {
-    let mut walk = Walk::new(world, owned, Purpose::Frames);
+pub(super) fn from_device(
+    world: &World<'_>,
+    owned: &Owned,
+    device: Device<'_>,
+    sender: Option<Mac>,
+) -> WayOut {
+    let mut walk = Walk::new(world, owned, Purpose::Frames, sender);
     walk.by_device(device, Tag::Untagged);
     walk.finish(&device.link.name, None)
 }
@@ -125,12 +136,14 @@ struct Walk<'w, 'a> {
     world: &'w World<'a>,
     owned: &'w Owned,
     purpose: Purpose,
+    /// The MAC that the frames come from.
+    sender: Option<Mac>,
     out: WayOut,
 }
 
 impl<'w, 'a> Walk<'w, 'a> {
-    fn new(world: &'w World<'a>, owned: &'w Owned, purpose: Purpose) -> Self {
-        Self { world, owned, purpose, out: WayOut::default() }
+    fn new(world: &'w World<'a>, owned: &'w Owned, purpose: Purpose, sender: Option<Mac>) -> Self {
+        Self { world, owned, purpose, sender, out: WayOut::default() }
     }
 
     /// Merges what differs only in the remote end, and says so if there is no way out of `switch`,
@@ -199,7 +212,7 @@ impl<'w, 'a> Walk<'w, 'a> {
 
     fn by_ovs_port(&mut self, bridge: &'a OvsBridge, port: &'a OvsPort, tag: Tag, on_wire: Tag) {
         if port.interfaces.len() > 1 {
-            let (uplinks, team) = self.ovs_team(port);
+            let (uplinks, team) = self.ovs_team(port, tag);
             self.leave_by(on_wire, uplinks, Some(team));
             return;
         }
@@ -248,10 +261,16 @@ impl<'w, 'a> Walk<'w, 'a> {
         }
     }
 
-    fn ovs_team(&self, port: &OvsPort) -> (Vec<Uplink>, String) {
+    fn ovs_team(&self, port: &OvsPort, tag: Tag) -> (Vec<Uplink>, String) {
         // No `bond_mode` means active-backup (ovs-vswitchd.conf.db(5), table Port).
         let is_active_backup =
             port.bond_mode.as_deref().unwrap_or("active-backup") == "active-backup";
+        let computed =
+            self.sender.zip(port.spread.as_ref()).and_then(|(sender, spread)| match tag {
+                Tag::Untagged => spread.member(sender, 0),
+                Tag::Vlan(vlan) => spread.member(sender, vlan.value()),
+                Tag::Any => None,
+            });
         let mut uplinks: Vec<Uplink> = port
             .interfaces
             .iter()
@@ -259,6 +278,8 @@ impl<'w, 'a> Walk<'w, 'a> {
                 let link = self.world.link_named(self.world.own, &interface.name).map(|d| d.link);
                 let mac: Option<Mac> = interface.mac_in_use.or(link.and_then(|l| l.mac));
                 let choice = match port.bond_active {
+                    _ if computed == Some(&interface.name) => UplinkChoice::Computed,
+                    _ if computed.is_some() => UplinkChoice::Standby,
                     Some(active) if is_active_backup && mac == Some(active) => {
                         UplinkChoice::Reported
                     }
@@ -540,7 +561,7 @@ impl<'w, 'a> Walk<'w, 'a> {
     /// The uplinks tunnel packets take that the host sends by `device`, and their VLAN there.
     fn underlay(&self, device: Device<'a>) -> (Vec<Uplink>, Option<String>, Option<VlanId>) {
         for purpose in [Purpose::Underlay, Purpose::LenientUnderlay] {
-            let mut walk = Walk::new(self.world, self.owned, purpose);
+            let mut walk = Walk::new(self.world, self.owned, purpose, device.link.mac);
             walk.by_device(device, Tag::Untagged);
             let mut uplinks: BTreeMap<String, Uplink> = BTreeMap::new();
             let (mut team, mut vlan) = (None, None);

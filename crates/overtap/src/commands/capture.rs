@@ -27,7 +27,7 @@ use crate::Output;
 use crate::controller;
 use crate::exit::{Exit, WrongUsage};
 use crate::names;
-use crate::quantity::{parse_bytes, parse_bytes_or_none, parse_duration};
+use crate::quantity::{parse_buffer, parse_bytes, parse_bytes_or_none, parse_duration};
 use crate::site;
 
 /// Captures a VM's packets into one pcapng file, with an account of every packet.
@@ -115,8 +115,9 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
 
-    /// Kernel memory for each interface. Default: 64MiB, shared down to 16MiB when there are many.
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    /// Kernel memory for each interface, at most 2GiB. Default: 64MiB, shared down to 16MiB when
+    /// there are many.
+    #[arg(long, value_name = "SIZE", value_parser = parse_buffer)]
     buffer: Option<u64>,
 
     /// Why, for the audit log of the controller.
@@ -241,6 +242,7 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
         buffer_bytes: args.buffer,
         past,
         tools,
+        grows: !matches!(Place::parse(&args.point), Place::Interface(_)),
     };
     let mut capture = Capture::start(wanted)?;
     signals.keep_alive();

@@ -23,7 +23,7 @@ use super::recorder::{DEFAULT_DIRECTORY, default_key_file};
 use crate::Output;
 use crate::exit::{Exit, WrongUsage};
 use crate::names;
-use crate::quantity::{parse_bytes, parse_bytes_or_none, parse_duration, show_bytes};
+use crate::quantity::{parse_buffer, parse_bytes, parse_bytes_or_none, parse_duration, show_bytes};
 
 /// Records the packets of VMs all the time, within a budget, for `overtap capture --last`.
 #[derive(clap::Args)]
@@ -74,7 +74,7 @@ pub(crate) struct Args {
     min_free: Option<u64>,
 
     /// Kernel memory for each interface. Default: 16MiB, shared down to 1MiB when there are many.
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_buffer)]
     buffer: Option<u64>,
 
     /// Stop after this time.

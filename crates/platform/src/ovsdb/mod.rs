@@ -4,14 +4,16 @@
 //! ovsdb-server(7)). It monitors and never writes.
 
 pub(crate) mod frame;
+mod spread;
 pub(crate) mod table;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use inventory::facts::{Facts, OvsBridge, OvsFacts, OvsInterface, OvsPort, Source};
+use inventory::facts::{Facts, OvsBridge, OvsFacts, OvsInterface, OvsPort, OvsSpread, Source};
 use serde_json::{Value, json};
 use wire::VlanId;
 
@@ -34,7 +36,7 @@ pub(crate) fn read_once(path: &Path, deadline: Instant) -> Option<Result<OvsFact
         session.monitor()?;
         loop {
             match session.receive(&waker, Some(deadline))? {
-                Received::Changed => return Ok(session.facts()),
+                Received::Changed => return Ok(complete(session.facts(), path)),
                 Received::Nothing => {}
                 Received::Deadline | Received::Woken => return Err(Failure::Silent),
             }
@@ -75,25 +77,40 @@ fn follow(
     let mut session = Session::connect(path)?;
     session.monitor()?;
     let mut due: Option<Instant> = None;
+    let mut told: Option<OvsFacts> = None;
     // Until the first answer, silence is a failure; after it, it is just quiet.
     let mut patience = Some(Instant::now() + ANSWER_TIMEOUT);
     while !shared.is_stopped() {
         match session.receive(waker, due.or(patience))? {
             // A new port's `ofport` and `ifindex` come in a second update: taken together.
             Received::Changed => {
-                due.get_or_insert(Instant::now() + COALESCE);
+                let soon = Instant::now() + COALESCE;
+                due = Some(due.map_or(soon, |due| due.min(soon)));
                 patience = None;
             }
             Received::Deadline if due.is_none() => return Err(Failure::Silent),
             Received::Nothing | Received::Deadline | Received::Woken => {}
         }
         if due.is_some_and(|due| due <= Instant::now()) {
-            due = None;
             on_facts();
-            shared.mailbox.put(Source::Ovsdb, Ok(Facts::OpenVSwitch(session.facts())));
+            let facts = complete(session.facts(), path);
+            // The database does not tell when a team is balanced anew.
+            due = spread::is_told(&facts).then(|| Instant::now() + BALANCED_EVERY);
+            if told.as_ref() != Some(&facts) {
+                shared.mailbox.put(Source::Ovsdb, Ok(Facts::OpenVSwitch(facts.clone())));
+                told = Some(facts);
+            }
         }
     }
     Ok(())
+}
+
+/// What the database says, and what only the daemon beside it knows.
+fn complete(mut facts: OvsFacts, path: &Path) -> OvsFacts {
+    if let Some(directory) = path.parent() {
+        spread::complete(&mut facts, directory);
+    }
+    facts
 }
 
 /// A restart takes a second or two, during which the last report holds.
@@ -242,6 +259,7 @@ impl Session {
         interfaces.sort_by(|a, b| a.name.cmp(&b.name));
         let mut trunks: Vec<VlanId> = row.set("trunks").filter_map(vlan).collect();
         trunks.sort_unstable();
+        let basis = row.key("other_config", "bond-hash-basis");
         OvsPort {
             name: text(row, "name"),
             tag: row.one("tag").and_then(vlan),
@@ -250,6 +268,10 @@ impl Session {
             is_mirror_output: self.is_mirror_output(row),
             bond_mode: row.one("bond_mode").map(str::to_owned),
             bond_active: row.one("bond_active_slave").and_then(|mac| mac.parse().ok()),
+            spread: (row.one("bond_mode") == Some("balance-slb")).then(|| OvsSpread {
+                basis: basis.and_then(|basis| basis.parse().ok()).unwrap_or(0),
+                members: BTreeMap::new(),
+            }),
             interfaces,
         }
     }
@@ -325,6 +347,8 @@ const MONITOR_SINCE: &str = "monitor_cond_since";
 const MONITOR: &str = "monitor";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const COALESCE: Duration = Duration::from_millis(20);
+/// A team is balanced every 10 s, if nobody has said otherwise (ovs-vswitchd.conf.db(5)).
+const BALANCED_EVERY: Duration = Duration::from_secs(3);
 /// How long a daemon may be away, as in a restart, before that is reported.
 const GRACE: Duration = Duration::from_secs(3);
 

@@ -234,6 +234,7 @@ const TABLES: [(&str, &[(&str, Shape)]); 5] = [
             ("vlan_mode", Shape::One),
             ("bond_mode", Shape::One),
             ("bond_active_slave", Shape::One),
+            ("other_config", Shape::Map),
             ("interfaces", Shape::Set),
         ],
     ),

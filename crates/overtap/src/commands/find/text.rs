@@ -267,8 +267,7 @@ fn choice(uplink: &Uplink) -> &'static str {
         UplinkChoice::Reported => "active, reported",
         UplinkChoice::Standby => "standby, reported",
         UplinkChoice::Shared => "shared: any member may carry it",
-        UplinkChoice::Computed => "computed",
-        UplinkChoice::Observed => "observed",
+        UplinkChoice::Computed => "active, computed",
     }
 }
 
