@@ -424,7 +424,7 @@ impl Sessions {
                 let text = whereabouts.update(&claims, now);
                 let elsewhere = &mut known.session.elsewhere;
                 let count = elsewhere.len();
-                match whereabouts.turn(&claims, text.is_some()) {
+                match whereabouts.turn(&claims, text.is_some(), now) {
                     Turn::Lost(Some(seen)) if !fleet.has_twin(seen) => elsewhere.push(seen.clone()),
                     // A session of the store may have it already.
                     Turn::Found => elsewhere.retain(|other| other.id != *machine),
@@ -494,11 +494,13 @@ impl Whereabouts {
     }
 
     /// Whether it is somewhere, or was just told to be nowhere.
-    fn turn(&self, claims: &[(&Seat, &Machine)], is_told_now: bool) -> Turn<'_> {
+    fn turn(&self, claims: &[(&Seat, &Machine)], is_told_now: bool, now: Moment) -> Turn<'_> {
         match (&self.place, &self.last) {
             (Place::Nowhere, Some(_)) if is_told_now => Turn::Lost(self.seen.as_ref()),
             (Place::Nowhere, _) => Turn::None,
-            _ if claims.is_empty() => Turn::None,
+            // While it is on its way it runs where it was; at first not all sources say so.
+            _ if now.since(self.since) < GRACE => Turn::None,
+            _ if claims.iter().all(|(_, machine)| !runs(machine)) => Turn::None,
             _ => Turn::Found,
         }
     }
@@ -551,6 +553,11 @@ impl Place {
             (None, None) => Self::Nowhere,
         }
     }
+}
+
+/// Whether a machine is at a host, and not only known there or on its way.
+fn runs(machine: &Machine) -> bool {
+    !matches!(machine.state, MachineState::Shutoff | MachineState::Incoming)
 }
 
 /// Whether something of a machine is in an overlay, in which others see it, too.

@@ -41,14 +41,16 @@ pub(crate) struct Duty {
     failed: BTreeMap<Key, Failure>,
     /// Machines that an order means and its owner may not see.
     refused: BTreeMap<Key, Trouble>,
+    /// Machines that others were looked at for, since when they are here.
+    back: BTreeMap<Key, Instant>,
     /// When the site and the orders are compared again although nothing was heard of them.
     next: Instant,
     /// When the room of sessions is looked at again although nothing was fetched.
     next_room: Instant,
 }
 
-/// A session and a machine.
-type Key = (String, String);
+/// A session and a machine; what others see of a machine that is elsewhere is one of its own.
+pub(crate) type Key = (String, String);
 
 /// What keeps a machine from being captured. It is told only if it lasts: while a machine comes or
 /// goes, the sources of the inventory do not speak of it in the same moment.
@@ -102,6 +104,7 @@ impl Duty {
             finished: BTreeSet::new(),
             failed: BTreeMap::new(),
             refused: BTreeMap::new(),
+            back: BTreeMap::new(),
             next: Instant::now(),
             next_room: Instant::now(),
         };
@@ -220,9 +223,16 @@ impl Duty {
                 }
             }
             for machine in &order.elsewhere {
-                let key = (order.session.clone(), machine.id.to_string());
-                // What was recorded of it here comes first, and it may be here all the same.
-                if wanted.contains(&key) || self.pasts.of(&key.0, &key.1).is_some() {
+                let is_it = |here: &&Machine| here.id == machine.id;
+                let here = self.live.site().machines.iter().find(is_it);
+                // While it is on its way here it runs where it was; at first not all sources say so.
+                let is_back = here.is_some_and(|m| is_here(m) && m.state != MachineState::Incoming);
+                let key = Running::key_of(&order.session, &machine.id.to_string(), true);
+                if !is_back {
+                    self.back.remove(&key);
+                } else if self.back.entry(key.clone()).or_insert_with(Instant::now).elapsed() > BACK
+                    || !self.parts.iter().any(|part| part.key() == key)
+                {
                     continue;
                 }
                 let point = plan::peer(self.live.site(), machine);
@@ -236,7 +246,7 @@ impl Duty {
             wanted.extend(self.have_recorded(order));
         }
         for part in &mut self.parts {
-            let key = (part.session().to_owned(), part.machine_id().to_owned());
+            let key = part.key();
             if !wanted.contains(&key) {
                 let is_ordered = orders.sessions.iter().any(|order| order.session == key.0);
                 let why = match (is_ordered, self.refused.contains_key(&key)) {
@@ -249,6 +259,7 @@ impl Duty {
             }
         }
         self.failed.retain(|key, _| wanted.contains(key));
+        self.back.retain(|key, _| wanted.contains(key));
     }
 
     /// Lets the recorder go on.
@@ -365,7 +376,7 @@ impl Duty {
         key: &Key,
         point: Result<plan::Point, agent::NoPoint>,
     ) {
-        let is_this = |part: &&mut Running| part.session() == key.0 && part.machine_id() == key.1;
+        let is_this = |part: &&mut Running| part.key() == *key;
         let is_live = |part: &&mut Running| !part.is_ending() && !part.is_all_past();
         let running: Vec<&mut Running> =
             self.parts.iter_mut().filter(is_this).filter(is_live).collect();
@@ -456,7 +467,7 @@ impl Duty {
             if part.is_all_past() {
                 return false;
             }
-            let key = (part.session().to_owned(), part.machine_id().to_owned());
+            let key = part.key();
             match how {
                 Ended::ForGood => _ = finished.insert(key),
                 // A tap vanishes a moment before its machine does.
@@ -564,5 +575,7 @@ const LASTS: Duration = Duration::from_secs(2);
 const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 /// How long the inventory may take to tell what an interface's end has told already.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How long a machine must be here before it is no more looked for at the uplinks.
+const BACK: Duration = Duration::from_secs(1);
 /// How long captures may take to end when the agent does.
 const PATIENCE: Duration = Duration::from_secs(5);

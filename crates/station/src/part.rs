@@ -11,6 +11,7 @@ use recorder::MachineRef;
 use select::{Filter, Resolved};
 
 use crate::board::{Board, Reached};
+use crate::duty::Key;
 use crate::past::Past;
 use crate::spool::Spool;
 
@@ -261,6 +262,17 @@ impl Running {
     /// What people should hear since this was asked last; its file has it.
     pub(crate) fn take_said(&mut self) -> Vec<String> {
         std::mem::take(&mut self.said)
+    }
+
+    /// What it is one of.
+    pub(crate) fn key(&self) -> Key {
+        Self::key_of(&self.part.session, &self.part.machine_id, self.is_at_peer())
+    }
+
+    /// What parts of a session and machine are.
+    pub(crate) fn key_of(session: &str, machine_id: &str, is_at_peer: bool) -> Key {
+        let elsewhere = if is_at_peer { " elsewhere" } else { "" };
+        (session.to_owned(), format!("{machine_id}{elsewhere}"))
     }
 
     /// Which machine it is of, by its id.
