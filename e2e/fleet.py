@@ -13,6 +13,7 @@ import time
 from harness import *
 
 ADDRESS = "10.0.0.9:7443"
+WEB = "10.0.0.9:7480"
 AGENTS = {}
 SERVER = []
 
@@ -58,7 +59,7 @@ def lasting(process):
 
 
 def serve(*prefix):
-    SERVER.append(lasting(Process("mon", *prefix, OVERTAP, "serve", "--listen", ADDRESS, "--dir", folder("controller"))))
+    SERVER.append(lasting(Process("mon", *prefix, OVERTAP, "serve", "--listen", ADDRESS, "--web", WEB, "--dir", folder("controller"))))
     if not until(lambda: "listening on" in SERVER[-1].err()):
         raise RuntimeError(f"the controller does not start: {SERVER[-1].err()}")
 
@@ -571,6 +572,86 @@ def detached():
     del sent
 
 
+def asked(user, path, *words, timeout=30):
+    """What curl gets from hv-3 at the controller's HTTP API, as a user: the status and the body."""
+    login = json.load(open(f"{WORK}/login-{user}.json"))
+    authority = f"{WORK}/ca.pem"
+    with open(authority, "w") as file:
+        file.write(login["controller"]["ca_pem"])
+    shown = [] if "--nobody" in words else ["-H", f"Authorization: Bearer {login['token']}"]
+    words = [word for word in words if word != "--nobody"]
+    done = run("hv-3", "curl", "-sS", "--cacert", authority, *shown, "-w", "\n%{http_code}", *words, f"https://{WEB}/api/v1/{path}", timeout=timeout)
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status or 0), body if done.returncode == 0 else done.stderr
+
+
+def posted(user, path, **body):
+    status, text = asked(user, path, "--json", json.dumps(body))
+    return status, json.loads(text) if text.startswith("{") else text
+
+
+def over_http():
+    """Find, capture, migrate, download, all with curl: the file that the program fetches."""
+    status, text = asked("admin", "machines?what=web")
+    found = [it for it in json.loads(text)["items"] if it["machine"]["name"] == "web"] if status == 200 else []
+    check("http: a VM is found where it is, by TLS of the controller's authority", found and found[0]["host"] == where("web"), text)
+    status, text = asked("admin", "plan?vm=web")
+    check("http: its points are ranked", status == 200 and json.loads(text)["points"][0]["rank"] == 1, text)
+    status, text = asked("admin", "topology")
+    hosts = json.loads(text)["hosts"] if status == 200 else []
+    vnics = {(host["name"], vnic["machine"]) for host in hosts for switch in host["switches"] for group in switch["port_groups"] for vnic in group["vnics"]}
+    check("http: the site as a tree has web at its switch", (where("web"), "web") in vnics, text)
+    status, session = posted("admin", "sessions", what=["web"], point="tap", reason="http", duration_s=120)
+    if not check("http: a capture begins", status == 201, session):
+        return
+    path = f"sessions/{session['id']}"
+    check("http: its part runs", until(lambda: json.loads(asked("admin", path)[1])["parts"]))
+    login = json.load(open(f"{WORK}/login-admin.json"))
+    listening = Process("hv-3", "curl", "-sSN", "--cacert", f"{WORK}/ca.pem", "-H", f"Authorization: Bearer {login['token']}", f"https://{WEB}/api/v1/events")
+    check("http: events are told", until(lambda: "event: ready" in listening.out()), listening.err())
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(1)
+    began, there_before = time.time(), where("web")
+    migrate("web")
+    moved = lambda: json.loads(asked("admin", "machines?what=web")[1])["items"][0]["host"] == other(there_before)
+    check("http: the move is seen", until(moved, 2), f"{time.time() - began:.1f} s")
+    check("http: and was told of", until(lambda: "event: machines" in listening.out(), 2), listening.out())
+    time.sleep(1)
+    sent = sending.stop()
+    time.sleep(0.5)
+    listening.stop()
+    check("http: it is stopped", posted("admin", f"{path}/stop")[1]["state"] == "ended")
+    check("http: it is complete", until(lambda: json.loads(asked("admin", path)[1])["is_complete"]))
+    file = f"{WORK}/http.pcapng"
+    status, text = asked("admin", f"{path}/capture.pcapng", "-o", file)
+    equal("http: the download", status, 200)
+    missing, twice = marked(Capture(file), "acme", sent["sent"], WEB_IP)
+    check("http: every datagram once, across the move", not missing and not twice, f"missing {missing[:9]}, twice {list(twice)[:9]}; {sent}")
+    equal("http: tshark has no complaint", complaints(file), [])
+    fetched = f"{WORK}/http-fetched.pcapng"
+    must("sessions", "fetch", session["id"], "-w", fetched)
+    check("http: byte for byte the file that the program fetches", open(file, "rb").read() == open(fetched, "rb").read())
+    status, receipt = asked("admin", f"{path}/receipt")
+    receipt = json.loads(receipt)
+    check("http: the hosts' accounts add up", receipt["is_final"] and receipt["unaccounted"] == 0 and receipt["lost"] == 0, receipt["total"])
+    status, lines = asked("admin", f"{path}/packets")
+    shown = [json.loads(line[6:]) for line in lines.splitlines() if line.startswith("data: {\"number\"")]
+    check("http: packets are shown with their host and layers", shown and {it["host"] for it in shown} <= {"hv-1", "hv-2"}
+          and any(it["stack"][:3] == ["eth", "ipv4", "udp"] for it in shown), [{it["host"] for it in shown}, {str(it["stack"]) for it in shown}, lines[-300:]])
+    must("users", "add", "carl")
+    log_in("carl", must("tokens", "add", "carl"))
+    before = len(refusals())
+    status, said = posted("carl", "sessions", what=["web"])
+    check("http: who has no grant is refused", status in (403, 404) and "web" in said["detail"], said)
+    equal("http: others' sessions do not exist", asked("carl", path)[0], 404)
+    equal("http: nobody without a token", asked("carl", "machines", "--nobody")[0], 401)
+    last = json.loads(asked("admin", "audit?limit=10")[1])["items"]
+    tries = [it for it in last if it["name"] == "carl" and it["answer"] == "refused"]
+    check("http: each is in the audit log, with the browser's address", len(refusals()) >= before + 3 and len(tries) == 2
+          and all(it["from"].startswith("10.0.0.3:") for it in tries), last)
+    equal("http: removed", asked("admin", path, "-X", "DELETE")[0], 204)
+
+
 def full():
     """A reader that does not read: its host keeps what it may, drops and counts the rest, and goes on when there is room."""
     login_of("admin")
@@ -742,7 +823,7 @@ def own(host, name, tenant):
 
 
 def refusals():
-    return must("audit", "list", "--refused").splitlines()
+    return must("audit", "list", "--refused", "--last", "0").splitlines()
 
 
 def strangers():
@@ -1054,7 +1135,7 @@ def watched():
 
 if __name__ == "__main__":
     chapters(
-        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached,
+        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached, over_http,
         full, filtered, growing, live, in_wireshark, grants, changes_hands, strangers, restarted_elsewhere,
         past, past_of_another, past_revoked, past_while_away, watched,
     )

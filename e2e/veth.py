@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -262,6 +263,37 @@ def plugged_in():
     check("plugged in: one interface that was asked for stays one", until(lambda: "this capture does not look there" in one.err(), 1.2), one.err())
     one.finish()
     started(HOST, "ip", "link", "del", "tap-more")
+
+
+def container():
+    """A container of podman is a machine by the name that podman knows."""
+    tree = f"{WORK}/tree"
+    os.makedirs(f"{tree}/bin")
+    shutil.copy(shutil.which("busybox"), f"{tree}/bin/sleep")
+    subprocess.run(["tar", "-C", tree, "-cf", f"{WORK}/image.tar", "."], check=True)
+    os.makedirs("/var/lib/containers", exist_ok=True)
+    started(HOST, "mount", "-t", "tmpfs", "containers", "/var/lib/containers")
+    # Without a control group of its own, which not every machine can give it.
+    podman = lambda *words: started(HOST, "podman", "--cgroup-manager", "cgroupfs", *words)
+    podman("import", "-q", f"{WORK}/image.tar", "localhost/shop")
+    podman("run", "-d", "--rm", "--cgroups", "disabled", "--network", "none", "--name", "shop", "localhost/shop", "/bin/sleep", "60")
+    try:
+        pid = podman("inspect", "-f", "{{.State.Pid}}", "shop").strip()
+        started(HOST, "ip", "link", "add", "tap-shop", "type", "veth", "peer", "name", "eth0", "address", BOX, "netns", pid)
+        started(HOST, "ip", "link", "set", "tap-shop", "up")
+        inside = [*enter(HOST), "nsenter", f"--net=/proc/{pid}/ns/net"]
+        started(HOST, "nsenter", f"--net=/proc/{pid}/ns/net", "ip", "link", "set", "eth0", "up")
+        check("container: it is found by the name that podman gave it", "shop" in names(HOST), names(HOST))
+        equal("container: it is a container of podman", [m["kind"] for m in find(HOST, "shop")["machines"]], ["container"])
+        capture = Overtap(HOST, "shop", *SMALL)
+        send(50, prefix=inside)
+        status, receipt, file = capture.finish()
+        honest("container", status, receipt, file)
+        equal("container: its packets are there", numbers(file), list(range(1, 51)))
+    finally:
+        podman("rm", "-f", "-t", "0", "shop")
+        podman("rmi", "-f", "localhost/shop")
+        started(HOST, "umount", "-l", "/var/lib/containers")
 
 
 def machine_renamed():
@@ -758,6 +790,6 @@ def sandbox():
 
 if __name__ == "__main__":
     chapters(
-        set_up, killed, signals, hang_up, interface_deleted, interface_down, interface_renamed, handed_over, plugged_in, machine_renamed, disk_full, sentences, rights,
+        set_up, killed, signals, hang_up, interface_deleted, interface_down, interface_renamed, handed_over, plugged_in, container, machine_renamed, disk_full, sentences, rights,
         limits, rings, pipes, filters, drops, flood, tags, the_file, checksums, super_frames, decoded, sandbox,
     )

@@ -1,10 +1,11 @@
 //! What program, controller and capture agents say to each other.
 //!
 //! The messages are in `proto/overtap.proto`; what they carry as JSON is in [`document`]; who may
-//! speak with whom is decided by TLS, set up in [`tls`]. Nothing here decides or remembers.
+//! speak with whom is decided by TLS, set up in [`tls`]; [`within`] one process nothing needs it. Nothing here decides or remembers.
 
 pub mod document;
 pub mod tls;
+pub mod within;
 
 /// The messages and services, made of `proto/overtap.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]

@@ -301,6 +301,16 @@ impl Fleet {
 }
 
 impl Seat {
+    /// Its machines, as it was seen last.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.timeline.now()
+    }
+
+    /// When it was seen last, by its host's clock.
+    pub fn looked(&self) -> Option<Timestamp> {
+        self.timeline.last()
+    }
+
     /// Takes what its sources complain of, as much of it as a person reads.
     pub fn complain(&mut self, problems: &[String]) {
         self.problems = problems.iter().take(MOST_PROBLEMS).map(|text| sentence(text)).collect();

@@ -3,6 +3,7 @@
 //! [`desk`] is what they share: the store, the fleet, the sessions. Who speaks is settled at the
 //! [`gate`] before anything else is read: for [`agents`] by a certificate, for [`people`] by a user
 //! token; [`enrolment`] is told it in the first words.
+//! Doors that speak something else come to the same people's service from within the process.
 //! Packets pass through [`relay`] as bytes that nobody here looks into.
 
 mod agents;
@@ -14,8 +15,10 @@ mod hello;
 mod metrics;
 mod people;
 mod relay;
+mod watch;
 mod watching;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +27,12 @@ use api::MAX_MESSAGE_BYTES;
 use api::proto::agents_server::AgentsServer;
 use api::proto::enrolment_server::EnrolmentServer;
 use api::proto::people_server::PeopleServer;
-use telemetry::Log;
+use api::within::Line;
 use telemetry::scrape::Scrape;
+use telemetry::{Event, Log};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
@@ -54,6 +60,8 @@ pub struct Settings {
     pub log: Log,
     /// Where Prometheus may ask how it is; nowhere if `None`.
     pub metrics: Option<SocketAddr>,
+    /// Where lines from within this process come out, if there are any.
+    pub within: Option<mpsc::Receiver<Result<Line, Infallible>>>,
 }
 
 /// Why a controller cannot run.
@@ -102,7 +110,8 @@ pub async fn serve(
     }
     let watch = tokio::spawn(Arc::clone(&desk).watch());
     ready(local);
-    let (agents, people) = (AgentsService(Arc::clone(&desk)), PeopleService(Arc::clone(&desk)));
+    let agents = AgentsService(Arc::clone(&desk));
+    let within = settings.within.map(|lines| tokio::spawn(from_within(Arc::clone(&desk), lines)));
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
@@ -120,15 +129,7 @@ pub async fn serve(
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             AgentsDoor(Arc::clone(&desk)),
         ))
-        .add_service(InterceptedService::new(
-            Announcing::new(
-                PeopleServer::new(people)
-                    .max_decoding_message_size(MOST_OF_PEOPLE)
-                    .max_encoding_message_size(usize::MAX),
-                Arc::clone(&desk.authority),
-            ),
-            PeopleDoor(Arc::clone(&desk)),
-        ));
+        .add_service(people(&desk));
     let stopping = Arc::clone(&desk);
     let stopped = async move {
         until.await;
@@ -137,8 +138,33 @@ pub async fn serve(
     };
     server.serve_with_incoming_shutdown(connections(listener, hello, log), stopped).await?;
     watch.abort();
+    if let Some(within) = within {
+        within.abort();
+    }
     desk.keep_changed();
     Ok(())
+}
+
+/// The people's service behind its door.
+fn people(desk: &Arc<Desk>) -> InterceptedService<Announced, PeopleDoor> {
+    let service = PeopleServer::new(PeopleService(Arc::clone(desk)))
+        .max_decoding_message_size(MOST_OF_PEOPLE)
+        .max_encoding_message_size(usize::MAX);
+    let service = Announcing::new(service, Arc::clone(&desk.authority));
+    InterceptedService::new(service, PeopleDoor(Arc::clone(desk)))
+}
+
+type Announced = Announcing<PeopleServer<PeopleService>>;
+
+/// Serves people whose questions come from within this process.
+async fn from_within(desk: Arc<Desk>, lines: mpsc::Receiver<Result<Line, Infallible>>) {
+    let server = Server::builder()
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .add_service(people(&desk));
+    if let Err(error) = server.serve_with_incoming(ReceiverStream::new(lines)).await {
+        desk.log.say(Event::error(format!("the doors within this process are closed: {error}")));
+    }
 }
 
 /// Calls at the same time on one connection.

@@ -15,7 +15,8 @@ use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, EnrolRequest, FetchRequest, FindRequest, FollowRequest, FromAgent, Hello,
     ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest, RemoveSessionRequest,
-    RenewRequest, StartSessionRequest, StatusRequest, StopSessionRequest, WatchRequest,
+    RenewRequest, StartSessionRequest, StatusRequest, StopSessionRequest, WatchMachinesRequest,
+    WatchRequest,
 };
 use api::tls::Controller;
 use control::admin::{Command, Made, NewGrant, NewInvitation, Reply, first_admin};
@@ -60,6 +61,7 @@ impl Site {
             version: "test".into(),
             log: Log::new(move |event| lines.lock().unwrap().push(format!("{event:?}"))),
             metrics: None,
+            within: None,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, address) = oneshot::channel();
@@ -201,6 +203,7 @@ async fn a_stranger_is_refused_on_every_method_and_each_time_is_in_the_log() {
         let answers = [
             code(p.find(ask(token, FindRequest { what: large, at_ns: 0 })).await),
             code(p.watch(ask(token, WatchRequest::default())).await),
+            code(p.watch_machines(ask(token, WatchMachinesRequest::default())).await),
             code(p.status(ask(token, StatusRequest {})).await),
             code(p.start_session(ask(token, wish())).await),
             code(p.list_sessions(ask(token, ListSessionsRequest {})).await),
@@ -212,7 +215,7 @@ async fn a_stranger_is_refused_on_every_method_and_each_time_is_in_the_log() {
             code(p.administer(ask(token, AdministerRequest::default())).await),
             code(p.read_audit(ask(token, ReadAuditRequest::default())).await),
         ];
-        assert_eq!(answers, [Code::Unauthenticated; 12], "{token:?}");
+        assert_eq!(answers, [Code::Unauthenticated; 13], "{token:?}");
     }
     let mut agents = AgentsClient::new(site.channel());
     let pieces = tokio_stream::iter([Piece::default()]);
@@ -229,7 +232,7 @@ async fn a_stranger_is_refused_on_every_method_and_each_time_is_in_the_log() {
         assert_eq!(answer, Code::InvalidArgument, "{token}");
     }
     let written = site.audit().await.len() - before;
-    assert_eq!(written, 48 + 3 + 3 + 1, "one line for each, and one for reading the log");
+    assert_eq!(written, 52 + 3 + 3 + 1, "one line for each, and one for reading the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]

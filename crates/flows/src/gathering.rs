@@ -80,11 +80,11 @@ impl LiveGathering {
     /// use.
     const MEMORY: Duration = Duration::from_secs(3600);
 
-    /// Settles every `wait`.
+    /// Flows wait for `wait`, at most twice as long if nobody who counts them is waited for.
     pub fn new(wait: Duration) -> Self {
         Self {
             held: Vec::new(),
-            evidence: Evidence::default(),
+            evidence: Evidence::new(wait),
             wait,
             settled: Timestamp::ZERO,
             now: Timestamp::ZERO,

@@ -78,7 +78,7 @@ pub(crate) const fn icmp_answer(protocol: u8, kind: u8) -> Option<u8> {
 }
 
 /// The key of a flow in the cache: both directions have the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct FlowKey {
     /// The lower of the two ends first.
     ends: [[u64; 2]; 2],
@@ -108,6 +108,12 @@ impl FlowKey {
             protocol: ends.protocol,
         };
         (key, is_swapped)
+    }
+
+    /// IP protocol number.
+    #[inline]
+    pub(crate) const fn protocol(&self) -> u8 {
+        self.protocol
     }
 
     /// Spread over all bits.

@@ -33,18 +33,20 @@ pub struct Meter {
     now: u64,
     /// Flows that are due, for a moment.
     due: Vec<u32>,
-    /// Packets that wait for each other; at most [`TOGETHER`].
-    waiting: Vec<Waiting>,
+    /// Room for packets that wait for each other, [`TOGETHER`] of them.
+    waiting: Box<[Waiting]>,
+    /// How many do.
+    waits: usize,
 }
 
 /// A packet that is to be metered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Waiting {
     key: FlowKey,
     hash: u64,
     is_swapped: bool,
     time: u64,
-    point: PointId,
+    point: u32,
     facts: Facts,
 }
 
@@ -103,7 +105,8 @@ impl Meter {
             counters: MeterCounters::default(),
             now: 0,
             due: Vec::new(),
-            waiting: Vec::with_capacity(TOGETHER),
+            waiting: (0..TOGETHER).map(|_| Waiting::default()).collect(),
+            waits: 0,
         }
     }
 
@@ -115,31 +118,37 @@ impl Meter {
     #[inline]
     pub fn take(&mut self, packet: &Packet<'_>, layers: &Layers, each: &mut impl FnMut(Flow)) {
         self.counters.packets += 1;
-        let mut facts = match Facts::of(packet, layers, &self.nvgre) {
-            Ok(facts) => facts,
+        let Some(waiting) = self.waiting.get_mut(self.waits) else { return };
+        let facts = &mut waiting.facts;
+        match facts.read(packet, layers, &self.nvgre) {
+            Ok(()) => {}
             Err(NoFlow::NotIp) => return self.counters.not_ip += 1,
             Err(NoFlow::Hidden) => return self.counters.hidden += 1,
-        };
+        }
         if let Some((is_first, id)) = facts.piece {
             if is_first {
-                self.pieces.begin(&facts, id);
-            } else if !self.pieces.complete(&mut facts, id) {
+                self.pieces.begin(facts, id);
+            } else if !self.pieces.complete(facts, id) {
                 self.counters.fragments_without_first += 1;
             }
         }
         self.counters.metered += 1;
-        let (key, is_swapped) = FlowKey::new(packet.point.0, facts.network, &facts.ends);
-        let (hash, time) = (key.hash(), packet.time.as_nanos());
-        let point = packet.point;
-        self.waiting.push(Waiting { key, hash, is_swapped, time, point, facts });
-        if self.waiting.len() >= TOGETHER {
+        waiting.point = packet.point.0;
+        waiting.time = packet.time.as_nanos();
+        (waiting.key, waiting.is_swapped) =
+            FlowKey::new(packet.point.0, facts.network, &facts.ends);
+        waiting.hash = waiting.key.hash();
+        self.waits += 1;
+        if self.waits >= TOGETHER {
             self.settle(each);
         }
     }
 
     /// Meters the packets that wait.
     pub fn settle(&mut self, each: &mut impl FnMut(Flow)) {
-        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut room = std::mem::take(&mut self.waiting);
+        let waits = std::mem::take(&mut self.waits);
+        let waiting = room.get_mut(..waits).unwrap_or_default();
         // Nothing in a program can ask for memory before it is needed but a read whose result is
         // not needed yet: first of all places in the index, then of all flows.
         let places = waiting.iter().map(|packet| self.table.touch_index(packet.hash));
@@ -147,11 +156,10 @@ impl Meter {
         let flows = waiting.iter().map(|packet| self.table.touch_flow(packet.hash));
         touched = flows.fold(touched, u32::wrapping_add);
         std::hint::black_box(touched);
-        for packet in &mut waiting {
+        for packet in waiting {
             self.meter(packet, each);
         }
-        waiting.clear();
-        self.waiting = waiting;
+        self.waiting = room;
     }
 
     fn meter(&mut self, packet: &mut Waiting, each: &mut impl FnMut(Flow)) {
@@ -236,7 +244,7 @@ impl Meter {
         {
             self.end(oldest, EndReason::CacheFull, each);
         }
-        let cold = Cold::new(packet.hash, packet.point, &packet.facts, packet.is_swapped);
+        let cold = Cold::new(packet.hash, PointId(packet.point), &packet.facts, packet.is_swapped);
         let slot = self.table.insert(packet.hash, Hot::new(packet.key), cold);
         let idle = packet.time.saturating_add(nanos(self.timeouts.idle));
         self.wheel.add(slot, self.now, idle);

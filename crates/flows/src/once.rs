@@ -60,12 +60,15 @@ pub fn count_once(flows: &[Flow], points: &[Point], places: &Places) -> Vec<[Cou
 /// What has counted already, so that a sighting that is told later does not count again.
 ///
 /// Exporters tell of one flow at different times: one every five seconds, another when it is over.
-/// Whoever has counted a flow goes on counting it, so that nothing has to be divided: what others
-/// tell of the time behind waits until that one has spoken. Some 150 bytes for each direction of a
-/// flow, at most [`Evidence::MOST`] of them.
+/// Every flow waits for a while, so that the best of those that tell of it at about the same time
+/// counts and not the quickest. Whoever has counted a flow goes on counting it, so that nothing has
+/// to be divided: what others tell of the time behind waits until that one has spoken. Some 150
+/// bytes for each direction of a flow, at most [`Evidence::MOST`] of them.
 #[derive(Debug, Default)]
 pub struct Evidence {
     talks: HashMap<Key, Talk>,
+    /// How long every flow waits.
+    wait: Duration,
     /// How often what was remembered had to be given up for want of room.
     overflows: u64,
 }
@@ -98,8 +101,10 @@ pub struct Held {
 impl Evidence {
     /// How many directions of flows are remembered.
     pub const MOST: usize = 1 << 20;
-    /// How long a flow waits at most for who counts it, whatever that one's time-outs are.
-    const PATIENCE: Duration = Duration::from_secs(300);
+    /// Without any. Every flow waits for `wait`, or until another one of the same talk has.
+    pub fn new(wait: Duration) -> Self {
+        Self { wait, ..Self::default() }
+    }
 
     /// Takes the flows of which can be said what counts, and says it; those that must wait stay.
     /// Without `now` nothing waits any more.
@@ -110,27 +115,50 @@ impl Evidence {
         places: &Places,
         now: Option<Timestamp>,
     ) -> (Vec<Flow>, Vec<[Counted; 2]>) {
+        let is_young = |held: &Held| now.is_some_and(|now| now.since(held.since) < self.wait);
         let (mut flows, mut waiting) = (Vec::with_capacity(held.len()), Vec::new());
         if points.len() <= 1 {
-            flows.extend(held.drain(..).map(|held| held.flow));
+            let (young, old) = held.drain(..).partition(is_young);
+            *held = young;
+            flows.extend(old.into_iter().map(|held: Held| held.flow));
             let counted = flows.iter().map(|f| f.ways().map(|way| all_of(f, way))).collect();
             return (flows, counted);
         }
         let named = NamedNetworks::of(held.iter().map(|held| &held.flow));
-        let mut sightings = Vec::new();
-        let mut heard: HashSet<(Key, PointId)> = HashSet::new();
+        let mut sightings = Vec::with_capacity(held.len());
+        let mut leads: HashMap<Key, Lead> = HashMap::new();
         for held in held.iter() {
             let found = Sighting::of(&held.flow, points, places, &named);
-            heard.extend(found.iter().flatten().map(|(key, sighting)| (*key, sighting.point)));
+            for (key, sighting) in found.iter().flatten() {
+                let known = || self.talks.get(key).and_then(Talk::lead);
+                let lead = leads.entry(*key);
+                lead.or_insert_with(|| known().unwrap_or(Lead::of(sighting))).hear(sighting);
+            }
             sightings.push(found);
         }
+        // Whoever must not wait takes along what is young of the same talk, to be compared with it.
+        let mut due: HashSet<Key> = HashSet::new();
+        let is_ready: Vec<bool> = held
+            .iter()
+            .zip(&sightings)
+            .map(|(held, found)| {
+                let found = || found.iter().flatten();
+                let waits = |now: Timestamp| {
+                    let mut leads = found().filter_map(|(key, own)| Some((leads.get(key)?, own)));
+                    leads.any(|(lead, own)| lead.is_awaited(own, now.since(held.since)))
+                };
+                let is_ready = !now.is_some_and(waits);
+                if is_ready && !is_young(held) {
+                    due.extend(found().map(|(key, _)| *key));
+                }
+                is_ready
+            })
+            .collect();
         let mut groups: HashMap<Key, Vec<Sighting>> = HashMap::new();
-        for (held, found) in held.drain(..).zip(sightings) {
-            let waits = now.is_some_and(|now| {
-                let mut found = found.iter().flatten();
-                found.any(|(key, sighting)| self.must_wait(key, sighting, &held, &heard, now))
-            });
-            if waits {
+        for ((held, found), is_ready) in held.drain(..).zip(sightings).zip(is_ready) {
+            let is_due =
+                || !is_young(&held) || found.iter().flatten().any(|(key, _)| due.contains(key));
+            if !is_ready || !is_due() {
                 waiting.push(held);
                 continue;
             }
@@ -166,29 +194,6 @@ impl Evidence {
         self.overflows
     }
 
-    /// Whether somebody else counts this flow and has not yet spoken of this time.
-    fn must_wait(
-        &self,
-        key: &Key,
-        sighting: &Sighting,
-        held: &Held,
-        heard: &HashSet<(Key, PointId)>,
-        now: Timestamp,
-    ) -> bool {
-        let Some(Talk { spans, counter: Some((rank, point, longest)) }) = self.talks.get(key)
-        else {
-            return false;
-        };
-        if *point == sighting.point || sighting.rank < *rank || heard.contains(&(*key, *point)) {
-            return false;
-        }
-        let told = spans.iter().filter(|span| span.point == *point).map(|span| span.to).max();
-        let is_told = told.is_some_and(|told| sighting.to <= told.saturating_add(SLACK_NANOS));
-        let patience = Duration::from_nanos(longest.saturating_mul(2).saturating_add(SLACK_NANOS));
-        let patience = patience.clamp(Duration::from_secs(20), Self::PATIENCE);
-        !is_told && now.since(held.since) < patience
-    }
-
     fn make_room(&mut self) {
         if self.talks.len() >= Self::MOST {
             self.talks.clear();
@@ -198,6 +203,13 @@ impl Evidence {
 }
 
 impl Talk {
+    fn lead(&self) -> Option<Lead> {
+        let (rank, point, longest) = self.counter?;
+        let own = self.spans.iter().filter(|span| span.point == point);
+        let told = own.map(|span| span.to).max().unwrap_or_default();
+        Some(Lead { rank, point, is_counter: true, told, longest })
+    }
+
     fn remember(&mut self, new: &[Covered], sightings: &[Sighting]) {
         for span in new {
             // A flow that goes on is told in pieces; together they are one span.
@@ -221,6 +233,53 @@ impl Talk {
             }
             _ => Some((rank, most.point, longest)),
         };
+    }
+}
+
+/// Whose word decides about one direction of a flow: who has counted it, or who is better.
+#[derive(Debug, Clone, Copy)]
+struct Lead {
+    rank: Rank,
+    point: PointId,
+    /// Whether it has counted the flow before.
+    is_counter: bool,
+    /// Until when it has told, in nanoseconds since 1970.
+    told: u64,
+    /// The longest it was silent, in nanoseconds.
+    longest: u64,
+}
+
+impl Lead {
+    /// How long a flow waits for the lead at least, if that has not yet spoken of its time, and at
+    /// most, whatever the time-outs of the lead are.
+    const PATIENCE: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(300)];
+
+    const fn of(sighting: &Sighting) -> Self {
+        let Sighting { rank, point, from, to, .. } = *sighting;
+        Self { rank, point, is_counter: false, told: to, longest: to - from }
+    }
+
+    /// Takes one more sighting, that of the lead or of one which takes its place.
+    fn hear(&mut self, sighting: &Sighting) {
+        if sighting.point == self.point {
+            self.rank = self.rank.min(sighting.rank);
+            self.told = self.told.max(sighting.to);
+            self.longest = self.longest.max(sighting.to - sighting.from);
+        } else if sighting.rank < self.rank
+            || sighting.rank == self.rank && !self.is_counter && sighting.to > self.told
+        {
+            *self = Self::of(sighting);
+        }
+    }
+
+    /// Whether the lead may yet speak of the time of a sighting that is `age` old here: what a
+    /// worse one tells of it must not count before.
+    fn is_awaited(&self, sighting: &Sighting, age: Duration) -> bool {
+        let is_told = sighting.to <= self.told.saturating_add(SLACK_NANOS);
+        let patience =
+            Duration::from_nanos(self.longest.saturating_mul(2).saturating_add(SLACK_NANOS));
+        let [least, most] = Self::PATIENCE;
+        sighting.point != self.point && !is_told && age < patience.clamp(least, most)
     }
 }
 
@@ -321,17 +380,10 @@ fn choose(
     points.sort_unstable_by_key(|(order, _)| *order);
     let mut covered: Vec<Covered> = before.to_vec();
     let mut new = Vec::new();
-    for ((rank, _, _, point), own) in points {
-        // Where a better point takes over, each counts its own time: what clocks may differ would
-        // be counted by neither.
-        let takes_over = counter.is_some_and(|(known, _)| rank < known);
-        let told_before = if takes_over { 0 } else { SLACK_NANOS };
+    for ((_, _, _, point), own) in points {
         let mut told = Vec::with_capacity(own.len());
         for sighting in own {
-            let by_others = covered.iter().zip(0..).filter(|(span, _)| span.point != point);
-            let by_others = by_others.map(|(span, number)| {
-                (span, if number < before.len() { told_before } else { SLACK_NANOS })
-            });
+            let by_others = covered.iter().filter(|span| span.point != point);
             let Uncovered { share, copy_of, gaps } = sighting.uncovered(by_others);
             if let Some(counted) =
                 counted.get_mut(sighting.flow).and_then(|ways| ways.get_mut(sighting.way))
@@ -426,26 +478,43 @@ impl Sighting {
     }
 
     /// The share of its time that nobody covers, and who covers most of the rest.
-    fn uncovered<'a>(&self, covered: impl Iterator<Item = (&'a Covered, u64)>) -> Uncovered {
-        let mut spans: Vec<(u64, u64, PointId)> = covered
-            .filter_map(|(span, slack)| {
-                let (from, to) = span.within(self.from, self.to, slack)?;
-                Some((from, to, span.point))
-            })
-            .collect();
-        let whole = self.to - self.from;
-        if spans.is_empty() {
+    ///
+    /// Clocks differ, and some exporters tell whole seconds: where others begin or end up to
+    /// [`SLACK_NANOS`] away from this one, that is no time of its own. What is longer counts from
+    /// where the others really end, so that nothing falls between two that follow one another.
+    fn uncovered<'a>(&self, covered: impl Iterator<Item = &'a Covered>) -> Uncovered {
+        let (from, to) = (self.from, self.to);
+        let near: Vec<&Covered> =
+            covered.filter(|span| span.within(from, to, SLACK_NANOS).is_some()).collect();
+        let whole = to - from;
+        if near.is_empty() {
             let share = Share { part: whole, whole };
-            return Uncovered { share, copy_of: None, gaps: vec![(self.from, self.to)] };
+            return Uncovered { share, copy_of: None, gaps: vec![(from, to)] };
         }
+        let spans = |slack| near.iter().filter_map(move |span| span.within(from, to, slack));
+        let beyond = self.gaps(spans(SLACK_NANOS).collect());
+        let mut gaps = self.gaps(spans(0).collect());
+        gaps.retain(|gap| beyond.iter().any(|own| own.0 < gap.1 && gap.0 < own.1));
         // Of those that cover equally much the first, which is the best point.
-        let longest = spans.iter().map(|(from, to, _)| to - from).max();
-        let copy_of = spans.iter().find(|(from, to, _)| Some(to - from) == longest);
-        let copy_of = copy_of.map(|(_, _, point)| *point);
+        let length = |span: &Covered| span.within(from, to, SLACK_NANOS).map(|(a, b)| b - a);
+        let longest = near.iter().map(|span| length(span)).max();
+        let copy_of = near.iter().find(|span| Some(length(span)) == longest);
+        let copy_of = copy_of.map(|span| span.point);
+        let sum: u64 = gaps.iter().map(|(from, to)| to - from).sum();
+        // Seen together from beginning to end, but for what clocks differ.
+        if sum <= whole / 50 {
+            return Uncovered { share: Share { part: 0, whole: 1 }, copy_of, gaps: Vec::new() };
+        }
+        let copy_of = copy_of.filter(|_| sum < whole);
+        Uncovered { share: Share { part: sum, whole }, copy_of, gaps }
+    }
+
+    /// What of its time is in none of these spans.
+    fn gaps(&self, mut spans: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
         spans.sort_unstable();
         let mut gaps = Vec::new();
         let mut open = self.from;
-        for (from, to, _) in spans {
+        for (from, to) in spans {
             if from > open {
                 gaps.push((open, from));
             }
@@ -454,12 +523,7 @@ impl Sighting {
         if self.to > open {
             gaps.push((open, self.to));
         }
-        let sum: u64 = gaps.iter().map(|(from, to)| to - from).sum();
-        // Seen together from beginning to end, but for what clocks differ.
-        if sum <= whole / 50 {
-            return Uncovered { share: Share { part: 0, whole: 1 }, copy_of, gaps: Vec::new() };
-        }
-        Uncovered { share: Share { part: sum, whole }, copy_of, gaps }
+        gaps
     }
 }
 

@@ -247,7 +247,7 @@ fn a_point_that_was_silent_in_the_middle_is_filled_by_another() {
 #[test]
 fn of_a_long_record_the_part_counts_that_nobody_else_saw() {
     let seen =
-        [during(flow(0, 0, WEB, DB, 1000), 0, 299), during(flow(1, 5001, WEB, DB, 6000), 0, 1800)];
+        [during(flow(0, 0, WEB, DB, 1000), 0, 300), during(flow(1, 5001, WEB, DB, 6000), 0, 1800)];
     assert_eq!(octets(&count_once(&seen, &points(), &places())), [1000, 5000]);
 }
 
@@ -284,6 +284,47 @@ fn where_a_better_point_takes_over_nothing_falls_between() {
     assert_eq!(told(Some(5), &[during(blind, 0, 8)]), (vec![800], 0));
     // It names the MACs, and told of the first eight of these thirty seconds as well.
     assert_eq!(told(Some(31), &[during(flow(3, 5001, WEB, DB, 3000), 0, 30)]), (vec![2200], 0));
+}
+
+#[test]
+fn a_better_point_whose_clock_is_off_does_not_count_what_was_counted() {
+    let (mut evidence, mut held) = (Evidence::default(), Vec::new());
+    let mut told = |now, came: &[Flow]| told(&mut evidence, &mut held, now, came);
+    let blind = |from, to| {
+        let seen = Flow { macs: [Mac::default(); 2], ..flow(2, 5001, WEB, DB, 800) };
+        during(seen, from, to)
+    };
+    assert_eq!(told(Some(5), &[blind(11, 16)]), (vec![800], 0));
+    // It tells whole seconds, so that its flow begins and ends a second too early.
+    assert_eq!(told(Some(6), &[during(flow(3, 5001, WEB, DB, 800), 10, 15)]), (vec![0], 0));
+}
+
+#[test]
+fn what_is_told_at_about_the_same_time_is_compared_whoever_was_quicker() {
+    let (mut evidence, mut held) = (Evidence::new(Duration::from_secs(2)), Vec::new());
+    let mut told = |now, came: &[Flow]| told(&mut evidence, &mut held, now, came);
+    // With the bytes of a tunnel, which the better one leaves out.
+    let quick = Flow { macs: [Mac::default(); 2], ..flow(2, 5001, WEB, DB, 1050) };
+    assert_eq!(told(Some(6), &[during(quick, 0, 5)]), (vec![], 1));
+    assert_eq!(told(Some(7), &[during(flow(3, 5001, WEB, DB, 1000), 0, 5)]), (vec![], 2));
+    assert_eq!(told(Some(8), &[]), (vec![0, 1000], 0), "the younger one goes along");
+}
+
+#[test]
+fn of_the_time_of_which_the_better_one_has_not_yet_told_the_quick_one_does_not_count() {
+    let (mut evidence, mut held) = (Evidence::new(Duration::from_secs(2)), Vec::new());
+    let mut told = |now, came: &[Flow]| told(&mut evidence, &mut held, now, came);
+    // As NetFlow of Open vSwitch: the second piece claims the time of the first one, too.
+    let quick = |octets, to| {
+        let seen = Flow { macs: [Mac::default(); 2], ..flow(2, 5001, WEB, DB, octets) };
+        during(seen, 0, to)
+    };
+    let good = |octets, from, to| during(flow(3, 5001, WEB, DB, octets), from, to);
+    let first = [good(900, 0, 30), quick(950, 32), quick(550, 50)];
+    assert_eq!(told(Some(51), &first), (vec![], 3));
+    // Nobody has counted it before; all the same the better one leads.
+    assert_eq!(told(Some(53), &[]), (vec![900], 2));
+    assert_eq!(told(Some(54), &[good(600, 30, 50)]), (vec![0, 0, 600], 0));
 }
 
 #[test]

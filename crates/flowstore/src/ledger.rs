@@ -208,27 +208,14 @@ impl Ledger {
         (sums, rest, all)
     }
 
-    /// The `most` largest sums of each time, in no order, and what is beyond added up.
-    pub(crate) fn largest_by_time(&self, most: usize) -> BTreeMap<u32, (Vec<(Entry, Sum)>, Sum)> {
+    /// The sums by time, those of each in no order.
+    pub(crate) fn by_time(&self) -> BTreeMap<u32, Vec<(Entry, Sum)>> {
         let Cells::Times(cells) = &self.cells else { return BTreeMap::new() };
-        let mut by_time: BTreeMap<u32, Vec<(Entry, &Cell)>> = BTreeMap::new();
+        let mut by_time: BTreeMap<u32, Vec<(Entry, Sum)>> = BTreeMap::new();
         for (entry, cell) in cells {
-            by_time.entry(entry.time).or_default().push((*entry, cell));
+            by_time.entry(entry.time).or_default().push((*entry, self.whole(*entry, cell)));
         }
-        let largest = by_time.into_iter().map(|(time, mut cells)| {
-            let mut rest = Sum::default();
-            if cells.len() > most {
-                cells.select_nth_unstable_by_key(most, |(_, cell)| {
-                    Reverse(cell.sent.saturating_add(cell.received))
-                });
-                for (entry, cell) in cells.drain(most..) {
-                    rest.add(&self.whole(entry, cell));
-                }
-            }
-            let kept = cells.into_iter().map(|(entry, cell)| (entry, self.whole(entry, cell)));
-            (time, (kept.collect(), rest))
-        });
-        largest.collect()
+        by_time
     }
 
     fn split_of(&self, entry: Entry) -> Option<u8> {

@@ -4,12 +4,15 @@
 //! rows has none, because the writer was killed in between or the file is small, the question is
 //! answered from its rows; that is the same number, because both are added up by the same code.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::types::{Int32Type, TimestampMillisecondType};
-use arrow_array::{Array, ArrayRef, DictionaryArray, Int64Array, PrimitiveArray, RecordBatch};
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, Int64Array, PrimitiveArray, RecordBatch, StringArray,
+};
 use arrow_schema::ArrowError;
 
 use crate::adder::Adder;
@@ -21,7 +24,7 @@ use crate::ledger::{Entry, Ledger, Sum};
 use crate::name::PartName;
 use crate::scan::{self, Scanned, Wanted, longs, scan, texts, times};
 use crate::subject::{Kind, Subject};
-use crate::texts::{NO_TEXT, TextNumber, Texts};
+use crate::texts::{NO_TEXT, Table, TextNumber, Texts};
 use crate::totals::{Totals, TotalsAdder};
 
 /// What sums are kept of.
@@ -114,36 +117,57 @@ impl Grain {
 }
 
 /// Makes the sums of one file of rows.
+///
+/// Rows are added up by minute only, and of what has two ends only between two: hours are added up
+/// from minutes and ends from pairs, of which there are fewer.
 pub(crate) struct Summing {
     totals: TotalsAdder,
-    adders: Vec<(Rollup, Grain, Adder)>,
+    adders: Vec<(Kind, Adder)>,
 }
 
 impl Summing {
     pub(crate) fn new() -> Self {
         let always = [0, i64::MAX];
-        let mut adders = Vec::new();
-        for grain in Grain::ALL {
-            adders.extend(Rollup::ALL.into_iter().filter_map(|rollup| match rollup {
-                Rollup::Totals => None,
-                Rollup::Of(kind) => Some((rollup, grain, Adder::new(kind, always, grain.ms()))),
-            }));
+        let minute = Grain::Minute.ms();
+        let kinds = [
+            Kind::One(Subject::Apps),
+            Kind::Pair(Subject::Vms),
+            Kind::Pair(Subject::Hosts),
+            Kind::Pair(Subject::Tenants),
+        ];
+        Self {
+            totals: TotalsAdder::new(always, minute),
+            adders: kinds.map(|kind| (kind, Adder::new(kind, always, minute))).into(),
         }
-        Self { totals: TotalsAdder::new(always, Grain::Minute.ms()), adders }
     }
 
     /// Adds rows, with all their columns.
     pub(crate) fn add(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
         self.totals.add(rows)?;
-        self.adders.iter_mut().try_for_each(|(.., adder)| adder.add(rows))
+        self.adders.iter_mut().try_for_each(|(_, adder)| adder.add(rows))
     }
 
     /// The sums of all rows.
     pub(crate) fn finish(self) -> Result<Made, ArrowError> {
         let mut made = Vec::new();
-        for (rollup, grain, adder) in self.adders {
-            let rows = Rows::of(&adder.ledger, grain);
-            made.push((rollup, grain, rows.batch(&adder.ledger.names)?));
+        for (kind, adder) in self.adders {
+            let texts = adder.ledger.names.array();
+            let mut whole = ByGrain::new(&texts);
+            let mut ends = matches!(kind, Kind::Pair(_)).then(|| ByGrain::new(&texts));
+            let mut of_ends = Tally::default();
+            for (minute, sums) in adder.ledger.by_time() {
+                if let Some(ends) = &mut ends {
+                    sums.iter().for_each(|(entry, sum)| of_ends.add_ends(*entry, sum));
+                    ends.add(minute, of_ends.drain());
+                }
+                whole.add(minute, sums);
+            }
+            let ends = ends.map(|ends| (Kind::One(kind.subject()), ends));
+            for (kind, sums) in std::iter::once((kind, whole)).chain(ends) {
+                for (grain, rows) in Grain::ALL.into_iter().zip(sums.finish()) {
+                    made.push((Rollup::Of(kind), grain, rows.batch(&texts)?));
+                }
+            }
         }
         // Last: where there are totals, the sums of this file are all there.
         for grain in Grain::ALL {
@@ -155,9 +179,73 @@ impl Summing {
             for (time, totals) in by_time {
                 rows.add_totals(time, &totals);
             }
-            made.push((Rollup::Totals, grain, rows.batch(&Texts::default())?));
+            made.push((Rollup::Totals, grain, rows.batch(&Texts::default().array())?));
         }
         Ok(Made(made))
+    }
+}
+
+/// Sums of minutes, which come in their order, and those of the hours that they make.
+struct ByGrain<'t> {
+    texts: &'t StringArray,
+    minutes: Rows,
+    hours: Rows,
+    /// The begin of the hour that is not over, in milliseconds, and its sums so far.
+    hour: i64,
+    of_hour: Tally,
+}
+
+impl<'t> ByGrain<'t> {
+    fn new(texts: &'t StringArray) -> Self {
+        let (minutes, hours) = (Rows::default(), Rows::default());
+        Self { texts, minutes, hours, hour: 0, of_hour: Tally::default() }
+    }
+
+    fn add(&mut self, minute: u32, sums: Vec<(Entry, Sum)>) {
+        let hour = whole(minute, Grain::Hour);
+        if hour != self.hour {
+            self.end_hour();
+            self.hour = hour;
+        }
+        sums.iter().for_each(|(entry, sum)| self.of_hour.add(*entry, sum));
+        self.minutes.add_largest(whole(minute, Grain::Minute), sums, Grain::Minute, self.texts);
+    }
+
+    fn end_hour(&mut self) {
+        self.hours.add_largest(self.hour, self.of_hour.drain(), Grain::Hour, self.texts);
+    }
+
+    fn finish(mut self) -> [Rows; 2] {
+        self.end_hour();
+        [self.minutes, self.hours]
+    }
+}
+
+/// Sums of one time.
+#[derive(Debug, Default)]
+struct Tally(Table<[TextNumber; 2], Sum>);
+
+impl Tally {
+    fn add(&mut self, entry: Entry, sum: &Sum) {
+        self.0.entry([entry.one, entry.other]).or_default().add(sum);
+    }
+
+    /// Adds to each of two ends what is between them.
+    fn add_ends(&mut self, Entry { one, other, .. }: Entry, sum: &Sum) {
+        let turned = Sum { sent: sum.received, received: sum.sent, ..*sum };
+        self.add(Entry::of(one), sum);
+        self.add(Entry::of(other), &turned);
+        // Of what goes from one to the same each packet is sent and received there, but the flow
+        // is one.
+        if one == other
+            && let Some(both) = self.0.get_mut(&[one, NO_TEXT])
+        {
+            both.flows -= sum.flows;
+        }
+    }
+
+    fn drain(&mut self) -> Vec<(Entry, Sum)> {
+        self.0.drain().map(|([one, other], sum)| (Entry::pair(one, other), sum)).collect()
     }
 }
 
@@ -194,32 +282,38 @@ struct Rows {
 }
 
 impl Rows {
-    /// The largest sums of each time, ordered by time and names; what is beyond is one row.
-    fn of(ledger: &Ledger, grain: Grain) -> Self {
-        let mut rows = Self::default();
-        let texts = ledger.names.array();
+    /// Adds the largest sums of a time, names that came first in the rows first; what is beyond is
+    /// one row.
+    fn add_largest(
+        &mut self,
+        time: i64,
+        mut sums: Vec<(Entry, Sum)>,
+        grain: Grain,
+        texts: &StringArray,
+    ) {
         let text = |number: TextNumber| match number {
             NO_TEXT => "",
             number => texts.value(number as usize),
         };
-        for (time, (mut kept, rest)) in ledger.largest_by_time(grain.most()) {
-            let time = i64::from(time) * grain.ms();
-            // The larger name last, as it is for people.
-            for (entry, sum) in &mut kept {
-                if entry.other != NO_TEXT && text(entry.other) < text(entry.one) {
-                    (entry.one, entry.other) = (entry.other, entry.one);
-                    (sum.sent, sum.received) = (sum.received, sum.sent);
-                }
-            }
-            kept.sort_unstable_by_key(|(entry, _)| (text(entry.one), text(entry.other)));
-            for (entry, sum) in &kept {
-                rows.add(time, [entry.one, entry.other], sum);
-            }
-            if rest != Sum::default() {
-                rows.add(time, [NO_TEXT; 2], &rest);
+        let mut rest = Sum::default();
+        if sums.len() > grain.most() {
+            sums.select_nth_unstable_by_key(grain.most(), |(_, sum)| Reverse(sum.octets()));
+            sums.drain(grain.most()..).for_each(|(_, sum)| rest.add(&sum));
+        }
+        sums.sort_unstable_by_key(|(entry, _)| *entry);
+        // The larger name last, as it is for people.
+        for (entry, sum) in &mut sums {
+            if entry.other != NO_TEXT && text(entry.other) < text(entry.one) {
+                (entry.one, entry.other) = (entry.other, entry.one);
+                (sum.sent, sum.received) = (sum.received, sum.sent);
             }
         }
-        rows
+        for (entry, sum) in &sums {
+            self.add(time, [entry.one, entry.other], sum);
+        }
+        if rest != Sum::default() {
+            self.add(time, [NO_TEXT; 2], &rest);
+        }
     }
 
     fn add(&mut self, time: i64, names: [TextNumber; 2], sum: &Sum) {
@@ -249,8 +343,7 @@ impl Rows {
         }
     }
 
-    fn batch(self, names: &Texts) -> Result<RecordBatch, ArrowError> {
-        let texts = names.array();
+    fn batch(self, texts: &Arc<StringArray>) -> Result<RecordBatch, ArrowError> {
         let times = PrimitiveArray::<TimestampMillisecondType>::from(self.times);
         let mut arrays: Vec<ArrayRef> = vec![Arc::new(times.with_timezone("UTC"))];
         for numbers in self.names {
@@ -258,7 +351,7 @@ impl Rows {
                 numbers.into_iter().map(|number| i32::try_from(number).ok()).collect();
             arrays.push(Arc::new(DictionaryArray::try_new(
                 keys,
-                Arc::clone(&texts) as Arc<dyn Array>,
+                Arc::clone(texts) as Arc<dyn Array>,
             )?));
         }
         arrays.extend(self.counts.map(|counts| Arc::new(Int64Array::from(counts)) as ArrayRef));

@@ -49,7 +49,7 @@ impl Far {
 
     /// As who has the packets of its sessions.
     pub(crate) fn keeper(&self) -> Keeper {
-        Keeper::Controller(self.connection.clone(), self.login.clone())
+        Keeper::Controller(self.connection.clone())
     }
 
     /// Waits for something. Where the controller announces another authority meanwhile, this

@@ -17,7 +17,7 @@ use crate::past::{self, Gap, Gathering};
 use crate::receipt::{SessionReceipt, Story, clock_of};
 #[cfg(feature = "s3")]
 use crate::stored::{StoredSession, fetch_stored};
-use crate::{Connection, Login, Output, RemoteError};
+use crate::{Connection, Output, RemoteError};
 
 /// What is wanted of a session.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Wanted {
 #[expect(clippy::large_enum_variant, reason = "one for each run")]
 pub enum Keeper {
     /// Its agents, asked through a controller.
-    Controller(Connection, Login),
+    Controller(Connection),
     /// An object store.
     #[cfg(feature = "s3")]
     Store(StoredSession),
@@ -157,7 +157,7 @@ impl Capture {
     {
         let (to, mut news) = mpsc::channel(64);
         #[cfg_attr(not(feature = "s3"), allow(irrefutable_let_patterns, reason = "the only one"))]
-        if let Keeper::Controller(connection, _) = &self.keeper {
+        if let Keeper::Controller(connection) = &self.keeper {
             tokio::spawn(follow(connection.clone(), self.session.id.clone(), to.clone()));
             let is_scarce = self.session.wish.when_full == WhenFull::Drop;
             if self.wanted.releases && (is_scarce || !self.wanted.ends_session) {
@@ -205,7 +205,7 @@ impl Capture {
                 _ = every.tick() => self.tick(&mut tell),
             }
             self.gather(&mut tell);
-            if self.weave_on().map_err(|error| RemoteError::Refused(error.to_string()))? {
+            if self.weave_on().map_err(|error| RemoteError::Failed(error.to_string()))? {
                 self.stop_session(&mut tell).await;
             }
             let is_had = |part: &Fetched| part.is_all_here || part.gone.is_some();
@@ -281,15 +281,14 @@ impl Capture {
                 let why = format!("its first {} bytes were fetched and released", part.freed_bytes);
                 tokio::spawn(async move { to.send(News::Gone(number, why)).await });
             }
-            Keeper::Controller(connection, login) => {
+            Keeper::Controller(connection) => {
                 let ask = FetchRequest {
                     session: self.session.id.clone(),
                     agent: part.agent.clone(),
                     part: part.number,
                     offset: 0,
                 };
-                let login = Arc::new(login.clone());
-                tokio::spawn(fetch(connection.clone(), login, ask, number, ahead, to));
+                tokio::spawn(fetch(connection.clone(), ask, number, ahead, to));
             }
             #[cfg(feature = "s3")]
             Keeper::Store(stored) => {
@@ -460,7 +459,7 @@ impl Capture {
             return;
         }
         let stopped = match &self.keeper {
-            Keeper::Controller(connection, _) => connection.stop(&self.session.id).await,
+            Keeper::Controller(connection) => connection.stop(&self.session.id).await,
             #[cfg(feature = "s3")]
             Keeper::Store(_) => return,
         };
@@ -479,7 +478,7 @@ impl Capture {
     }
 
     fn finish(mut self, tell: &mut impl FnMut(Told)) -> Result<SessionReceipt, RemoteError> {
-        let failed = |error: deliver::SinkError| RemoteError::Refused(error.to_string());
+        let failed = |error: deliver::SinkError| RemoteError::Failed(error.to_string());
         // What was waited for in vain is not waited for any more.
         self.gathering = None;
         self.weave.complete();

@@ -1,6 +1,7 @@
 //! Questions to the controller, with the user's token at each.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -11,9 +12,11 @@ use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
     Piece, ReadAuditRequest, RefilterSessionRequest, ReleaseRequest, RemoveSessionRequest,
-    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest, WatchReply, WatchRequest,
+    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest, WatchMachinesReply,
+    WatchMachinesRequest, WatchReply, WatchRequest, WhoAmIReply, WhoAmIRequest,
 };
 use api::tls::{AUTHORITY_HEADER, ConnectError, Controller};
+use api::within::Passage;
 use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
 use tonic::body::Body;
@@ -29,8 +32,26 @@ use crate::Login;
 pub struct Connection {
     client: PeopleClient<Listening>,
     heard: Heard,
-    bearer: MetadataValue<tonic::metadata::Ascii>,
-    address: String,
+    bearer: Option<MetadataValue<tonic::metadata::Ascii>>,
+    way: Way,
+}
+
+/// How the controller is reached.
+#[derive(Debug, Clone)]
+enum Way {
+    /// Over the network.
+    Network(Controller),
+    /// Within its own process, on behalf of somebody at this address.
+    Within(Passage, SocketAddr),
+}
+
+impl Way {
+    fn channel(&self) -> Result<Channel, ConnectError> {
+        match self {
+            Self::Network(controller) => controller.channel(None),
+            Self::Within(passage, from) => Ok(passage.channel(*from)),
+        }
+    }
 }
 
 /// Why a question has no answer.
@@ -48,8 +69,16 @@ pub enum RemoteError {
         reason: String,
     },
     /// The controller says no.
+    #[error("{reason}")]
+    Refused {
+        /// What kind of no.
+        code: Code,
+        /// Why.
+        reason: String,
+    },
+    /// It cannot be done here.
     #[error("{0}")]
-    Refused(String),
+    Failed(String),
     /// The controller says what this release does not understand.
     #[error("the controller's answer makes no sense: {0}")]
     Nonsense(#[from] serde_json::Error),
@@ -71,16 +100,54 @@ impl Connection {
     /// # Errors
     /// When the login cannot be used. Whether somebody is there shows at the first question.
     pub fn new(login: &Login) -> Result<Self, RemoteError> {
-        let channel = login.controller.channel(None)?;
-        let bearer = format!("Bearer {}", login.token.trim());
+        Self::by(Way::Network(login.controller.clone()), Some(&login.token))
+    }
+
+    /// To the controller of this process, for somebody who asks from `from` and shows this
+    /// token, or none.
+    ///
+    /// # Errors
+    /// When it cannot be a token.
+    pub fn within(
+        passage: Passage,
+        from: SocketAddr,
+        token: Option<&str>,
+    ) -> Result<Self, RemoteError> {
+        Self::by(Way::Within(passage, from), token)
+    }
+
+    fn by(way: Way, token: Option<&str>) -> Result<Self, RemoteError> {
         let heard = Heard::default();
-        let listening = Listening { channel, heard: heard.clone() };
-        Ok(Self {
-            client: PeopleClient::new(listening).max_decoding_message_size(usize::MAX),
-            heard,
-            bearer: bearer.parse().map_err(|_| RemoteError::Token)?,
-            address: login.controller.address.clone(),
-        })
+        let listening = Listening { channel: way.channel()?, heard: heard.clone() };
+        let client = PeopleClient::new(listening).max_decoding_message_size(usize::MAX);
+        let bearer = token.map(|token| format!("Bearer {}", token.trim()).parse());
+        Ok(Self { client, heard, bearer: bearer.transpose().map_err(|_| RemoteError::Token)?, way })
+    }
+
+    /// Where the controller is.
+    pub fn address(&self) -> &str {
+        match &self.way {
+            Way::Network(controller) => &controller.address,
+            Way::Within(..) => "this process",
+        }
+    }
+
+    /// Whose token it is.
+    ///
+    /// # Errors
+    /// When it is nobody's.
+    pub async fn who_am_i(&self) -> Result<WhoAmIReply, RemoteError> {
+        let reply = self.client.clone().who_am_i(self.request(WhoAmIRequest {})).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// Says when something is not as it was any more.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn watch(&self) -> Result<Streaming<WatchReply>, RemoteError> {
+        let reply = self.client.clone().watch(self.request(WatchRequest {})).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
     }
 
     /// The login with the controller's authority as it is now, if the controller has said since
@@ -114,9 +181,12 @@ impl Connection {
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn watch(&self, what: &str) -> Result<Streaming<WatchReply>, RemoteError> {
-        let ask = self.request(WatchRequest { what: what.to_owned() });
-        let reply = self.client.clone().watch(ask).await;
+    pub async fn watch_machines(
+        &self,
+        what: &str,
+    ) -> Result<Streaming<WatchMachinesReply>, RemoteError> {
+        let ask = self.request(WatchMachinesRequest { what: what.to_owned() });
+        let reply = self.client.clone().watch_machines(ask).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())
     }
 
@@ -127,7 +197,7 @@ impl Connection {
     /// When the controller is gone, or the user may watch no more.
     pub async fn watched(
         &self,
-        replies: &mut Streaming<WatchReply>,
+        replies: &mut Streaming<WatchMachinesReply>,
     ) -> Result<Option<Vec<HostFound>>, RemoteError> {
         let reply = replies.message().await.map_err(|e| self.error(&e))?;
         reply.map(|reply| reply.host_json.iter().map(|json| read(json)).collect()).transpose()
@@ -160,6 +230,17 @@ impl Connection {
         let reply = self.client.clone().list_sessions(self.request(ListSessionsRequest {})).await;
         let reply = reply.map_err(|e| self.error(&e))?.into_inner();
         reply.session_json.iter().map(|json| read(json)).collect()
+    }
+
+    /// One session.
+    ///
+    /// # Errors
+    /// When there is none, or no answer.
+    pub async fn session(&self, id: &str) -> Result<Session, RemoteError> {
+        let mut replies = self.follow(id).await?;
+        let reply = replies.message().await.map_err(|e| self.error(&e))?;
+        let gone = || RemoteError::Failed(format!("nothing is told of session {id}"));
+        session(&reply.ok_or_else(gone)?)
     }
 
     /// Ends a session; its packets stay to be fetched.
@@ -203,12 +284,16 @@ impl Connection {
         Ok(reply.map_err(|e| self.error(&e))?.into_inner().reply_json)
     }
 
-    /// The audit log; its last `last` entries unless that is 0.
+    /// The audit log from an entry on; its last `last` entries unless that is 0.
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn audit(&self, last: u64) -> Result<Streaming<AuditEntries>, RemoteError> {
-        let ask = self.request(ReadAuditRequest { first: 0, last });
+    pub async fn audit(
+        &self,
+        first: u64,
+        last: u64,
+    ) -> Result<Streaming<AuditEntries>, RemoteError> {
+        let ask = self.request(ReadAuditRequest { first, last });
         let reply = self.client.clone().read_audit(ask).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())
     }
@@ -234,18 +319,38 @@ impl Connection {
 
     /// The bytes of a part, from an offset on. On a connection of its own: what is not read holds
     /// up nothing else.
-    pub(crate) async fn fetch(
-        &self,
-        login: &Login,
-        ask: FetchRequest,
-    ) -> Result<Streaming<Piece>, RemoteError> {
+    pub(crate) async fn fetch(&self, ask: FetchRequest) -> Result<Streaming<Piece>, RemoteError> {
         // One that has run for long may know the authority before only by what it was told.
-        let moved = self.moved(login);
-        let controller = &moved.as_ref().unwrap_or(login).controller;
-        let listening = Listening { channel: controller.channel(None)?, heard: self.heard.clone() };
+        let channel = match (&self.way, self.heard.last()) {
+            (Way::Network(controller), Some(der)) => {
+                let ca_pem = api::tls::pem(&der);
+                Way::Network(Controller { ca_pem, ..controller.clone() }).channel()?
+            }
+            (way, _) => way.channel()?,
+        };
+        let listening = Listening { channel, heard: self.heard.clone() };
         let mut client = PeopleClient::new(listening).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let reply = client.fetch(self.request(ask)).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// Whether its packets may be fetched, as far as that can be said now: asks for a beginning.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn may_fetch(&self, session: &Session) -> Result<(), RemoteError> {
+        let reachable = session.parts.iter().find(|part| part.is_reachable);
+        let Some(part) = reachable.or(session.parts.first()) else { return Ok(()) };
+        let ask = FetchRequest {
+            session: session.id.clone(),
+            agent: part.agent.clone(),
+            part: part.number,
+            offset: part.bytes,
+        };
+        match self.fetch(ask).await {
+            Err(error) if !error.is_passing() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Lets an agent forget what a part has before an offset.
@@ -271,15 +376,17 @@ impl Connection {
                 if api::tls::is_other_authority(&reason) {
                     reason += "; if its authority was rotated, log in again: overtap login";
                 }
-                RemoteError::Away { address: self.address.clone(), reason }
+                RemoteError::Away { address: self.address().to_owned(), reason }
             }
-            _ => RemoteError::Refused(reason),
+            code => RemoteError::Refused { code, reason },
         }
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", self.bearer.clone());
+        if let Some(bearer) = &self.bearer {
+            request.metadata_mut().insert("authorization", bearer.clone());
+        }
         request
     }
 }

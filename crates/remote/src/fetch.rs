@@ -8,8 +8,8 @@ use api::document::Session;
 use api::proto::{FetchRequest, Piece, ReleaseRequest};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::Connection;
 use crate::connection::session;
-use crate::{Connection, Login};
 
 /// What the tasks have to say.
 #[derive(Debug)]
@@ -59,14 +59,13 @@ pub(crate) async fn follow(connection: Connection, id: String, to: mpsc::Sender<
 /// Fetches one part until its last piece, at most as far ahead as there are permits in `ahead`.
 pub(crate) async fn fetch(
     connection: Connection,
-    login: Arc<Login>,
     mut ask: FetchRequest,
     number: usize,
     ahead: Arc<Semaphore>,
     to: mpsc::Sender<News>,
 ) {
     loop {
-        let why = match connection.fetch(&login, ask.clone()).await {
+        let why = match connection.fetch(ask.clone()).await {
             Ok(mut pieces) => loop {
                 // One for each piece; given back when it has been woven in.
                 if let Ok(permit) = ahead.acquire().await {

@@ -20,7 +20,7 @@ use crate::fetch::{AHEAD, News, fetch, follow};
 use crate::stored::{
     DOCUMENT, Document, FORMAT, MOST_DOCUMENT_BYTES, StoredPart, hashes_name, packets_name, sha256,
 };
-use crate::{Connection, Login, Told};
+use crate::{Connection, Told};
 
 /// A session to be copied into a store.
 #[derive(Debug)]
@@ -29,8 +29,6 @@ pub struct Keeping {
     pub session: Session,
     /// The controller.
     pub connection: Connection,
-    /// How to get there again.
-    pub login: Login,
     /// Where it goes: the place that ends in its id.
     pub bucket: Bucket,
 }
@@ -79,7 +77,6 @@ pub enum KeepError {
 /// What every task needs.
 struct Tools {
     connection: Connection,
-    login: Arc<Login>,
     bucket: Bucket,
     /// Parts at a time.
     turns: Semaphore,
@@ -101,7 +98,6 @@ impl Keeping {
         let following = tokio::spawn(following);
         let tools = Arc::new(Tools {
             connection: self.connection,
-            login: Arc::new(self.login),
             bucket: self.bucket,
             turns: Semaphore::new(AT_ONCE),
         });
@@ -232,9 +228,9 @@ impl Tools {
         };
         let (to, mut news) = mpsc::channel(4);
         let ahead = Arc::new(Semaphore::new(AHEAD));
-        let (connection, login) = (self.connection.clone(), Arc::clone(&self.login));
+        let connection = self.connection.clone();
         // It ends when nobody listens any more.
-        tokio::spawn(fetch(connection, login, ask, 0, Arc::clone(&ahead), to));
+        tokio::spawn(fetch(connection, ask, 0, Arc::clone(&ahead), to));
         let mut away_since: Option<Instant> = None;
         while let Some(heard) = news.recv().await {
             match heard {

@@ -1,6 +1,8 @@
 //! The woven file: opened at the first interface, so that it is none before there is one.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use deliver::{
     Destination, Existing, FileSettings, FileSink, PointCounters, Ring, SinkError, Summary,
@@ -15,6 +17,8 @@ use wire::file::{InterfaceHeader, PacketOptions, SectionHeader};
 pub struct Output {
     /// The file or the first part of the names of a ring's files; `None` is standard output.
     pub path: Option<PathBuf>,
+    /// What is open already and is written to instead: a pipe or a socket.
+    pub open: Option<Arc<OwnedFd>>,
     /// Whether an existing file may be replaced.
     pub force: bool,
     /// How a ring of files turns; `None` for one file.
@@ -133,6 +137,9 @@ impl WovenFile {
 
     fn open(&mut self, first: InterfaceHeader, now: Timestamp) -> Result<FileSink, SinkError> {
         let destination = match (&self.output.path, self.output.ring) {
+            _ if let Some(fd) = &self.output.open => {
+                Destination::Open { fd: Arc::clone(fd), name: PathBuf::from("-") }
+            }
             (None, _) => Destination::Stdout,
             (Some(path), Some(ring)) => Destination::Ring { base: path.clone(), ring },
             (Some(path), None) => {

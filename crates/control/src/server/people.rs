@@ -12,7 +12,7 @@ use api::proto::{
     ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
     ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply, RemoveSessionRequest, SendPart,
     SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest, ToAgent,
-    WatchRequest, to_agent,
+    WatchMachinesRequest, WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::{SignedDuration, Timestamp};
@@ -29,10 +29,10 @@ use crate::audit::{Action, Answer, Draft, Who};
 use crate::grants::{Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Selector, Snaplen};
 use crate::tokens::random;
 
-use super::audit;
 use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
 use super::gate;
 use super::watching::{self, Watching};
+use super::{audit, watch};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
 
@@ -42,9 +42,26 @@ type Replies = Pin<Box<dyn Stream<Item = Result<SessionReply, Status>> + Send>>;
 #[tonic::async_trait]
 impl Service for PeopleService {
     type ReadAuditStream = audit::Pages;
-    type WatchStream = Watching;
+    type WatchMachinesStream = Watching;
     type FollowStream = Replies;
     type FetchStream = Pieces;
+    type WatchStream = watch::Changes;
+
+    async fn who_am_i(
+        &self,
+        request: Request<WhoAmIRequest>,
+    ) -> Result<Response<WhoAmIReply>, Status> {
+        let user = gate::asker(&request)?.user;
+        Ok(Response::new(WhoAmIReply { name: user.name.to_string(), role: user.role.to_string() }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<watch::Changes>, Status> {
+        let asker = gate::asker(&request)?;
+        Ok(Response::new(watch::watch(Arc::clone(&self.0), asker)))
+    }
 
     async fn find(&self, request: Request<FindRequest>) -> Result<Response<FindReply>, Status> {
         let asker = gate::asker(&request)?;
@@ -63,7 +80,10 @@ impl Service for PeopleService {
         Ok(Response::new(FindReply { host_json, suggestions }))
     }
 
-    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Watching>, Status> {
+    async fn watch_machines(
+        &self,
+        request: Request<WatchMachinesRequest>,
+    ) -> Result<Response<Watching>, Status> {
         let asker = gate::asker(&request)?;
         watching::watch(&self.0, asker, request.into_inner().what).map(Response::new)
     }
@@ -736,7 +756,7 @@ fn is_called(machine: &Machine, name: &str) -> bool {
     site.one(name).is_ok()
 }
 
-fn may_see(asker: &Asker, session: &Session) -> bool {
+pub(super) fn may_see(asker: &Asker, session: &Session) -> bool {
     session.owner == asker.user.name.as_str() || asker.user.role.administers()
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::document::HostFound;
-use api::proto::WatchReply;
+use api::proto::WatchMachinesReply;
 use inventory::{Machine, MachineId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::Stream;
@@ -19,7 +19,7 @@ use crate::grants::User;
 use super::desk::{Asker, Desk, broken};
 use super::people::shown;
 
-pub(super) type Watching = Pin<Box<dyn Stream<Item = Result<WatchReply, Status>> + Send>>;
+pub(super) type Watching = Pin<Box<dyn Stream<Item = Result<WatchMachinesReply, Status>> + Send>>;
 
 /// Begins to tell `asker` of the machines that `what` names.
 pub(super) fn watch(desk: &Arc<Desk>, asker: Asker, what: String) -> Result<Watching, Status> {
@@ -52,7 +52,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn tell(mut self, to: mpsc::Sender<Result<WatchReply, Status>>) {
+    async fn tell(mut self, to: mpsc::Sender<Result<WatchMachinesReply, Status>>) {
         let (mut seen, mut looked, mut is_first) = (None, Instant::now(), true);
         loop {
             let changes = self.desk.state().fleet.changes();
@@ -60,7 +60,7 @@ impl Watcher {
             if seen != Some(changes) || looked.elapsed() >= LOOK_ANYWAY {
                 (seen, looked) = (Some(changes), Instant::now());
                 let news = self.news().transpose();
-                let news = news.or_else(|| is_first.then(|| Ok(WatchReply::default())));
+                let news = news.or_else(|| is_first.then(|| Ok(WatchMachinesReply::default())));
                 is_first = false;
                 if let Some(news) = news {
                     let is_over = news.is_err();
@@ -78,7 +78,7 @@ impl Watcher {
     }
 
     /// The hosts at which something is different from what was told; `None` if none is.
-    fn news(&mut self) -> Result<Option<WatchReply>, Status> {
+    fn news(&mut self) -> Result<Option<WatchMachinesReply>, Status> {
         let name = self.asker.user.name.as_str();
         let user = self.desk.blocking(|store| store.one::<User>(name));
         if !user.map_err(|error| broken(&error))?.is_some_and(|user| user.value.is_enabled) {
@@ -118,7 +118,7 @@ impl Watcher {
         }
         let host_json = news.iter().map(serde_json::to_string).collect::<Result<_, _>>();
         let host_json = host_json.map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Some(WatchReply { host_json }))
+        Ok(Some(WatchMachinesReply { host_json }))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::tcp::{ACK, FIN, RST, SYN, TcpOddities, TcpState, TcpWay, shuts_window
 
 /// What every packet changes. Directions are those of the key: 0 from the lower end.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Hot {
     key: FlowKey,
     counts: [Counts; 2],
@@ -54,7 +54,7 @@ pub(super) struct Cold {
     asked_for: Option<Box<str>>,
 }
 
-/// Two cache lines, which the processor fetches together.
+/// Two cache lines: the key is in the first one, the rest in both.
 const _: () = assert!(size_of::<Hot>() <= 128);
 
 impl Hot {
@@ -73,6 +73,12 @@ impl Hot {
     #[inline]
     pub(super) const fn key(&self) -> &FlowKey {
         &self.key
+    }
+
+    /// Reads both cache lines, so that they are at hand when they are needed.
+    #[inline]
+    pub(super) fn touch(&self) -> u32 {
+        u32::from(self.key.protocol()) + u32::from(self.is_ended)
     }
 
     /// Whether TCP has ended it.

@@ -98,7 +98,7 @@ impl Table {
     #[inline]
     pub(super) fn touch_flow(&self, hash: u64) -> u32 {
         let place = self.index.get(home(hash, self.index.len() - 1)).copied().unwrap_or_default();
-        self.hot(place.slot.wrapping_sub(1)).map_or(0, |hot| u32::from(hot.is_ended()))
+        self.hot(place.slot.wrapping_sub(1)).map_or(0, Hot::touch)
     }
 
     /// Puts in a flow that is not there, and says where.

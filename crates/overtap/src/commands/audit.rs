@@ -138,7 +138,7 @@ fn report(found: &Result<Verified, Fault>, output: Output) -> anyhow::Result<Exi
 fn each_line(last: u64, mut take: impl FnMut(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let far = Far::open()?;
     far.wait(async {
-        let mut pages = far.connection.audit(last).await?;
+        let mut pages = far.connection.audit(0, last).await?;
         while let Some(page) = far.connection.audit_page(&mut pages).await? {
             page.iter().try_for_each(|line| take(line))?;
         }

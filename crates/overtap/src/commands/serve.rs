@@ -4,15 +4,17 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use api::within::{Passage, passage};
 use control::admin::first_admin;
 use control::ca::Authority;
 use control::server::{Settings, serve};
 use control::store::{PostgresStore, SqliteStore, Store};
-use telemetry::Event;
+use telemetry::{Event, Log};
 
+use crate::commands::capture::far::detached_wish;
 use crate::controller::{block_on, stopped};
 use crate::exit::Exit;
 use crate::role::Role;
@@ -41,6 +43,24 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", requires = "postgres")]
     postgres_ca: Option<PathBuf>,
 
+    /// Answer browsers there: the page and the HTTP API. In plain HTTP on a loopback address, else
+    /// with a certificate of the controller's own authority.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    web: Option<SocketAddr>,
+
+    /// A name or address by which browsers reach it, for the certificate; besides this host's name
+    /// and the address it listens at. Can be given several times.
+    #[arg(long, value_name = "NAME", requires = "web")]
+    web_name: Vec<String>,
+
+    /// Show browsers this certificate instead, with those above it (PEM).
+    #[arg(long, value_name = "FILE", requires = "web", requires = "web_key")]
+    web_cert: Option<PathBuf>,
+
+    /// The key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "web_cert")]
+    web_key: Option<PathBuf>,
+
     #[command(flatten)]
     role: Role,
 }
@@ -49,6 +69,8 @@ const EXAMPLES: &str = "\
 Examples:
   overtap serve                          on port 7443, kept in /var/lib/overtap/controller
   overtap serve --listen 10.0.0.5:7443 --dir ./controller
+  overtap serve --web 127.0.0.1:7480     and a page for browsers on this host (or through ssh -L)
+  overtap serve --web 10.0.0.5:7480      ... for all, with a certificate of its own authority
   overtap serve --metrics 127.0.0.1:9744 --log json      for Prometheus and for log shippers
 
 The first start makes an administrator and prints how to log in. Then, as that administrator:
@@ -70,6 +92,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         hand_over(&login, args)?;
     }
     let log = args.role.log();
+    let (passage, within) = passage();
+    let door =
+        args.web.map(|listen| door(args, listen, &authority, passage, log.clone())).transpose()?;
     let settings = Settings {
         listen: args.listen,
         authority,
@@ -77,10 +102,52 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         log: log.clone(),
         metrics: args.role.metrics,
+        within: door.is_some().then_some(within),
     };
     let ready = |address| log.say(Event::info(format!("listening on {address}")));
-    block_on(serve(settings, ready, stopped()))??;
+    block_on(async {
+        let serving = serve(settings, ready, stopped());
+        let Some(door) = door else { return serving.await.map_err(anyhow::Error::from) };
+        let scheme = if door.certified.is_some() { "https" } else { "http" };
+        let open = |address| log.say(Event::info(format!("the page is at {scheme}://{address}/")));
+        tokio::select! {
+            served = serving => served.map_err(anyhow::Error::from),
+            closed = web::serve(door, open) => closed.map_err(anyhow::Error::from),
+        }
+    })??;
     Ok(Exit::Done)
+}
+
+/// The door for browsers.
+fn door(
+    args: &Args,
+    listen: SocketAddr,
+    authority: &Authority,
+    passage: Passage,
+    log: Log,
+) -> anyhow::Result<web::Settings> {
+    let certified = match (&args.web_cert, &args.web_key) {
+        (Some(certificate), Some(key)) => {
+            Some(web::Certified { chain_pem: read(certificate)?, key_pem: read(key)? })
+        }
+        _ if listen.ip().is_loopback() => None,
+        _ => {
+            let mut names = vec![host_name(), "localhost".to_owned()];
+            names.extend((!listen.ip().is_unspecified()).then(|| listen.ip().to_string()));
+            names.extend(args.web_name.iter().cloned());
+            let ca = &authority.now().ca;
+            let (certificate, key_pem) = ca.issue_server(&names, jiff::Timestamp::now())?;
+            Some(web::Certified { chain_pem: ca.chain_pem(&certificate), key_pem })
+        }
+    };
+    Ok(web::Settings {
+        listen,
+        certified,
+        passage,
+        defaults: detached_wish(),
+        application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
+        log,
+    })
 }
 
 /// Gives the first administrator's login to whoever started this: where they look on, and else in
@@ -109,11 +176,12 @@ fn store(args: &Args) -> anyhow::Result<Box<dyn Store>> {
     let Some(parameters) = &args.postgres else {
         return Ok(Box::new(SqliteStore::open(&args.dir.join("store.sqlite"))?));
     };
-    let read = |path: &PathBuf| {
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-    };
-    let authorities = args.postgres_ca.as_ref().map(read).transpose()?;
+    let authorities = args.postgres_ca.as_deref().map(read).transpose()?;
     Ok(Box::new(PostgresStore::open(parameters, authorities.as_deref())?))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// An address that others can be told; of all addresses, this host's name.
@@ -121,6 +189,9 @@ fn reachable(listen: SocketAddr) -> String {
     if !listen.ip().is_unspecified() {
         return listen.to_string();
     }
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{name}:{}", listen.port())
+    format!("{}:{}", host_name(), listen.port())
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -188,8 +188,8 @@ fn store(
     output: Output,
 ) -> anyhow::Result<()> {
     let place = bucket.address().to_string();
-    let (connection, login) = (far.connection.clone(), far.login.clone());
-    let keeping = Keeping { session, connection, login, bucket };
+    let connection = far.connection.clone();
+    let keeping = Keeping { session, connection, bucket };
     let tell = |told: Told| match told {
         Told::Sentence(text) if !is_quiet => eprintln!("overtap: {text}"),
         _ => {}

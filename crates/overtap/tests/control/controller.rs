@@ -12,14 +12,15 @@ pub(crate) struct Controller {
     child: Child,
     address: String,
     metrics: String,
+    web: String,
 }
 
 impl Controller {
     /// Starts one, with `admin` logged in.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (child, address, login, metrics) = serve(folder.path(), "127.0.0.1:0");
-        let controller = Self { folder, child, address, metrics };
+        let Served { child, address, login, metrics, web } = serve(folder.path(), "127.0.0.1:0");
+        let controller = Self { folder, child, address, metrics, web };
         let line = login.expect("the first start makes an administrator");
         controller.log_in("admin", &line.replace("127.0.0.1:0", &controller.address));
         controller
@@ -34,9 +35,9 @@ impl Controller {
     /// The same, and starts it again where it was.
     pub(crate) fn crash_and_restart(&mut self) {
         self.crash();
-        let (child, _, login, metrics) = serve(self.folder.path(), &self.address);
-        (self.child, self.metrics) = (child, metrics);
-        assert_eq!(login, None, "there is an administrator");
+        let served = serve(self.folder.path(), &self.address);
+        (self.child, self.metrics, self.web) = (served.child, served.metrics, served.web);
+        assert_eq!(served.login, None, "there is an administrator");
     }
 
     /// Adds a user with a token, logged in.
@@ -98,6 +99,11 @@ impl Controller {
         &self.metrics
     }
 
+    /// Where its HTTP door is.
+    pub(crate) fn web(&self) -> &str {
+        &self.web
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -110,30 +116,41 @@ impl Drop for Controller {
     }
 }
 
-/// The process, where it listens, the login of the first administrator if it made one, and where
-/// its metrics are.
-fn serve(folder: &Path, listen: &str) -> (Child, String, Option<String>, String) {
+/// A controller that runs.
+struct Served {
+    child: Child,
+    /// Where it listens.
+    address: String,
+    /// The login of the first administrator, if it made one.
+    login: Option<String>,
+    /// Where its metrics are.
+    metrics: String,
+    /// Where its HTTP door is.
+    web: String,
+}
+
+fn serve(folder: &Path, listen: &str) -> Served {
     let mut command = Command::new(env!("CARGO_BIN_EXE_overtap"));
     command.args(["serve", "--listen", listen, "--dir"]).arg(folder.join("controller"));
-    command.args(["--metrics", "127.0.0.1:0"]);
+    command.args(["--metrics", "127.0.0.1:0", "--web", "127.0.0.1:0"]);
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let (mut login, mut metrics, mut heard) = (None, String::new(), String::new());
-    let address = loop {
+    let (mut address, mut web) = (String::new(), String::new());
+    while address.is_empty() || web.is_empty() {
         let line = lines.next().unwrap_or_else(|| panic!("it ended: {heard}"));
-        if let Some(address) = line.split(" listening on ").nth(1) {
-            break address.to_owned();
-        }
+        let told = |what: &str| line.split(what).nth(1).map(str::to_owned);
         if line.trim().starts_with("overtap login ") {
             login = Some(line.trim().to_owned());
         }
-        if let Some(address) = line.split(" metrics are at ").nth(1) {
-            metrics = address.to_owned();
-        }
+        address = told(" listening on ").unwrap_or(address);
+        metrics = told(" metrics are at ").unwrap_or(metrics);
+        web =
+            told(" the page is at http://").map_or(web, |web| web.trim_end_matches('/').to_owned());
         heard += &line;
-    };
+    }
     // It goes on talking, and must not stop at a full pipe.
     std::thread::spawn(move || lines.for_each(drop));
-    (child, address, login, metrics)
+    Served { child, address, login, metrics, web }
 }

@@ -1,5 +1,5 @@
 //! A controller as people meet it: `overtap serve` on loopback, and users, tokens, grants, agents
-//! and audit against it; sessions in an object store.
+//! audit and the HTTP door against it; sessions in an object store.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,9 +12,12 @@ mod admin;
 mod audit;
 mod controller;
 mod host;
+mod http;
 mod log;
 mod metrics;
 mod moto;
+mod schema;
 mod stored;
 mod strangers;
 mod tenants;
+mod web;

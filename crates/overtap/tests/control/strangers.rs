@@ -10,7 +10,7 @@ use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, EnrolRequest, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
     ReadAuditRequest, RefilterSessionRequest, RemoveSessionRequest, RenewRequest,
-    StartSessionRequest, StatusRequest, StopSessionRequest,
+    StartSessionRequest, StatusRequest, StopSessionRequest, WatchRequest, WhoAmIRequest,
 };
 use api::tls;
 use serde_json::Value;
@@ -52,6 +52,8 @@ fn every_question_of_a_stranger_is_refused_and_logged() {
         let mut agents = AgentsClient::new(channel.clone());
         let mut codes = codes!(people;
             find(FindRequest::default()),
+            who_am_i(WhoAmIRequest {}),
+            watch(WatchRequest {}),
             status(StatusRequest {}),
             start_session(StartSessionRequest::default()),
             list_sessions(ListSessionsRequest {}),

@@ -19,6 +19,8 @@ pub(super) struct Process {
 pub(super) struct Stat {
     /// The name of the program, cut to 15 bytes.
     pub(super) comm: String,
+    /// The process that started it, or took it over.
+    pub(super) parent: u32,
     /// Start time in clock ticks after the boot; with the PID it names a process for ever.
     pub(super) started: u64,
     /// How long it has run, in clock ticks.
@@ -162,6 +164,7 @@ impl Stat {
         Some(Self {
             ticks: time(11)?.saturating_add(time(12)?),
             comm: comm.to_owned(),
+            parent: fields.get(1)?.parse().ok()?,
             started: fields.get(19)?.parse().ok()?,
             is_kernel: flags & PF_KTHREAD != 0,
             is_ended: matches!(*fields.first()?, "Z" | "X" | "x"),
@@ -181,7 +184,7 @@ mod tests {
     fn a_programs_name_may_hold_brackets_and_spaces() {
         let text = "77 (a) b) S 1 77 77 0 -1 4194560 10 0 0 0 1 2 0 0 20 0 1 0 4242 1000 2 3\n";
         let stat = Stat::parse(text).unwrap();
-        assert_eq!(stat.comm, "a) b");
+        assert_eq!((stat.comm.as_str(), stat.parent), ("a) b", 1));
         assert_eq!(stat.started, 4242);
         assert_eq!(stat.ticks, 3);
         assert!(!stat.is_kernel && !stat.is_ended);

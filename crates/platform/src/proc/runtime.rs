@@ -40,6 +40,30 @@ impl Container {
         cgroups.lines().find_map(|line| Self::from_path(line.splitn(3, ':').nth(2)?))
     }
 
+    /// The container that the process with these arguments has started and attends: conmon(8), or
+    /// a shim of containerd. For processes whose control group tells nothing, as with podman's
+    /// `--cgroups=disabled`.
+    pub(super) fn from_monitor(arguments: &[String]) -> Option<Self> {
+        let program = Path::new(arguments.first()?).file_name()?.to_str()?;
+        let value = |option: &str| {
+            let at = arguments.iter().position(|argument| argument == option)?;
+            arguments.get(at + 1).map(String::as_str)
+        };
+        let (id, runtime) = match program {
+            "conmon" => (value("-c").or_else(|| value("--cid"))?, "podman"),
+            shim if shim.starts_with("containerd-shim") => {
+                let runtime = match value("-namespace") {
+                    Some("moby") => "docker",
+                    Some("k8s.io") => "kubernetes",
+                    _ => "containerd",
+                };
+                (value("-id")?, runtime)
+            }
+            _ => return None,
+        };
+        is_id(id).then(|| Self { runtime, id: id.to_owned() })
+    }
+
     fn from_path(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.split('/').collect();
         (0..segments.len()).rev().find_map(|at| {
@@ -215,6 +239,22 @@ mod tests {
         ] {
             assert_eq!(container(&path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_monitor_bears_the_id_of_its_container() {
+        let monitor = |words: &str| {
+            let arguments: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            Container::from_monitor(&arguments).map(|c| (c.runtime, c.id))
+        };
+        let id = || ID.to_owned();
+        let conmon = format!("/usr/bin/conmon --api-version 1 -c {ID} -u {ID} -r /usr/bin/crun");
+        assert_eq!(monitor(&conmon), Some(("podman", id())));
+        let shim = format!("/usr/bin/containerd-shim-runc-v2 -namespace moby -id {ID} -address x");
+        assert_eq!(monitor(&shim), Some(("docker", id())));
+        assert_eq!(monitor(&format!("sleep -c {ID}")), None);
+        assert_eq!(monitor("conmon -c shop"), None);
+        assert_eq!(monitor("conmon -c"), None);
     }
 
     #[test]

@@ -306,6 +306,7 @@ impl Scanner {
         let container = process
             .as_ref()
             .and_then(|process| Container::from_cgroups(&process.cgroups()))
+            .or_else(|| Container::from_monitor(&self.monitor_of(held.oldest?.1)?))
             .filter(|container| Some(container) != own);
         let label = |name: String, runtime: &str| Label {
             name,
@@ -341,6 +342,20 @@ impl Scanner {
         let pid = held.oldest.map_or(0, |(_, pid)| pid);
         let comm = self.seen.get(&pid).map_or("process", |seen| seen.stat.comm.as_str());
         label(format!("{comm}-{pid}"), "process")
+    }
+
+    /// The arguments of the first of its ancestors that is not in its network namespace.
+    fn monitor_of(&self, pid: u32) -> Option<Vec<String>> {
+        let process = Process::new(&self.proc, pid);
+        let namespace = process.network_namespace().ok()?;
+        let mut ancestor = process;
+        for _ in 0..MOST_ANCESTORS {
+            ancestor = Process::new(&self.proc, ancestor.stat()?.parent);
+            if ancestor.network_namespace().ok()? != namespace {
+                return ancestor.arguments().ok();
+            }
+        }
+        None
     }
 
     /// The host name a process has, where it is not ours.
@@ -385,5 +400,7 @@ impl Scanner {
 
 /// How long a process may still become another program or move to another namespace, as all do
 /// that start VMs and containers.
+/// How far below its monitor the oldest process of a container may be.
+const MOST_ANCESTORS: usize = 8;
 const YOUNG: Duration = Duration::from_secs(3);
 const NAMESPACE_DIRECTORIES: [&str; 2] = ["run/netns", "run/docker/netns"];

@@ -48,6 +48,7 @@ pub(super) fn run(args: &Args, login: Login, said: Said) -> anyhow::Result<Exit>
     let output = remote::Output {
         min_free_bytes: args.min_free.or_else(|| path.as_deref().map(agent::default_reserve)),
         path,
+        open: None,
         force: args.force,
         ring: (ring != deliver::Ring::default()).then_some(ring),
         application: application(),
@@ -93,6 +94,7 @@ impl Fetching {
         let output = remote::Output {
             min_free_bytes: path.as_deref().map(agent::default_reserve),
             path,
+            open: None,
             force: self.force,
             ring: None,
             application: application(),
@@ -119,7 +121,7 @@ fn follow(
 ) -> anyhow::Result<Exit> {
     let is_stdout = wanted.output.path.is_none();
     let place = match &keeper {
-        Keeper::Controller(_, login) => login.controller.address.clone(),
+        Keeper::Controller(connection) => connection.address().to_owned(),
         Keeper::Store(stored) => stored.address().to_string(),
     };
     said.line(&format!("session {} at {place}; Ctrl-C stops", wanted.session.id));
@@ -198,6 +200,22 @@ fn wish(args: &Args, is_file: bool) -> Wish {
         },
         last_s: args.last.seconds(),
         is_past_only: args.last.is_past_only(),
+    }
+}
+
+/// What a capture that nobody waits for is where nobody says otherwise.
+pub(crate) fn detached_wish() -> Wish {
+    Wish {
+        point: "auto".to_owned(),
+        snaplen: 262_144,
+        limits: Limits {
+            packets: Some(agent::DEFAULT_PACKETS),
+            bytes: Some(agent::DEFAULT_BYTES),
+            until: None,
+        },
+        lifetime_s: agent::DEFAULT_DURATION.as_secs(),
+        spool_bytes: agent::DEFAULT_BYTES,
+        ..Wish::default()
     }
 }
 

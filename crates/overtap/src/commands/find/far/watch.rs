@@ -54,7 +54,7 @@ async fn follow(
     known: &mut Known,
     is_first: &mut bool,
 ) -> Result<(), Trouble> {
-    let mut replies = far.connection.watch(what).await?;
+    let mut replies = far.connection.watch_machines(what).await?;
     while let Some(hosts) = far.connection.watched(&mut replies).await? {
         if std::mem::take(is_first) {
             let count: usize = hosts.iter().map(|host| host.machines.len()).sum();
