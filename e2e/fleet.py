@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,11 +104,11 @@ def migrate(name, *words):
     lab("migrate", name, here, other(here), *words)
 
 
-def marked(capture, marker, count, source=None):
-    """How often each numbered datagram of a marker is in the capture, sent by `source` if that is given."""
+def marked(capture, marker, count, source=None, target=None):
+    """How often each numbered datagram of a marker is in the capture, sent by `source` and to `target` if these are given."""
     numbers = collections.Counter()
     for packet in capture.packets:
-        if packet.data[23] != 17 or source and packet.data[26:30] != source:
+        if packet.data[23] != 17 or source and packet.data[26:30] != source or target and packet.data[30:34] != target:
             continue
         if found := re.search(marker.encode() + rb":(\d{6})", packet.data):
             numbers[int(found[1])] += 1
@@ -394,23 +395,47 @@ def back_and_forth():
 
 
 def without_agent():
-    """The destination has no agent: said at once, and captured again when the VM is back."""
+    """The destination has no agent: said at once; what the VM exchanges with hosts that have one is captured there; all of it when it is back."""
     here = where("web")
+    near = {"hv-1": "cache", "hv-2": "probe"}
+    address = {"hv-1": bytes([10, 0, 7, 30]), "hv-2": bytes([10, 0, 7, 40])}
     AGENTS[other(here)].stop(signal.SIGTERM)
     capture = Far("web", "--point", "tap")
-    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    session = re.search(r"session (s-\w+)", capture.err())[1]
+    parts = lambda: json.loads(must("sessions", "show", session, "--output", "json"))["parts"]
+    across = Traffic("web", near[here], "--udp", "100pps", name="across")
+    within = Traffic("web", near[other(here)], "--udp", "100pps", name="within")
+    foreign = Traffic("web-b", "db-b", "--udp", "100pps", name="bravo")
     time.sleep(1)
     migrate("web")
     check("without agent: it is said within seconds", until(lambda: "not captured until" in capture.err(), 6), capture.err())
+    check("without agent: and what is captured meanwhile", "at the uplinks of these, and nothing else" in capture.err(), capture.err())
+    at_peer = lambda: [part for part in parts() if part["point"] == "uplink of a peer"]
+    check("without agent: its peers' uplinks are listened at", until(lambda: [part["host"] for part in at_peer()] == [here], 5), parts())
+    time.sleep(5)
+    SERVER[-1].kill()
+    serve()
+    check("without agent: the agent comes back to a new controller", until(lambda: there() == {here}, 15), there())
+    time.sleep(2)
+    check("without agent: and goes on", [part["ended"] for part in at_peer()] == [None], at_peer())
     migrate("web")
-    check("without agent: it is captured again", until(lambda: "web is back" in capture.err(), 6), capture.err())
+    check("without agent: it is captured again", until(lambda: "capturing web" in AGENTS[here].err().split("exchanges")[-1], 6), capture.err())
+    check("without agent: and no more at the uplinks", until(lambda: all(part["ended"] for part in at_peer()), 6), at_peer())
     time.sleep(1)
-    sent = sending.stop()
+    sent, inside, _ = across.stop(), within.stop(), foreign.stop()
     time.sleep(0.5)
     status, receipt, file = capture.finish()
     whole("without agent", status, receipt, file)
-    missing, _ = marked(file, "acme", sent["sent"], WEB_IP)
-    check("without agent: what is missing is in one piece", missing and missing == list(range(missing[0], missing[-1] + 1)), missing[:20])
+    lost, twice = marked(file, "acme", sent["sent"], WEB_IP, address[here])
+    one_piece = lambda missing: missing and missing == list(range(missing[0], missing[-1] + 1))
+    check("without agent: what crossed to a host with an agent is missing only until that was known", one_piece(lost) and len(lost) < 500 and not twice, f"{len(lost)} {lost[:3]} {lost[-3:]} {list(twice)[:5]}")
+    unseen, twice = marked(file, "acme", inside["sent"], WEB_IP, address[other(here)])
+    check("without agent: what stayed on the host without one is missing as long as that lasted", one_piece(unseen) and len(unseen) > len(lost) + 500 and not twice, f"{len(unseen)} {unseen[:3]} {unseen[-3:]} {list(twice)[:5]}")
+    equal("without agent: the way of the VM", [(m["from"], m["to"]) for m in receipt["moves"]], [(here, "a host without an agent"), ("a host without an agent", here)])
+    seen = [part for part in receipt["parts"] if part["point"] == "uplink of a peer"]
+    check("without agent: the receipt says which part is what peers saw", len(seen) == 1 and "elsewhere @" in seen[0]["receipt"]["interfaces"][0]["label"], receipt["parts"])
+    again = overtap("mon", "receipt", capture.file)
+    check("without agent: so does the file", "uplink of a peer" in again.stdout, again.stdout)
     agent(other(here))
 
 
@@ -428,6 +453,59 @@ def controller_restarts():
     check("controller restarts: the agents come back", until(lambda: there() == {"hv-1", "hv-2"}, 15), there())
     time.sleep(1)
     ended("controller restarts", capture, sending, seconds=30)
+
+
+def rotated():
+    """The controller's authority is rotated in mid-capture, and the controller killed right behind it: agents and logins move along, nothing is missing."""
+    here = where("web")
+    away = other(here)
+    must("users", "add", "rose")
+    log_in("rose", must("tokens", "add", "rose"))
+    shown = lambda: json.loads(must("agents", "authority", "--output", "json"))
+    kept = lambda user: json.load(open(f"{WORK}/login-{user}.json"))["controller"]["ca_pem"]
+    identity = lambda host: json.load(open(f"{WORK}/agent-{host}/identity.json"))["controller"]["ca_pem"]
+    first, pem = shown(), kept("admin")
+    check("rotated: one authority at first", first["before"] is None, first)
+    spare = re.search(r"ovte_\w+", must("agents", "invite", "--address", ADDRESS))[0]
+    token = re.search(r"--token (\S+)", must("tokens", "add", "rose"))[1]
+    refused = far("agents", "rotate-authority", user="rose")
+    check("rotated: not by everybody", refused.returncode == 1, refused.stderr)
+    early = far("agents", "retire-authority")
+    check("rotated: nothing to retire yet", early.returncode == 1 and "no authority to retire" in early.stderr, early.stderr)
+    shutil.copytree(f"{WORK}/agent-{here}", f"{WORK}/stolen", ignore=shutil.ignore_patterns("spool"), dirs_exist_ok=True)
+    capture = Far("web", "--point", "tap")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(1)
+    AGENTS[away].stop(signal.SIGTERM)
+    must("agents", "rotate-authority", "--keep", "1s", "--reason", "a backup was lost")
+    SERVER[-1].kill()
+    time.sleep(1)
+    serve()
+    check("rotated: who knows the authority before still speaks to the controller", kept("rose") == pem and far("find", "db", user="rose").returncode == 1)
+    check("rotated: ... and knows the new one from then on", kept("rose") != pem)
+    check("rotated: so does whoever had it rotated, at once", kept("admin") == kept("rose"))
+    check("rotated: an agent that is there renews", until(lambda: identity(here) == kept("admin"), 15), AGENTS[here].err())
+    waits = until(lambda: (shown()["before"] or {}).get("behind") == [away], 5)
+    check("rotated: one that is away is waited for", waits and shown()["fingerprint"] != first["fingerprint"], shown())
+    unforced = far("agents", "retire-authority")
+    check("rotated: it is not retired over an agent's head", unforced.returncode == 1 and f"{away} would have to be enrolled again" in unforced.stderr, unforced.stderr)
+    enrolled = run("hv-3", OVERTAP, "agent", "--dir", folder("agent-hv-3"), "enrol", "--token", spare)
+    check("rotated: an invitation of before lets a host in", enrolled.returncode == 0 and identity("hv-3") == kept("admin"), enrolled.stderr)
+    again = far("login", ADDRESS, "--ca", first["fingerprint"], "--token", token, user="rose")
+    check("rotated: the fingerprint of before lets a person in", again.returncode == 0 and kept("rose") == kept("admin"), again.stderr)
+    agent(away)
+    check("rotated: it ends by itself once all have renewed", until(lambda: shown()["before"] is None, 15), shown())
+    equal("rotated: the agent that was away has the new one, too", identity(away), kept("admin"))
+    check("rotated: all are there", until(lambda: there() == {"hv-1", "hv-2"}, 15), there())
+    stolen = Process(here, OVERTAP, "agent", "--dir", f"{WORK}/stolen")
+    check("rotated: a certificate of before is worth nothing", until(lambda: "no line to the controller" in stolen.err(), 10) and "attending" not in stolen.err(), stolen.err())
+    stolen.stop(signal.SIGTERM)
+    late = far("login", ADDRESS, "--ca", first["fingerprint"], "--token", token, user="rose")
+    check("rotated: nor is the fingerprint of before", late.returncode == 1 and "CA of another one" in late.stderr, late.stderr)
+    log = must("audit", "list")
+    check("rotated: all of it is in the audit log", all(words in log for words in ("takes the place of", "retire the authority before")) and f"{first['fingerprint']}" in log, log[-2000:])
+    check("rotated: ... which is whole", far("audit", "verify").returncode == 0)
+    ended("rotated", capture, sending, seconds=30)
 
 
 def cut_off():
@@ -745,7 +823,7 @@ def own(host, name, tenant):
 
 
 def refusals():
-    return must("audit", "list", "--refused").splitlines()
+    return must("audit", "list", "--refused", "--last", "0").splitlines()
 
 
 def strangers():
@@ -986,9 +1064,78 @@ def past_revoked():
     check("killed: the time between is said", "no host has recorded anything to show of web" in done.stderr, done.stderr)
 
 
+def past_while_away():
+    """Agents that are started while the controller is away record on; started anew with the host, they say why they do not."""
+    recording()
+    here = where("web")
+    SERVER[-1].kill()
+    words = ("--record-tenant", "acme", "--record-tenant", "bravo", "--record-size", "256MiB")
+
+    def again():
+        AGENTS[here].kill()
+        AGENTS[here] = lasting(Process(here, OVERTAP, "agent", "--dir", folder(f"agent-{here}"), *words))
+
+    again()
+    check("away: it records on", until(lambda: "recording web/" in AGENTS[here].err(), 10), AGENTS[here].err())
+    check("away: with no line to the controller", "attending" not in AGENTS[here].err(), AGENTS[here].err())
+    sent = traffic("web", "db", "--udp", "200pps", "--count", 300)
+    time.sleep(1.5)
+    mode = started(here, "stat", "-c", "%a %U", f"/run/overtap/agent-{here}.half")
+    equal("away: half a key is for root alone", mode, "600 root")
+    serve()
+    check("away: it attends when the controller is back", until(lambda: there() == {"hv-1", "hv-2"}, 15), there())
+    check("away: under the same key", AGENTS[here].err().count("recording tenant") == 1, AGENTS[here].err())
+    done, _, file = past_only("admin")
+    check("away: what was recorded meanwhile is there", file and len(file.packets) >= sent["received"], f"{sent} {done.stderr}")
+    SERVER[-1].kill()
+    # What a start of the host does.
+    started(here, "rm", "-r", "/run/overtap")
+    again()
+    said = until(lambda: "nothing is recorded: the controller has not said its half" in AGENTS[here].err(), 10)
+    check("away: after a start of the host nothing is recorded, and it is said why", said and "recording tenant" not in AGENTS[here].err(), AGENTS[here].err())
+    serve()
+    check("away: it records as soon as the controller is there", until(lambda: "recording web/" in AGENTS[here].err(), 15), AGENTS[here].err())
+    must("agents", "revoke-recorder", here)
+    check("away: another half takes the place of the one that was kept", until(lambda: AGENTS[here].err().count("recording tenant") == 2, 10), AGENTS[here].err())
+    before = far("audit", "verify")
+    check("away: the audit log is whole", before.returncode == 0, before.stderr)
+
+
+def watched():
+    """`find --watch` from a third machine: a migration as it happens, over a restart of the controller, and no more than the grants say."""
+    must("users", "add", "wanda")
+    log_in("wanda", must("tokens", "add", "wanda"))
+    must("grants", "add", "wanda", "--machine", "tenant:bravo")
+    login_of("admin")
+    watch = Process("mon", OVERTAP, "find", "web", "--watch")
+    login_of("wanda")
+    other_watch = Process("mon", OVERTAP, "find", "--watch", "--output", "json")
+    check("watched: it says what it watches", until(lambda: "watching 1 machine" in watch.err() and "watching" in other_watch.err(), 10), watch.err() + other_watch.err())
+    here, began = where("web"), time.time()
+    migrate("web")
+    gone = f"{here}  web"
+    check("watched: it comes and goes as it happens", until(lambda: f"{other(here)}  web" in watch.out() and any("vanished" in line or "gone" in line for line in watch.out().splitlines() if gone in line), 6), watch.out())
+    SERVER[-1].kill()
+    serve()
+    check("watched: a controller that is away is waited for", until(lambda: there() == {"hv-1", "hv-2"} and "waiting for it" in watch.err(), 15), watch.err())
+    time.sleep(1.5)
+    lines = len(watch.out().splitlines())
+    migrate("web")
+    check("watched: and watched again", until(lambda: len(watch.out().splitlines()) >= lines + 2, 8), watch.out())
+    check("watched: who has no grant sees nothing of it", not any("acme" in line or '"web"' in line for line in other_watch.out().splitlines()), other_watch.out())
+    here = where("web-b")
+    migrate("web-b")
+    seen = lambda: [json.loads(line) for line in other_watch.out().splitlines()]
+    check("watched: but what the grant says", until(lambda: {change["host"] for change in seen()} == {"hv-1", "hv-2"}, 8), other_watch.out())
+    must("users", "disable", "wanda")
+    check("watched: a disabled account watches no more", until(lambda: not other_watch.is_running(), 12), other_watch.err())
+    equal("watched: it ends with Ctrl-C", watch.stop(signal.SIGINT), 0)
+    migrate("web-b")
+
+
 if __name__ == "__main__":
     chapters(
-        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, cut_off, killed, detached, over_http,
+        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached, over_http,
         full, filtered, growing, live, in_wireshark, grants, changes_hands, strangers, restarted_elsewhere,
-        past, past_of_another, past_revoked,
+        past, past_of_another, past_revoked, past_while_away, watched,
     )

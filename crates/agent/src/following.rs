@@ -73,7 +73,7 @@ impl Following {
     pub fn compare(&mut self, site: &Site, now: Timestamp) -> Changes {
         let mut changes = Changes::default();
         let found = same_machine(site, &self.machine);
-        if let Some(machine) = found {
+        if let Some(machine) = found.filter(|_| self.kind != PointKind::Peer) {
             // Known by something else than its identity it is the same all the same.
             self.machine.id = machine.id.clone();
             let all = inventory::changes(now, from_ref(&self.machine), from_ref(machine));
@@ -82,7 +82,17 @@ impl Following {
         }
         match self.kind {
             PointKind::Port => self.compare_owners(site, found, &mut changes),
-            PointKind::Uplink => self.compare_networks(site, found, &mut changes),
+            PointKind::Uplink => {
+                let plan = found.map(|machine| plan::plan(site, machine));
+                let points = plan.into_iter().flat_map(|plan| plan.points);
+                let uplink = points.into_iter().find(|point| point.kind == PointKind::Uplink);
+                self.compare_networks(uplink.as_ref(), &mut changes);
+            }
+            // Where it is while it is not here, nobody can say; what names it stays so.
+            PointKind::Peer => {
+                let point = plan::peer(site, &self.machine);
+                self.compare_networks(Some(&point), &mut changes);
+            }
             PointKind::Mirror => self.compare_mirrors(site, found, &mut changes),
             PointKind::Inside => {}
         }
@@ -93,7 +103,7 @@ impl Following {
     /// acted before it told us: rather nothing of these milliseconds than a frame of somebody else.
     pub fn since(&self, told: Timestamp) -> Timestamp {
         match self.kind {
-            PointKind::Uplink | PointKind::Mirror => told.saturating_sub(AHEAD),
+            PointKind::Uplink | PointKind::Peer | PointKind::Mirror => told.saturating_sub(AHEAD),
             PointKind::Port | PointKind::Inside => told,
         }
     }
@@ -173,10 +183,7 @@ impl Following {
 
     /// An uplink stays shared, but what names the VM there may change: its VLAN, its overlay
     /// number, or that somebody else has its MAC in its network now.
-    fn compare_networks(&mut self, site: &Site, found: Option<&Machine>, changes: &mut Changes) {
-        let plan = found.map(|machine| plan::plan(site, machine));
-        let uplink =
-            plan.iter().flat_map(|plan| &plan.points).find(|point| point.kind == PointKind::Uplink);
+    fn compare_networks(&mut self, uplink: Option<&Point>, changes: &mut Changes) {
         let refusal = uplink.and_then(|point| point.refusal.as_deref());
         for (number, interface) in self.interfaces.iter_mut().enumerate() {
             let found = uplink.into_iter().flat_map(|point| &point.interfaces).find(|other| {

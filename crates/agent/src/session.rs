@@ -530,7 +530,8 @@ fn open(
 /// How much of each packet the kernel keeps. Guard and filter need the headers, and what is
 /// stripped does not count; the engine cuts to what was asked for.
 fn kernel_snaplen(request: &Request<'_>) -> u32 {
-    let is_shared = matches!(request.point.kind, PointKind::Uplink | PointKind::Mirror);
+    let is_shared =
+        matches!(request.point.kind, PointKind::Uplink | PointKind::Peer | PointKind::Mirror);
     let is_decided = !is_shared && request.filter.is_none();
     // What a mirror puts around frames goes as well.
     let is_stripped = request.is_stripped || request.point.kind == PointKind::Mirror;

@@ -100,6 +100,10 @@ pub struct Order {
     /// How far back it begins; `None` for now.
     #[serde(default)]
     pub past: Option<Past>,
+    /// Machines of the session that are at no host with an agent, as they were when they were seen
+    /// last: what they exchange with machines of other hosts can be seen there.
+    #[serde(default)]
+    pub elsewhere: Vec<Machine>,
 }
 
 /// How far back a session begins.
@@ -158,6 +162,16 @@ pub struct Part {
     /// Whether the agent is connected now; filled in by the controller.
     #[serde(default)]
     pub is_reachable: bool,
+}
+
+impl Part {
+    /// The observation point, in words, of what a machine elsewhere exchanges with machines here.
+    pub const AT_PEER: &str = "uplink of a peer";
+
+    /// Whether its machine is elsewhere: what is in it is what the machine exchanged with others.
+    pub fn is_at_peer(&self) -> bool {
+        self.point == Self::AT_PEER
+    }
 }
 
 /// What a part has of the time before it was asked for.
@@ -235,6 +249,9 @@ pub struct Session {
     /// What the names in the expression mean.
     #[serde(default)]
     pub explained: Resolved,
+    /// Machines that are at no host with an agent; see [`Order::elsewhere`].
+    #[serde(default)]
+    pub elsewhere: Vec<Machine>,
     /// Hosts that are there and have not said yet what they have recorded; filled in by the
     /// controller.
     #[serde(default)]

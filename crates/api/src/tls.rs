@@ -20,6 +20,10 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 /// The name in every controller's certificate: it is who it is wherever it is reached.
 pub const CONTROLLER_NAME: &str = "controller.overtap.internal";
 
+/// The header by which a controller announces to people the certificate (DER, base64) of an
+/// authority that has taken the place of the one they know.
+pub const AUTHORITY_HEADER: &str = "overtap-authority";
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -135,6 +139,12 @@ pub async fn authority(
     let found = chain.iter().find(|certificate| is_meant(certificate));
     let found = found.ok_or_else(|| ConnectError::Impostor { address: address.to_owned() })?;
     Ok(pem(found))
+}
+
+/// Whether an error says that the other end is of an authority that is not believed.
+pub fn is_other_authority(error: &str) -> bool {
+    // As rustls has it; there is no type any more where this is asked.
+    error.contains("UnknownIssuer") || error.contains("UnknownCA")
 }
 
 /// An error with its causes.

@@ -217,8 +217,10 @@ impl Program {
     ) -> Result<(), ToolDrop> {
         let Some(wrap) = &mut self.wrap else { return Err(ToolDrop::SinkFailed) };
         if let Some(bucket) = &mut self.bucket
-            && !bucket.take(wire::Timestamp::from_nanos(facts.time_ns), frame.len())
+            && !bucket.take(wire::Timestamp::from_nanos(facts.time_ns), frame.len() + wrap.around())
         {
+            // As of a full queue: the tool sees that something is missing.
+            wrap.skip();
             return Err(ToolDrop::OverRate);
         }
         let out = match outlets.begin(number) {

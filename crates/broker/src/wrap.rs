@@ -14,6 +14,8 @@ pub struct Wrap {
     sequence: u32,
     /// The largest frame that fits.
     room: usize,
+    /// Bytes that are put around a frame, IP and UDP included.
+    around: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,17 +76,25 @@ impl Wrap {
             Kind::Erspan2(_) => ip + 8 + 8,
             Kind::Erspan3(_) => ip + 8 + 20,
             Kind::Tzsp => ip + UDP_LEN + TZSP_LEN,
-            Kind::Rspan(_) => 0,
+            Kind::Rspan(_) => TAG_LEN,
         };
-        let room = usize::from(mtu.bytes()) - around;
-        // An interface's MTU is that of what is behind the Ethernet header.
-        let room = if matches!(kind, Kind::Rspan(_)) { room + ETHERNET_LEN } else { room };
-        Some(Self { kind, sequence: 0, room })
+        let mtu = usize::from(mtu.bytes());
+        let room = match kind {
+            // An interface's MTU is that of what is behind the Ethernet header and its tag.
+            Kind::Rspan(_) => mtu + ETHERNET_LEN,
+            _ => mtu - around,
+        };
+        Some(Self { kind, sequence: 0, room, around })
     }
 
     /// The largest frame that fits into one datagram, in bytes.
     pub const fn room(&self) -> usize {
         self.room
+    }
+
+    /// Bytes that are put around a frame, IP and UDP included.
+    pub(crate) const fn around(&self) -> usize {
+        self.around
     }
 
     /// The number that the next datagram gets, in encapsulations that have one.
@@ -232,6 +242,7 @@ const UDP_LEN: usize = 8;
 const TZSP_LEN: usize = 15;
 const MACS_LEN: usize = 12;
 const ETHERNET_LEN: usize = 14;
+const TAG_LEN: usize = 4;
 /// The longest header here.
 const MOST_AROUND: usize = 28;
 

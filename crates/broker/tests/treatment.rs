@@ -200,3 +200,12 @@ fn a_full_queue_leaves_a_gap_in_the_sequence_numbers() {
     let account = broker.account(0).unwrap();
     assert_eq!((account.sent, account.queue_full, account.unaccounted()), (2, 2, 0));
 }
+
+#[test]
+fn a_rate_is_that_of_what_leaves_with_all_that_is_put_around() {
+    let policy = Policy { rate_bps: std::num::NonZeroU64::new(80_000), ..Policy::default() };
+    // 100 bytes, and 36 of IPv4, UDP and VXLAN; a tenth of a second is 1000 bytes.
+    let frames = vec![frame(1, 2, true, false, 0, &[0; 58]); 12];
+    let (sent, account) = sent(vxlan(), policy, &frames);
+    assert_eq!((sent.len(), account.over_rate), (8, 4));
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver as Queue, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::ServerConfig;
@@ -73,8 +73,14 @@ impl Receiver {
         let (spare, spares) = mpsc::sync_channel(Self::BATCHES);
         let (full, filled) = mpsc::sync_channel(Self::BATCHES);
         let shared = Arc::new(Shared::default());
-        let mut filling =
-            Filling { batch: Batch::new(), made: 1, full, spares, shared: Arc::clone(&shared) };
+        let mut filling = Filling {
+            batch: Batch::new(),
+            made: 1,
+            full,
+            spares,
+            shared: Arc::clone(&shared),
+            deaf_until: Instant::now(),
+        };
         let thread = thread::Builder::new().name("receive".into()).spawn(move || {
             // An end without a reason: nobody takes batches any more.
             let _ = run(&listeners, &mut filling);
@@ -142,6 +148,8 @@ struct Filling {
     full: SyncSender<Batch>,
     spares: Queue<Batch>,
     shared: Arc<Shared>,
+    /// Until when no connection is taken, after one could not be.
+    deaf_until: Instant,
 }
 
 /// Whoever took batches is gone.
@@ -181,7 +189,7 @@ impl Filling {
 fn run(listeners: &[Listener], filling: &mut Filling) -> Result<(), Gone> {
     let mut streams: Vec<Stream> = Vec::new();
     while !filling.shared.is_over.load(Ordering::Relaxed) {
-        let ready = wait(listeners, &streams, filling.batch.is_empty());
+        let ready = wait(listeners, &streams, filling);
         let (sockets, connections) = ready.split_at_checked(listeners.len()).unwrap_or_default();
         read_streams(&mut streams, connections, filling)?;
         for (listener, ready) in listeners.iter().zip(sockets) {
@@ -199,17 +207,21 @@ fn run(listeners: &[Listener], filling: &mut Filling) -> Result<(), Gone> {
 }
 
 /// Waits until something can be read, and says where.
-fn wait(listeners: &[Listener], streams: &[Stream], is_idle: bool) -> Vec<PollFlags> {
+fn wait(listeners: &[Listener], streams: &[Stream], filling: &Filling) -> Vec<PollFlags> {
+    let connections = match Instant::now() < filling.deaf_until {
+        true => PollFlags::empty(),
+        false => PollFlags::IN,
+    };
     let mut places: Vec<PollFd<'_>> = Vec::with_capacity(listeners.len() + streams.len());
     places.extend(listeners.iter().map(|listener| match &listener.socket {
         Socket::Udp(socket) => PollFd::new(socket, PollFlags::IN),
-        Socket::Tcp(socket, _) => PollFd::new(socket, PollFlags::IN),
+        Socket::Tcp(socket, _) => PollFd::new(socket, connections),
     }));
     places.extend(streams.iter().map(|stream| {
         let write = if stream.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
         PollFd::new(&stream.socket, PollFlags::IN | write)
     }));
-    let millis = if is_idle { 200 } else { 2 };
+    let millis = if filling.batch.is_empty() { 200 } else { 2 };
     let timeout = Timespec { tv_sec: 0, tv_nsec: millis * 1_000_000 };
     // Interrupted or out of memory: nothing is ready, and the next round tries again.
     let _ = poll(&mut places, Some(&timeout));
@@ -236,7 +248,18 @@ fn accept(
     streams: &mut Vec<Stream>,
     filling: &mut Filling,
 ) -> Result<(), Gone> {
-    while let Ok((connection, peer)) = socket.accept() {
+    loop {
+        let (connection, peer) = match socket.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+            Err(_) => {
+                // No file is left, mostly. The listener stays ready: asked again and again it would
+                // take all the time of this thread.
+                filling.deaf_until = Instant::now() + DEAF;
+                return Ok(());
+            }
+        };
         let shared = &filling.shared;
         if streams.len() >= Receiver::MOST_CONNECTIONS {
             shared.refused.fetch_add(1, Ordering::Relaxed);
@@ -248,7 +271,6 @@ fn accept(
             filling.with_room()?.push_connected(now(), peer);
         }
     }
-    Ok(())
 }
 
 fn read_streams(
@@ -295,6 +317,9 @@ fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_parts(since.as_secs(), since.subsec_nanos())
 }
+
+/// How long no connection is taken after one could not be.
+const DEAF: Duration = Duration::from_millis(200);
 
 /// Datagrams read from one socket before the others are looked at.
 const MOST_DATAGRAMS: usize = 1024;

@@ -9,7 +9,7 @@ mod rows;
 use jiff::Timestamp;
 
 use crate::audit::{Action, Answer, Draft, Who};
-use crate::ca::Fingerprint;
+use crate::ca::{Authority, Fingerprint, RotationError};
 use crate::enrolled::Enrolled;
 use crate::grants::{Grant, GrantId, Purpose, Role, User};
 use crate::names::{AgentId, UserName};
@@ -18,14 +18,14 @@ use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Versioned}
 use crate::tokens::{Enrolment, EnrolmentTerms, NoEntropy, TokenId, UserCredential, UserToken};
 
 pub use command::{Command, NewGrant, NewInvitation};
-pub use rows::{Made, Reply, TokenKind, TokenRow, UserRow};
+pub use rows::{AuthorityRow, BeforeRow, Made, Reply, TokenKind, TokenRow, UserRow};
 
 /// Carries out what one user orders.
 pub struct Office<'a> {
     /// Where everything is kept.
     pub store: &'a dyn Store,
-    /// The controller's CA, for invitations.
-    pub ca: Fingerprint,
+    /// The controller's authority.
+    pub authority: &'a Authority,
     /// Who orders.
     pub by: &'a User,
     /// From where, for the audit log.
@@ -113,6 +113,15 @@ impl Office<'_> {
                 self.commit(command, &[Change::put(&new, Expected::Anything)?])?;
                 over = Some(Over::Recorder(id.clone()));
                 Reply::Done
+            }
+            Command::ShowAuthority => Reply::Authority(self.authority()?),
+            Command::RotateAuthority { until, .. } => {
+                self.rotate_authority(command, *until)?;
+                Reply::Authority(self.authority()?)
+            }
+            Command::RetireAuthority { is_forced, .. } => {
+                self.retire_authority(command, *is_forced)?;
+                Reply::Authority(self.authority()?)
             }
         };
         Ok(Outcome { reply, over })
@@ -217,7 +226,12 @@ impl Office<'_> {
             agent: new.agent.clone(),
             note: new.note.clone(),
         };
-        let (token, kept) = Enrolment::issue(terms, new.address.clone(), self.ca, self.now)?;
+        let (token, kept) = Enrolment::issue(
+            terms,
+            new.address.clone(),
+            self.authority.now().ca.fingerprint(),
+            self.now,
+        )?;
         self.commit(command, &[Change::put(&kept, Expected::Absent)?])?;
         let (id, expires_at) = (token.id, Some(new.expires_at));
         Ok(Reply::Made(Made { id, token: token.to_string(), expires_at }))
@@ -293,6 +307,44 @@ impl Office<'_> {
         self.commit(command, &changes)
     }
 
+    fn authority(&self) -> Result<AuthorityRow, AdminError> {
+        let standing = self.authority.now();
+        let certificate = standing.ca.certificate();
+        let before = standing.before.as_ref().map(|before| {
+            let behind = behind(self.store, certificate.fingerprint(), self.now)?;
+            let fingerprint = before.certificate.fingerprint();
+            Ok::<_, StoreError>(BeforeRow { fingerprint, until: before.until, behind })
+        });
+        Ok(AuthorityRow {
+            fingerprint: certificate.fingerprint(),
+            not_after: certificate.not_after(),
+            before: before.transpose()?,
+        })
+    }
+
+    fn rotate_authority(&self, command: &Command, until: Timestamp) -> Result<(), AdminError> {
+        let now = self.authority.now().ca.fingerprint();
+        let next = self.authority.prepare(until, self.now)?;
+        // In the log before it is so: nothing is done that is not there.
+        let entry = self.entry(command, Answer::Granted);
+        let subject = format!("{}: {} takes the place of {now}", entry.subject, next.fingerprint());
+        self.store.commit(&[], &[Draft { subject, ..entry }])?;
+        Ok(self.authority.install(next)?)
+    }
+
+    fn retire_authority(&self, command: &Command, is_forced: bool) -> Result<(), AdminError> {
+        let standing = self.authority.now();
+        if standing.before.is_none() {
+            return Err(RotationError::None.into());
+        }
+        let behind = behind(self.store, standing.ca.fingerprint(), self.now)?;
+        if !is_forced && !behind.is_empty() {
+            return Err(AdminError::Behind(behind));
+        }
+        self.commit(command, &[])?;
+        Ok(self.authority.retire(self.now)?)
+    }
+
     fn is_ahead(&self, time: Option<Timestamp>) -> Result<(), AdminError> {
         match time {
             Some(time) if time <= self.now => Err(AdminError::Past(time)),
@@ -323,6 +375,16 @@ impl Office<'_> {
             reason: command.reason().to_owned(),
         }
     }
+}
+
+/// The agents that are lost if every authority but `authority` is retired now.
+pub(crate) fn behind(
+    store: &dyn Store,
+    authority: Fingerprint,
+    now: Timestamp,
+) -> Result<Vec<AgentId>, StoreError> {
+    let agents = store.all::<Enrolled>()?.into_iter().map(|agent| agent.value);
+    Ok(agents.filter(|agent| agent.is_behind(authority, now)).map(|agent| agent.id).collect())
 }
 
 /// Makes the first administrator, where there is no user yet, and a token for it.
@@ -388,6 +450,16 @@ pub enum AdminError {
     /// Nobody could administer any more.
     #[error("{0} is the last administrator; make another one first")]
     LastAdmin(UserName),
+    /// The authority cannot be rotated or retired.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
+    /// Agents that would have to be enrolled again.
+    #[error(
+        "{} would have to be enrolled again: no certificate of the new authority yet (--force \
+         retires the one before all the same)",
+        few(.0)
+    )]
+    Behind(Vec<AgentId>),
     /// An end that is over.
     #[error("{0} is over already")]
     Past(Timestamp),
@@ -404,6 +476,16 @@ pub enum AdminError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Some names, and how many more there are.
+fn few(agents: &[AgentId]) -> String {
+    let named: Vec<&str> = agents.iter().take(NAMED).map(AgentId::as_str).collect();
+    let more = agents.len().saturating_sub(NAMED);
+    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
+}
+
+/// Agents that are named before the others are counted.
+const NAMED: usize = 5;
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! The controller's own small certificate authority.
 //!
-//! It is made once, signs nothing but agents and the controller itself, and its key never leaves
+//! It is made at the first start, and again when somebody has it rotated ([`Authority`]). It signs nothing but agents and the controller itself, and its key never leaves
 //! its file. Nobody else's authority counts: agents trust this one only, by the fingerprint in
 //! their enrolment token, and the controller believes no client certificate of another.
 //!
 //! What it does not do: OCSP, CRLs, intermediate authorities. Revoked serials are documents of the
 //! store and are asked for at every connection.
 
+mod authority;
 mod certificate;
 mod folder;
 mod peer;
@@ -26,6 +27,7 @@ use time::OffsetDateTime;
 use crate::names::AgentId;
 use crate::tokens::{NoEntropy, random};
 
+pub use authority::{Authority, Before, Prepared, RotationError, Standing};
 pub use certificate::{Certificate, Fingerprint, Serial};
 pub use folder::FolderError;
 pub use peer::{Peer, PeerError};
@@ -42,19 +44,39 @@ pub struct Ca {
 impl Ca {
     /// Makes a new one. Two never have the same name, so that both can be trusted for a while.
     pub fn make(now: Timestamp) -> Result<Self, CaError> {
-        let serial = Serial::random()?;
         let [a, b, c, d] = random()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name =
-            common_name(&format!("overtap CA {a:02x}{b:02x}{c:02x}{d:02x}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        params.serial_number = Some(serial.to_rcgen());
-        (params.not_before, params.not_after) = dates(now, now.saturating_add(CA_LIFE).ok())?;
+        let name = format!("overtap CA {a:02x}{b:02x}{c:02x}{d:02x}");
+        let params = Self::params(&name, now.saturating_add(CA_LIFE).ok(), now)?;
         let key = KeyPair::generate().map_err(CaError::Signing)?;
         let made = params.self_signed(&key).map_err(CaError::Signing)?;
         let certificate = Certificate::read(made.der())?;
         Ok(Self { certificate, issuer: Issuer::new(params, key) })
+    }
+
+    /// The certificate of `next`, signed by this one: to whoever believes this one, `next` is as
+    /// good. Ends with this one.
+    pub(super) fn vouch_for(&self, next: &Self, now: Timestamp) -> Result<Certificate, CaError> {
+        let ours = self.certificate.not_after();
+        if now >= ours {
+            return Err(CaError::Expired(ours));
+        }
+        let name = next.certificate.common_name()?;
+        let end = ours.min(next.certificate.not_after());
+        self.sign(&Self::params(&name, Some(end), now)?, next.issuer.key())
+    }
+
+    fn params(
+        name: &str,
+        end: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<CertificateParams, CaError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = common_name(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.serial_number = Some(Serial::random()?.to_rcgen());
+        (params.not_before, params.not_after) = dates(now, end)?;
+        Ok(params)
     }
 
     /// One that was made before: certificate and key as PEM, in one text.

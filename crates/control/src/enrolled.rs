@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ca::{Certificate, Revocation, Serial};
+use crate::ca::{Certificate, Fingerprint, Revocation, Serial};
 use crate::names::{AgentId, UserName};
 use crate::store::{Kind, Stored};
 use crate::tokens::TokenId;
@@ -20,6 +20,10 @@ pub struct Enrolled {
     /// Its certificates that are still in time, the newest last. There are several for a while
     /// after a renewal: an agent that crashed before it kept the new one comes back with the old.
     pub certificates: Vec<Issued>,
+    /// The authority that signed the certificate it was enrolled with or has shown last; `None`
+    /// where that was before this was kept.
+    #[serde(default)]
+    pub attends_by: Option<Fingerprint>,
 }
 
 /// A certificate that was given to an agent.
@@ -34,7 +38,8 @@ pub struct Issued {
 impl Enrolled {
     /// One that is let in now.
     pub fn new(id: AgentId, by: TokenId, certificate: &Certificate, now: Timestamp) -> Self {
-        Self { id, at: now, by, certificates: Vec::new() }.renewed(certificate, now)
+        Self { id, at: now, by, certificates: Vec::new(), attends_by: None }
+            .renewed(certificate, now)
     }
 
     /// With one certificate more. Those that are over are forgotten, and so are the oldest of very
@@ -44,6 +49,13 @@ impl Enrolled {
         let (serial, not_after) = (certificate.serial().clone(), certificate.not_after());
         self.certificates.push(Issued { serial, not_after });
         self
+    }
+
+    /// Whether it must renew before every authority but `authority` can be retired. One whose
+    /// certificates are all over has to be enrolled again anyway.
+    pub fn is_behind(&self, authority: Fingerprint, now: Timestamp) -> bool {
+        self.attends_by != Some(authority)
+            && self.certificates.iter().any(|issued| now < issued.not_after)
     }
 
     /// What takes all its certificates away.

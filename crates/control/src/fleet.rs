@@ -18,6 +18,8 @@ pub struct Fleet {
     places: HashMap<MachineId, BTreeSet<String>>,
     /// About how many bytes the looks of all hosts take.
     remembered: usize,
+    /// How often something has changed.
+    changes: u64,
 }
 
 /// What is known of one agent.
@@ -65,6 +67,7 @@ impl Fleet {
         line: u64,
         now_ns: u64,
     ) -> Option<u64> {
+        self.changes += 1;
         let seat = self.seats.entry(agent.to_owned()).or_insert_with(|| Seat {
             host: String::new(),
             version: String::new(),
@@ -88,6 +91,7 @@ impl Fleet {
         match self.seats.get_mut(agent) {
             Some(seat) if seat.line == Some(line) => {
                 seat.line = None;
+                self.changes += 1;
                 true
             }
             _ => false,
@@ -97,6 +101,7 @@ impl Fleet {
     /// Forgets an agent.
     pub fn remove(&mut self, agent: &str) {
         if let Some(seat) = self.seats.remove(agent) {
+            self.changes += 1;
             self.remembered -= seat.remembered;
             for machine in seat.timeline.now() {
                 vacate(&mut self.places, &machine.id, agent);
@@ -140,6 +145,7 @@ impl Fleet {
             self.places.entry(machine.id.clone()).or_default().insert(agent.to_owned());
         }
         seat.timeline.push(look);
+        self.changes += 1;
         (seat.looks, seat.remembered) = (seat.looks + 1, seat.remembered + weight);
         self.remembered += weight;
         self.make_room();
@@ -165,6 +171,11 @@ impl Fleet {
     /// The agent's seat.
     pub fn seat(&self, agent: &str) -> Option<&Seat> {
         self.seats.get(agent)
+    }
+
+    /// Counts up whenever a host looks different or an agent comes or goes.
+    pub const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Every seat, by the agents' ids.
@@ -239,6 +250,21 @@ impl Fleet {
     /// The hosts where a machine is now, as far as their agents have said.
     pub fn hosts_of(&self, machine: &MachineId) -> Vec<(&Seat, &Machine)> {
         self.seats_of(machine)
+    }
+
+    /// Whether another machine has one of its MACs in one of its overlays: then nobody can tell
+    /// their packets apart.
+    pub fn has_twin(&self, machine: &Machine) -> bool {
+        let names = |machine: &Machine| -> BTreeSet<_> {
+            let vnics = machine.vnics.iter().filter_map(|v| Some((v.mac?, v.attachment.as_ref()?)));
+            let networks = vnics.flat_map(|(mac, place)| {
+                let vnis = place.networks.iter().filter_map(|network| network.vni);
+                vnis.map(move |vni| (mac, vni))
+            });
+            networks.collect()
+        };
+        let own = names(machine);
+        self.machines().any(|(_, other)| other.id != machine.id && !own.is_disjoint(&names(other)))
     }
 
     /// About how many bytes all that is remembered of the hosts takes.

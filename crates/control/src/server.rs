@@ -11,10 +11,12 @@ mod audit;
 mod desk;
 mod enrolment;
 mod gate;
+mod hello;
 mod metrics;
 mod people;
 mod relay;
 mod watch;
+mod watching;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,24 +27,23 @@ use api::MAX_MESSAGE_BYTES;
 use api::proto::agents_server::AgentsServer;
 use api::proto::enrolment_server::EnrolmentServer;
 use api::proto::people_server::PeopleServer;
-use api::tls::CONTROLLER_NAME;
 use api::within::Line;
-use jiff::Timestamp;
 use telemetry::scrape::Scrape;
 use telemetry::{Event, Log};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 
-use crate::ca::{Ca, CaError};
+use crate::ca::Authority;
 use crate::store::{Store, StoreError};
 
 use self::agents::AgentsService;
 use self::desk::Desk;
 use self::enrolment::EnrolmentService;
-use self::gate::{AgentsDoor, Brief, PeopleDoor, connections};
+use self::gate::{AgentsDoor, Announcing, Brief, PeopleDoor, connections};
+use self::hello::Hello;
 use self::people::PeopleService;
 
 /// How a controller is run.
@@ -50,7 +51,7 @@ pub struct Settings {
     /// Where it listens.
     pub listen: SocketAddr,
     /// Its authority.
-    pub ca: Ca,
+    pub authority: Authority,
     /// Its memory.
     pub store: Box<dyn Store>,
     /// Version of the program.
@@ -74,9 +75,6 @@ pub enum ServeError {
         /// Why not.
         source: std::io::Error,
     },
-    /// Its own certificate.
-    #[error(transparent)]
-    Ca(#[from] CaError),
     /// Its memory.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -101,27 +99,20 @@ pub async fn serve(
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
-    let (certificate, key) =
-        settings.ca.issue_server(&[CONTROLLER_NAME.to_owned()], Timestamp::now())?;
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(settings.ca.chain_pem(&certificate), key))
-        .client_ca_root(Certificate::from_pem(settings.ca.certificate().pem()))
-        // People come with a token, and new agents with an invitation.
-        .client_auth_optional(true)
-        .timeout(HANDSHAKE);
+    let authority = Arc::new(settings.authority);
+    let hello = Hello::new(Arc::clone(&authority))?;
     let log = settings.log.clone();
-    let desk = Arc::new(Desk::open(settings.ca, settings.store, settings.version, settings.log)?);
+    let desk = Arc::new(Desk::open(authority, settings.store, settings.version, settings.log)?);
     if let Some(address) = settings.metrics {
         let listen = |source| ServeError::Listen { address, source };
         let scrape = Scrape::bind(address).await.map_err(listen)?;
-        desk.serve_metrics(scrape, &certificate).map_err(listen)?;
+        desk.serve_metrics(scrape).map_err(listen)?;
     }
     let watch = tokio::spawn(Arc::clone(&desk).watch());
     ready(local);
     let agents = AgentsService(Arc::clone(&desk));
     let within = settings.within.map(|lines| tokio::spawn(from_within(Arc::clone(&desk), lines)));
     let server = Server::builder()
-        .tls_config(tls)?
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .initial_stream_window_size(1 << 20)
@@ -145,7 +136,7 @@ pub async fn serve(
         // Lines that are open would keep the server from ending.
         stopping.close();
     };
-    server.serve_with_incoming_shutdown(connections(listener, log), stopped).await?;
+    server.serve_with_incoming_shutdown(connections(listener, hello, log), stopped).await?;
     watch.abort();
     if let Some(within) = within {
         within.abort();
@@ -155,12 +146,15 @@ pub async fn serve(
 }
 
 /// The people's service behind its door.
-fn people(desk: &Arc<Desk>) -> InterceptedService<PeopleServer<PeopleService>, PeopleDoor> {
+fn people(desk: &Arc<Desk>) -> InterceptedService<Announced, PeopleDoor> {
     let service = PeopleServer::new(PeopleService(Arc::clone(desk)))
         .max_decoding_message_size(MOST_OF_PEOPLE)
         .max_encoding_message_size(usize::MAX);
+    let service = Announcing::new(service, Arc::clone(&desk.authority));
     InterceptedService::new(service, PeopleDoor(Arc::clone(desk)))
 }
+
+type Announced = Announcing<PeopleServer<PeopleService>>;
 
 /// Serves people whose questions come from within this process.
 async fn from_within(desk: Arc<Desk>, lines: mpsc::Receiver<Result<Line, Infallible>>) {
@@ -172,9 +166,6 @@ async fn from_within(desk: Arc<Desk>, lines: mpsc::Receiver<Result<Line, Infalli
         desk.log.say(Event::error(format!("the doors within this process are closed: {error}")));
     }
 }
-
-/// How long a peer may take to say who it is.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Calls at the same time on one connection.
 const MOST_STREAMS: u32 = 256;

@@ -60,6 +60,18 @@ struct Whereabouts {
     is_told: bool,
     /// The last host it ran on.
     last: Option<(String, MachineState)>,
+    /// As it was when its networks were known last.
+    seen: Option<Machine>,
+}
+
+/// What became of where a machine is.
+enum Turn<'a> {
+    /// It is told to be nowhere: what it exchanges with others is looked for, if this is known.
+    Lost(Option<&'a Machine>),
+    /// It is somewhere.
+    Found,
+    /// Nothing that matters.
+    None,
 }
 
 /// Where a machine is, as far as agents say.
@@ -157,6 +169,7 @@ impl Sessions {
             notes: notes.collect(),
             permit: session.permit.clone(),
             explained: session.explained.clone(),
+            elsewhere: session.elsewhere.clone(),
             awaited: Vec::new(),
             ..*session
         })
@@ -382,6 +395,11 @@ impl Sessions {
         self.iter().filter(is_old).map(|session| session.id.clone()).collect()
     }
 
+    /// Counts up whenever the orders change.
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// What every agent has to do now.
     pub fn orders(&self) -> Orders {
         let (mut sessions, mut kept) = (Vec::new(), Vec::new());
@@ -400,10 +418,30 @@ impl Sessions {
     pub fn look_around(&mut self, fleet: &Fleet, now: Moment) -> Vec<Note> {
         let mut notes = Vec::new();
         for known in self.all.values_mut().filter(|known| known.session.ended.is_none()) {
+            let mut is_new = false;
             for (machine, whereabouts) in &mut known.whereabouts {
-                if let Some(text) = whereabouts.update(&fleet.hosts_of(machine), now) {
+                let claims = fleet.hosts_of(machine);
+                let text = whereabouts.update(&claims, now);
+                let elsewhere = &mut known.session.elsewhere;
+                let count = elsewhere.len();
+                match whereabouts.turn(&claims, text.is_some(), now) {
+                    Turn::Lost(Some(seen)) if !fleet.has_twin(seen) => elsewhere.push(seen.clone()),
+                    // A session of the store may have it already.
+                    Turn::Found => elsewhere.retain(|other| other.id != *machine),
+                    Turn::Lost(_) | Turn::None => {}
+                }
+                is_new |= elsewhere.len() != count;
+                if let Some(mut text) = text {
+                    if elsewhere.len() > count {
+                        text += BUT_AT_PEERS;
+                    }
                     notes.push(about(&known.session.id, text, now));
                 }
+            }
+            if is_new {
+                known.session.revision += 1;
+                self.revision += 1;
+                self.unkept.insert(known.session.id.clone());
             }
         }
         notes
@@ -414,7 +452,7 @@ impl Whereabouts {
     fn new(name: String, now: Moment) -> Self {
         let (place, last) = (Place::default(), None);
         // After a start of the controller agents come back one after the other.
-        Self { name, place, since: now, grace: ARRIVAL, is_told: false, last }
+        Self { name, place, since: now, grace: ARRIVAL, is_told: false, last, seen: None }
     }
 
     fn update(&mut self, claims: &[(&Seat, &Machine)], now: Moment) -> Option<String> {
@@ -434,7 +472,16 @@ impl Whereabouts {
                 return Some(format!("{} is back, on {}", self.name, hosts.join(" and ")));
             }
         }
+        for (_, machine) in claims.iter().filter(|(_, machine)| is_networked(machine)) {
+            if self.seen.as_ref() != Some(machine) {
+                self.seen = Some((*machine).clone());
+            }
+        }
         if let [(seat, machine)] = claims {
+            if let Some(seen) = self.seen.as_mut().filter(|seen| seen.tenant != machine.tenant) {
+                // Whose it is is known to the last, even when its ports are gone.
+                seen.tenant.clone_from(&machine.tenant);
+            }
             self.last = Some((seat.host.clone(), machine.state));
             machine.name.clone_into(&mut self.name);
         }
@@ -444,6 +491,18 @@ impl Whereabouts {
         let text = self.text()?;
         self.is_told = true;
         Some(text)
+    }
+
+    /// Whether it is somewhere, or was just told to be nowhere.
+    fn turn(&self, claims: &[(&Seat, &Machine)], is_told_now: bool, now: Moment) -> Turn<'_> {
+        match (&self.place, &self.last) {
+            (Place::Nowhere, Some(_)) if is_told_now => Turn::Lost(self.seen.as_ref()),
+            (Place::Nowhere, _) => Turn::None,
+            // While it is on its way it runs where it was; at first not all sources say so.
+            _ if now.since(self.since) < GRACE => Turn::None,
+            _ if claims.iter().all(|(_, machine)| !runs(machine)) => Turn::None,
+            _ => Turn::Found,
+        }
     }
 
     /// What people must know of where it is, if anything.
@@ -494,6 +553,20 @@ impl Place {
             (None, None) => Self::Nowhere,
         }
     }
+}
+
+/// Whether a machine is at a host, and not only known there or on its way.
+fn runs(machine: &Machine) -> bool {
+    !matches!(machine.state, MachineState::Shutoff | MachineState::Incoming)
+}
+
+/// Whether something of a machine is in an overlay, in which others see it, too.
+fn is_networked(machine: &Machine) -> bool {
+    let mut vnics = machine.vnics.iter().filter(|vnic| vnic.mac.is_some());
+    vnics.any(|vnic| {
+        let networks = vnic.attachment.iter().flat_map(|place| &place.networks);
+        networks.into_iter().any(|network| network.vni.is_some())
+    })
 }
 
 /// A note of the controller's own.
@@ -552,12 +625,17 @@ fn order(session: &Session) -> Order {
         spool_bytes: wish.spool_bytes,
         when_full: wish.when_full,
         comment: format!("overtap session {} of {} ({reason})", session.id, session.owner),
+        elsewhere: session.elsewhere.clone(),
         past: (wish.last_s > 0).then(|| Past {
             from_ns: session.began_ns.saturating_sub(wish.last_s.saturating_mul(1_000_000_000)),
             is_all: wish.is_past_only,
         }),
     }
 }
+
+/// What is said of a machine that is nowhere, where others may see it.
+const BUT_AT_PEERS: &str = "; until then, what it exchanges in its overlay with machines on hosts \
+                            with agents is captured at the uplinks of these, and nothing else";
 
 /// How long an attached session waits for its follower to come back.
 const LEASE: Duration = Duration::from_secs(60);

@@ -15,11 +15,12 @@ use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, EnrolRequest, FetchRequest, FindRequest, FollowRequest, FromAgent, Hello,
     ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest, RemoveSessionRequest,
-    RenewRequest, StartSessionRequest, StatusRequest, StopSessionRequest,
+    RenewRequest, StartSessionRequest, StatusRequest, StopSessionRequest, WatchMachinesRequest,
+    WatchRequest,
 };
 use api::tls::Controller;
 use control::admin::{Command, Made, NewGrant, NewInvitation, Reply, first_admin};
-use control::ca::{Ca, Request as Key};
+use control::ca::{Authority, Request as Key};
 use control::server::{Settings, serve};
 use control::store::SqliteStore;
 use telemetry::Log;
@@ -46,8 +47,8 @@ impl Site {
         api::tls::install_provider();
         let folder = tempfile::tempdir().unwrap();
         let now = jiff::Timestamp::now();
-        let ca = Ca::open_or_make(folder.path(), now).unwrap();
-        let ca_pem = ca.certificate().pem();
+        let authority = Authority::open_or_make(folder.path(), now).unwrap();
+        let ca_pem = authority.now().ca.certificate().pem();
         let store = SqliteStore::open(&folder.path().join("store.sqlite")).unwrap();
         let admin =
             first_admin(&store, "admin".parse().unwrap(), now).unwrap().unwrap().to_string();
@@ -55,7 +56,7 @@ impl Site {
         let lines = Arc::clone(&log);
         let settings = Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
-            ca,
+            authority,
             store: Box::new(store),
             version: "test".into(),
             log: Log::new(move |event| lines.lock().unwrap().push(format!("{event:?}"))),
@@ -204,6 +205,8 @@ async fn a_stranger_is_refused_on_every_method_and_each_time_is_in_the_log() {
                 p.find(ask(token, FindRequest { what: large, at_ns: 0, ..FindRequest::default() }))
                     .await,
             ),
+            code(p.watch(ask(token, WatchRequest::default())).await),
+            code(p.watch_machines(ask(token, WatchMachinesRequest::default())).await),
             code(p.status(ask(token, StatusRequest {})).await),
             code(p.start_session(ask(token, wish())).await),
             code(p.list_sessions(ask(token, ListSessionsRequest {})).await),
@@ -215,7 +218,7 @@ async fn a_stranger_is_refused_on_every_method_and_each_time_is_in_the_log() {
             code(p.administer(ask(token, AdministerRequest::default())).await),
             code(p.read_audit(ask(token, ReadAuditRequest::default())).await),
         ];
-        assert_eq!(answers, [Code::Unauthenticated; 11], "{token:?}");
+        assert_eq!(answers, [Code::Unauthenticated; 13], "{token:?}");
     }
     let mut agents = AgentsClient::new(site.channel());
     let pieces = tokio_stream::iter([Piece::default()]);
@@ -232,7 +235,7 @@ async fn a_stranger_is_refused_on_every_method_and_each_time_is_in_the_log() {
         assert_eq!(answer, Code::InvalidArgument, "{token}");
     }
     let written = site.audit().await.len() - before;
-    assert_eq!(written, 44 + 3 + 3 + 1, "one line for each, and one for reading the log");
+    assert_eq!(written, 52 + 3 + 3 + 1, "one line for each, and one for reading the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,10 +52,33 @@ impl Far {
         Keeper::Controller(self.connection.clone())
     }
 
-    /// Waits for something.
+    /// Waits for something. Where the controller announces another authority meanwhile, this
+    /// user's login knows it from then on.
     pub(crate) fn wait<T>(&self, what: impl Future<Output = T>) -> T {
-        self.runtime.block_on(what)
+        let done = self.runtime.block_on(what);
+        if let Some(moved) = self.connection.moved(&self.login) {
+            keep_moved(&moved);
+        }
+        done
     }
+}
+
+/// Keeps a login whose controller has another authority now, unless somebody has logged in
+/// elsewhere or kept it already.
+fn keep_moved(moved: &Login) {
+    let Ok(path) = login_path() else { return };
+    let kept = match Login::open(&path) {
+        Ok(Some(kept)) if kept.controller.address == moved.controller.address => kept,
+        _ => return,
+    };
+    if kept.token != moved.token || kept.controller.ca_pem == moved.controller.ca_pem {
+        return;
+    }
+    let how = match moved.save(&path) {
+        Ok(()) => "your login knows it now".to_owned(),
+        Err(error) => format!("your login cannot be changed: {error}"),
+    };
+    eprintln!("overtap: the controller has another authority; {how}");
 }
 
 /// `$OVERTAP_LOGIN`, or else `overtap/login.json` in the user's folder of settings.

@@ -17,6 +17,7 @@ use serde::Serialize;
 pub use mirror_end::mirrored;
 pub use names::{AtPoint, Names};
 pub use point::{Interface, Point, PointKind, Side};
+pub use uplink::peer;
 
 /// The places where a machine's packets can be seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -45,6 +45,9 @@ pub enum PointKind {
     Inside,
     /// The physical cards by which the frames leave the host.
     Uplink,
+    /// The uplinks of a host where the machine is not, which show what it exchanges with machines
+    /// there.
+    Peer,
     /// An interface where a mirror's packets come to this host.
     Mirror,
 }
@@ -56,6 +59,7 @@ impl PointKind {
             Self::Port => "tap",
             Self::Inside => "inside",
             Self::Uplink => "uplink",
+            Self::Peer => "peer",
             Self::Mirror => "mirror",
         }
     }
@@ -67,6 +71,7 @@ impl fmt::Display for PointKind {
             Self::Port => "own port",
             Self::Inside => "own interface, inside",
             Self::Uplink => "uplink",
+            Self::Peer => "uplink of a peer",
             Self::Mirror => "mirror",
         })
     }

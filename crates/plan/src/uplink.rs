@@ -38,11 +38,71 @@ pub(crate) fn uplink(site: &Site, machine: &Machine) -> Point {
         sees,
         misses: if refusal.is_some() { Vec::new() } else { found.misses(has_tunnel) },
         costs: costs(&interfaces),
-        disturbs: "nobody: not promiscuous; neighbours' frames are refused in the kernel, the few \
-                   it cannot judge before anything is kept of them"
-            .to_owned(),
+        disturbs: UNDISTURBED.to_owned(),
         interfaces,
         refusal,
+    }
+}
+
+/// The uplinks of this host that show what a machine elsewhere exchanges with machines here: those of
+/// the overlays that it was last known in and machines here are in. Other networks are left out,
+/// because their numbers mean something else at every host.
+pub fn peer(site: &Site, machine: &Machine) -> Point {
+    let mut found = Found::default();
+    for vnic in &machine.vnics {
+        for network in vnic.attachment.iter().flat_map(|place| &place.networks) {
+            let (Some(mac), Ok(there)) = (vnic.mac, on_wire(network)) else { continue };
+            // The same number may go by other uplinks here, and by another port.
+            let networks = site.machines.iter().filter(|other| other.id != machine.id);
+            let networks = networks.flat_map(|other| &other.vnics);
+            let networks = networks.flat_map(|vnic| vnic.attachment.iter());
+            let here = networks.flat_map(|place| &place.networks).find(|here| {
+                matches!(there, OnWire::Overlay { .. })
+                    && !here.uplinks.is_empty()
+                    && on_wire(here).is_ok_and(|here| is_same_overlay(here, there))
+            });
+            let Some(here) = here else { continue };
+            match found.identify(site, machine, mac, here) {
+                Ok(identity) => found.add(vnic, here, identity),
+                Err(reason) => found.refuse(vnic, &reason),
+            }
+        }
+    }
+    let host = &site.host.name;
+    let interface = |wire: &Wire<'_>| {
+        let interface = wire.interface(site, machine);
+        let label = format!("{} elsewhere @ {host}:{}", machine.name, interface.name);
+        let description = format!("{}, which runs elsewhere", interface.description);
+        Interface { label, description, choice: None, ..interface }
+    };
+    let interfaces: Vec<_> = found.wires.iter().map(interface).collect();
+    let refusal = interfaces.is_empty().then(|| match found.refusals.as_slice() {
+        [] => format!("no machine on {host} is in an overlay of {}", machine.name),
+        refusals => refusals.join("; "),
+    });
+    let misses = vec![
+        format!("all that {} does not exchange with machines on {host}", machine.name),
+        "what becomes of its frames on the host it runs on".to_owned(),
+    ];
+    Point {
+        kind: PointKind::Peer,
+        vnics: machine.vnics.iter().map(|vnic| vnic.name.clone()).collect(),
+        sees: format!("what it exchanges with machines on {host}, in its tunnel"),
+        misses: if refusal.is_some() { Vec::new() } else { misses },
+        costs: costs(&interfaces),
+        disturbs: UNDISTURBED.to_owned(),
+        interfaces,
+        refusal,
+    }
+}
+
+/// Whether both are one overlay, whatever port and VLAN they use at their hosts.
+fn is_same_overlay(left: OnWire, right: OnWire) -> bool {
+    match (left, right) {
+        (OnWire::Overlay { vni, tunnel, .. }, OnWire::Overlay { vni: other, tunnel: kind, .. }) => {
+            vni == other && tunnel == kind
+        }
+        _ => false,
     }
 }
 
@@ -267,6 +327,9 @@ fn costs(interfaces: &[Interface]) -> String {
     }
     costs
 }
+
+const UNDISTURBED: &str = "nobody: not promiscuous; neighbours' frames are refused in the kernel, \
+                           the few it cannot judge before anything is kept of them";
 
 /// How sure it is that the frames take an uplink.
 fn carries(choice: UplinkChoice) -> &'static str {

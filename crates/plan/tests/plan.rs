@@ -7,7 +7,7 @@ use inventory::{
     Attachment, Host, Machine, MachineId, MachineKind, MachineState, Network, Site, SwitchKind,
     Uplink, UplinkChoice, Vnic,
 };
-use plan::{Plan, PointKind, Side, plan};
+use plan::{Plan, PointKind, Side, peer, plan};
 use select::{Encapsulation, Identity, OnWire, Ownership};
 use wire::{Mac, VlanId, Vni};
 
@@ -270,4 +270,44 @@ fn a_machine_that_does_not_run_can_be_seen_nowhere() {
 fn a_machine_without_vnics_says_so() {
     let plan = planned(&machine("web", MachineKind::Vm, vec![]));
     assert_eq!(plan.points[0].refusal.as_deref(), Some("no vNIC of web is known"));
+}
+
+#[test]
+fn of_a_machine_elsewhere_the_uplinks_of_its_overlays_here_are_a_place() {
+    let there = |networks| {
+        machine("web", MachineKind::Vm, vec![vnic("net0", WEB, Some("vnet3"), networks)])
+    };
+    let other = Mac([0x52, 0x54, 0, 0, 0, 2]);
+    let here = |mac, networks| {
+        let vnics = vec![vnic("net0", mac, Some("vnet9"), networks)];
+        site(vec![machine("db", MachineKind::Vm, vnics)])
+    };
+    // Its own uplinks were called otherwise, and its tunnel went by another port.
+    let mut far = vxlan(5001);
+    (far.tunnel_port, far.uplinks) = (Some(8472), vec![uplink("up7", 70, UplinkChoice::Only)]);
+    let point = peer(&here(other, vec![vxlan(5001)]), &there(vec![far.clone()]));
+    assert_eq!((point.kind, point.refusal.as_deref()), (PointKind::Peer, None));
+    let labels: Vec<&str> = point.interfaces.iter().map(|i| i.label.as_str()).collect();
+    assert_eq!(labels, ["web elsewhere @ hv-1:eth0", "web elsewhere @ hv-1:eth1"]);
+    let network = OnWire::Overlay {
+        vni: Vni::new(5001).unwrap(),
+        tunnel: Encapsulation::Vxlan,
+        udp_port: Some(4789),
+        vlan: None,
+    };
+    let identity = Identity { mac: WEB, network };
+    assert_eq!(point.interfaces[0].ownership, Ownership::Shared(vec![identity]));
+    assert!(point.misses[0].contains("does not exchange with machines on hv-1"));
+
+    // Another overlay, a VLAN, and somebody here with its MAC in its overlay.
+    let vlan = Network { vlan: VlanId::new(20), ..untagged(vxlan(1).uplinks) };
+    let refused = [
+        (here(other, vec![vxlan(5002)]), there(vec![far.clone()])),
+        (here(other, vec![vlan.clone()]), there(vec![vlan])),
+        (here(WEB, vec![vxlan(5001)]), there(vec![far])),
+    ];
+    for (site, web) in refused {
+        let point = peer(&site, &web);
+        assert!(!point.is_usable() && point.interfaces.is_empty(), "{:?}", point.refusal);
+    }
 }

@@ -56,6 +56,11 @@ impl KeptHalf {
     pub const fn new(bytes: [u8; KEY_LEN]) -> Self {
         Self(bytes)
     }
+
+    /// Its bytes. Secret: beside the other half they open everything.
+    pub const fn bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for HostHalf {

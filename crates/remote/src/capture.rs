@@ -249,6 +249,7 @@ impl Capture {
                 machine: part.machine_id.clone(),
                 name: part.machine.clone(),
                 clock: clock.unwrap_or_default(),
+                is_peer: part.is_at_peer(),
             });
             let ahead = Arc::new(Semaphore::new(AHEAD));
             self.begin_fetching(part, Arc::clone(&ahead), to.clone());

@@ -1,6 +1,10 @@
 //! Questions to the controller, with the user's token at each.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use api::MAX_MESSAGE_BYTES;
 use api::document::{HostFound, Session, Status as Health, Wish};
@@ -8,12 +12,15 @@ use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
     Piece, ReadAuditRequest, RefilterSessionRequest, ReleaseRequest, RemoveSessionRequest,
-    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest, WatchReply, WatchRequest,
-    WhoAmIReply, WhoAmIRequest,
+    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest, WatchMachinesReply,
+    WatchMachinesRequest, WatchReply, WatchRequest, WhoAmIReply, WhoAmIRequest,
 };
-use api::tls::{ConnectError, Controller};
+use api::tls::{AUTHORITY_HEADER, ConnectError, Controller};
 use api::within::Passage;
+use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
@@ -23,7 +30,8 @@ use crate::Login;
 /// A connection to the controller; made when it is first used, and again whenever it has to.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    client: PeopleClient<Channel>,
+    client: PeopleClient<Listening>,
+    heard: Heard,
     bearer: Option<MetadataValue<tonic::metadata::Ascii>>,
     way: Way,
 }
@@ -109,9 +117,11 @@ impl Connection {
     }
 
     fn by(way: Way, token: Option<&str>) -> Result<Self, RemoteError> {
-        let client = PeopleClient::new(way.channel()?).max_decoding_message_size(usize::MAX);
+        let heard = Heard::default();
+        let listening = Listening { channel: way.channel()?, heard: heard.clone() };
+        let client = PeopleClient::new(listening).max_decoding_message_size(usize::MAX);
         let bearer = token.map(|token| format!("Bearer {}", token.trim()).parse());
-        Ok(Self { client, bearer: bearer.transpose().map_err(|_| RemoteError::Token)?, way })
+        Ok(Self { client, heard, bearer: bearer.transpose().map_err(|_| RemoteError::Token)?, way })
     }
 
     /// Where the controller is.
@@ -138,6 +148,17 @@ impl Connection {
     pub async fn watch(&self) -> Result<Streaming<WatchReply>, RemoteError> {
         let reply = self.client.clone().watch(self.request(WatchRequest {})).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// The login with the controller's authority as it is now, if the controller has said since
+    /// that it is another one than the login knows.
+    pub fn moved(&self, login: &Login) -> Option<Login> {
+        let der = self.heard.last()?;
+        let ca_pem = api::tls::pem(&der);
+        (ca_pem != login.controller.ca_pem).then(|| {
+            let controller = Controller { ca_pem, ..login.controller.clone() };
+            Login { controller, token: login.token.clone() }
+        })
     }
 
     /// The machines that are called so, by host, and names that were perhaps meant. All machines
@@ -172,6 +193,32 @@ impl Connection {
         let reply = self.client.clone().find(ask).await.map_err(|e| self.error(&e))?.into_inner();
         let hosts = reply.host_json.iter().map(|json| read(json)).collect::<Result<_, _>>()?;
         Ok((hosts, reply.suggestions))
+    }
+
+    /// Begins to watch the machines that are called so; all of them if `what` is empty.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn watch_machines(
+        &self,
+        what: &str,
+    ) -> Result<Streaming<WatchMachinesReply>, RemoteError> {
+        let ask = self.request(WatchMachinesRequest { what: what.to_owned() });
+        let reply = self.client.clone().watch_machines(ask).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// The hosts at which something has changed, as they are now; all of them at first. `None` at
+    /// the controller's end.
+    ///
+    /// # Errors
+    /// When the controller is gone, or the user may watch no more.
+    pub async fn watched(
+        &self,
+        replies: &mut Streaming<WatchMachinesReply>,
+    ) -> Result<Option<Vec<HostFound>>, RemoteError> {
+        let reply = replies.message().await.map_err(|e| self.error(&e))?;
+        reply.map(|reply| reply.host_json.iter().map(|json| read(json)).collect()).transpose()
     }
 
     /// How controller and agents are.
@@ -291,8 +338,16 @@ impl Connection {
     /// The bytes of a part, from an offset on. On a connection of its own: what is not read holds
     /// up nothing else.
     pub(crate) async fn fetch(&self, ask: FetchRequest) -> Result<Streaming<Piece>, RemoteError> {
-        let channel = self.way.channel()?;
-        let mut client = PeopleClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        // One that has run for long may know the authority before only by what it was told.
+        let channel = match (&self.way, self.heard.last()) {
+            (Way::Network(controller), Some(der)) => {
+                let ca_pem = api::tls::pem(&der);
+                Way::Network(Controller { ca_pem, ..controller.clone() }).channel()?
+            }
+            (way, _) => way.channel()?,
+        };
+        let listening = Listening { channel, heard: self.heard.clone() };
+        let mut client = PeopleClient::new(listening).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let reply = client.fetch(self.request(ask)).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())
     }
@@ -336,6 +391,9 @@ impl Connection {
                     }
                     cause = error.source();
                 }
+                if api::tls::is_other_authority(&reason) {
+                    reason += "; if its authority was rotated, log in again: overtap login";
+                }
                 RemoteError::Away { address: self.address().to_owned(), reason }
             }
             code => RemoteError::Refused { code, reason },
@@ -348,6 +406,52 @@ impl Connection {
             request.metadata_mut().insert("authorization", bearer.clone());
         }
         request
+    }
+}
+
+/// What the controller has announced: the certificate (DER) of an authority that is to be known
+/// from now on.
+#[derive(Debug, Clone, Default)]
+struct Heard(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Heard {
+    fn last(&self) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, certificate: Vec<u8>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate);
+    }
+}
+
+/// A channel on which announcements are heard. It is believed what comes by it: TLS has checked
+/// that who speaks is vouched for by the authority that is known.
+#[derive(Debug, Clone)]
+struct Listening {
+    channel: Channel,
+    heard: Heard,
+}
+
+impl Service<http::Request<Body>> for Listening {
+    type Response = http::Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.channel.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.channel.call(request);
+        let heard = self.heard.clone();
+        Box::pin(async move {
+            let answer = answer.await?;
+            let announced = answer.headers().get(AUTHORITY_HEADER);
+            if let Some(der) = announced.and_then(|text| BASE64.decode(text.as_bytes()).ok()) {
+                heard.put(der);
+            }
+            Ok(answer)
+        })
     }
 }
 

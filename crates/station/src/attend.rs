@@ -20,6 +20,7 @@ use tonic::Status;
 
 use crate::board::Board;
 use crate::identity::{EnrolError, Identity, client};
+use crate::kept::Kept;
 use crate::part::now_ns;
 use crate::upload::Upload;
 
@@ -31,10 +32,13 @@ pub(crate) struct Line {
     pub(crate) folder: PathBuf,
     /// Version of the program.
     pub(crate) version: String,
-    /// Whether the controller is asked for its half of the recorder's key.
-    pub(crate) wants_key: bool,
+    /// Where the controller's half of the recorder's key outlives this process; `None` if it is not
+    /// asked for.
+    pub(crate) kept: Option<Kept>,
     /// What there is to tell.
     pub(crate) board: Arc<Board>,
+    /// Whether the controller has asked for the certificate to be renewed.
+    pub(crate) is_renewal_asked: bool,
     /// The log.
     pub(crate) log: Log,
 }
@@ -57,6 +61,9 @@ pub(crate) enum LineError {
     /// The controller hung up.
     #[error("the controller has closed the line")]
     Closed,
+    /// The certificate is to be renewed.
+    #[error("the certificate is to be renewed")]
+    RenewalDue,
     /// The certificate could not be renewed.
     #[error("the certificate: {0}")]
     Renewal(#[from] EnrolError),
@@ -87,7 +94,7 @@ impl Line {
                 told.clear();
             }
             let text = error.to_string();
-            if text != told {
+            if text != told && !matches!(error, LineError::RenewalDue) {
                 let address = &self.identity.controller.address;
                 let sentence = format!("no line to the controller at {address}: {text}");
                 self.log.say(Event::warn(sentence));
@@ -99,15 +106,19 @@ impl Line {
     }
 
     async fn once(&mut self) -> Result<std::convert::Infallible, LineError> {
-        if jiff::Timestamp::now() >= self.identity.renew_at()? {
+        if self.is_renewal_asked || jiff::Timestamp::now() >= self.identity.renew_at()? {
             self.identity = self.identity.renew(&self.folder).await?;
+            self.is_renewal_asked = false;
             self.log.say(Event::info("the certificate was renewed"));
             self.post_certificate();
         }
         let channel = self.identity.channel()?;
         let (sender, outgoing) = mpsc::channel(64);
-        let hello =
-            Hello { version: self.version.clone(), host: self.host(), wants_key: self.wants_key };
+        let hello = Hello {
+            version: self.version.clone(),
+            host: self.host(),
+            wants_key: self.kept.is_some(),
+        };
         send(&sender, Said::Hello(hello)).await?;
         let mut incoming =
             client(channel).attend(ReceiverStream::new(outgoing)).await?.into_inner();
@@ -126,7 +137,7 @@ impl Line {
                     self.hear(message, &sender).await?;
                 }
                 _ = bell.changed() => self.tell(&sender, &mut told).await?,
-                () = &mut renewal => return Err(LineError::Closed),
+                () = &mut renewal => return Err(LineError::RenewalDue),
             }
         }
     }
@@ -192,7 +203,11 @@ impl Line {
         news
     }
 
-    async fn hear(&self, message: ToAgent, to: &mpsc::Sender<FromAgent>) -> Result<(), LineError> {
+    async fn hear(
+        &mut self,
+        message: ToAgent,
+        to: &mpsc::Sender<FromAgent>,
+    ) -> Result<(), LineError> {
         match message.said {
             Some(to_agent::Said::Ping(ping)) => {
                 let now = now_ns();
@@ -224,12 +239,23 @@ impl Line {
             Some(to_agent::Said::RecorderKey(half)) => match half.as_ref().try_into() {
                 Ok(half) => {
                     let half = KeptHalf::new(half);
+                    if let Some(Err(error)) = self.kept.as_ref().map(|kept| kept.write(&half)) {
+                        let text = format!(
+                            "started while its controller is away, this agent will record \
+                             nothing: {error}"
+                        );
+                        self.log.say(Event::warn(text));
+                    }
                     self.board.change(|state| state.kept_half = Some(half));
                 }
                 Err(_) => {
                     self.log.say(Event::error("half a key for the recorder that is none"));
                 }
             },
+            Some(to_agent::Said::Renew(_)) => {
+                self.is_renewal_asked = true;
+                return Err(LineError::RenewalDue);
+            }
             // A newer controller says more.
             None => {}
         }
@@ -279,6 +305,9 @@ fn said(status: &Status) -> String {
             text = format!("{text}: {more}");
         }
         cause = error.source();
+    }
+    if api::tls::is_other_authority(&text) {
+        text += "; if its authority was rotated and this agent was away meanwhile, enrol it again";
     }
     text
 }

@@ -41,14 +41,16 @@ pub(crate) struct Duty {
     failed: BTreeMap<Key, Failure>,
     /// Machines that an order means and its owner may not see.
     refused: BTreeMap<Key, Trouble>,
+    /// Machines that others were looked at for, since when they are here.
+    back: BTreeMap<Key, Instant>,
     /// When the site and the orders are compared again although nothing was heard of them.
     next: Instant,
     /// When the room of sessions is looked at again although nothing was fetched.
     next_room: Instant,
 }
 
-/// A session and a machine.
-type Key = (String, String);
+/// A session and a machine; what others see of a machine that is elsewhere is one of its own.
+pub(crate) type Key = (String, String);
 
 /// What keeps a machine from being captured. It is told only if it lasts: while a machine comes or
 /// goes, the sources of the inventory do not speak of it in the same moment.
@@ -102,6 +104,7 @@ impl Duty {
             finished: BTreeSet::new(),
             failed: BTreeMap::new(),
             refused: BTreeMap::new(),
+            back: BTreeMap::new(),
             next: Instant::now(),
             next_room: Instant::now(),
         };
@@ -215,24 +218,48 @@ impl Duty {
                 let key = (order.session.clone(), machine.id.to_string());
                 if let Some(snaplen) = self.permitted(order, &permit, &machine, &key) {
                     wanted.insert(key.clone());
-                    self.have_captured(order, snaplen, &machine, &key);
+                    let point = point(order, self.live.site(), &machine);
+                    self.have_captured(order, snaplen, &machine, &key, point);
+                }
+            }
+            for machine in &order.elsewhere {
+                let is_it = |here: &&Machine| here.id == machine.id;
+                let here = self.live.site().machines.iter().find(is_it);
+                // While it is on its way here it runs where it was; at first not all sources say so.
+                let is_back = here.is_some_and(|m| is_here(m) && m.state != MachineState::Incoming);
+                let key = Running::key_of(&order.session, &machine.id.to_string(), true);
+                if !is_back {
+                    self.back.remove(&key);
+                } else if self.back.entry(key.clone()).or_insert_with(Instant::now).elapsed() > BACK
+                    || !self.parts.iter().any(|part| part.key() == key)
+                {
+                    continue;
+                }
+                let point = plan::peer(self.live.site(), machine);
+                if point.is_usable()
+                    && let Some(snaplen) = self.permitted(order, &permit, machine, &key)
+                {
+                    wanted.insert(key.clone());
+                    self.have_captured(order, snaplen, machine, &key, Ok(point));
                 }
             }
             wanted.extend(self.have_recorded(order));
         }
         for part in &mut self.parts {
-            let key = (part.session().to_owned(), part.machine_id().to_owned());
+            let key = part.key();
             if !wanted.contains(&key) {
                 let is_ordered = orders.sessions.iter().any(|order| order.session == key.0);
                 let why = match (is_ordered, self.refused.contains_key(&key)) {
                     (false, _) => "the session ended",
                     (true, true) => "the session's owner may not see it any more",
+                    (true, false) if part.is_at_peer() => "it is on a host with an agent again",
                     (true, false) => "it left this host",
                 };
                 part.stop(why);
             }
         }
         self.failed.retain(|key, _| wanted.contains(key));
+        self.back.retain(|key, _| wanted.contains(key));
     }
 
     /// Lets the recorder go on.
@@ -341,19 +368,26 @@ impl Duty {
     }
 
     /// Sees to it that this machine is captured at the place that is right for it now.
-    fn have_captured(&mut self, order: &Order, snaplen: u32, machine: &Machine, key: &Key) {
-        let is_this = |part: &&mut Running| part.session() == key.0 && part.machine_id() == key.1;
+    fn have_captured(
+        &mut self,
+        order: &Order,
+        snaplen: u32,
+        machine: &Machine,
+        key: &Key,
+        point: Result<plan::Point, agent::NoPoint>,
+    ) {
+        let is_this = |part: &&mut Running| part.key() == *key;
         let is_live = |part: &&mut Running| !part.is_ending() && !part.is_all_past();
         let running: Vec<&mut Running> =
             self.parts.iter_mut().filter(is_this).filter(is_live).collect();
         if !running.is_empty() {
             // A vNIC that was added, a tap that was made anew, or another filter: the next
             // part begins before this one ends, and what both saw is told apart by content.
-            let Ok(now) = point(order, self.live.site(), machine) else { return };
+            let Ok(now) = &point else { return };
             let sought = Sought::of(order, snaplen);
             let is_same = |part: &Running| {
                 *part.sought() == sought
-                    && part.point().is_some_and(|then| is_same_place(then, &now))
+                    && part.point().is_some_and(|then| is_same_place(then, now))
             };
             if running.iter().any(|part| is_same(part)) {
                 return;
@@ -371,7 +405,8 @@ impl Duty {
         }
         let past = self.pasts.of(&order.session, &key.1);
         let room = Room::of(order, &self.spool, &self.board);
-        match Running::begin(order, snaplen, self.live.site(), machine, room, past) {
+        let site = self.live.site();
+        match Running::begin(order, snaplen, site, machine, point, room, past) {
             Ok(part) => {
                 if past.is_some() {
                     part.post(&self.board);
@@ -381,8 +416,12 @@ impl Duty {
                     before.stop("it is captured anew where it is now");
                 }
                 self.failed.remove(key);
+                let text = match part.is_at_peer() {
+                    false => format!("capturing {}", machine.name),
+                    true => format!("capturing what {} exchanges with others here", machine.name),
+                };
                 self.parts.push(part);
-                let event = Event::info(format!("capturing {}", machine.name));
+                let event = Event::info(text);
                 self.log.say(event.session(&order.session));
             }
             Err(error) => {
@@ -428,7 +467,7 @@ impl Duty {
             if part.is_all_past() {
                 return false;
             }
-            let key = (part.session().to_owned(), part.machine_id().to_owned());
+            let key = part.key();
             match how {
                 Ended::ForGood => _ = finished.insert(key),
                 // A tap vanishes a moment before its machine does.
@@ -536,5 +575,7 @@ const LASTS: Duration = Duration::from_secs(2);
 const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 /// How long the inventory may take to tell what an interface's end has told already.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How long a machine must be here before it is no more looked for at the uplinks.
+const BACK: Duration = Duration::from_secs(1);
 /// How long captures may take to end when the agent does.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::kept::Kept;
 use api::MAX_MESSAGE_BYTES;
 use api::proto::EnrolRequest;
 use api::proto::agents_client::AgentsClient;
@@ -109,11 +110,16 @@ impl Identity {
             .map_err(|refusal| EnrolError::Refused(refusal.message().to_owned()))?
             .into_inner();
         let identity = Self {
-            controller,
+            // The token's authority may be one that is about to be retired.
+            controller: Controller { ca_pem: given.ca_pem, ..controller },
             agent_id: given.agent_id,
             certificate_pem: given.certificate_pem,
             key_pem: request.key_pem,
         };
+        // What another controller said, or the same one to another, opens nothing any more.
+        let kept = Kept::of(&identity.agent_id);
+        kept.remove()
+            .map_err(|source| EnrolError::File { path: kept.path().to_owned(), source })?;
         identity.save(folder)?;
         Ok(identity)
     }

@@ -10,6 +10,7 @@ mod attend;
 mod board;
 mod duty;
 mod identity;
+mod kept;
 mod metrics;
 mod part;
 mod past;
@@ -32,6 +33,7 @@ pub use recorder::{RecorderKey, RecorderSettings, Wanted as RecordWanted};
 use self::attend::Line;
 use self::board::Board;
 use self::duty::Duty;
+use self::kept::Kept;
 use self::metrics::Metrics;
 use self::spool::Spool;
 
@@ -93,6 +95,14 @@ pub fn run(settings: &Settings, is_stopped: &Arc<AtomicBool>) -> Result<(), Stat
             .block_on(metrics.serve(address, &log))
             .map_err(failed(&format!("cannot serve metrics at {address}")))?;
     }
+    let wants_key = settings
+        .recorder
+        .as_ref()
+        .is_some_and(|recorder| matches!(recorder.key, RecorderKey::Halves(_)));
+    let kept = wants_key.then(|| Kept::of(&identity.agent_id));
+    if let Some(half) = kept.as_ref().and_then(Kept::read) {
+        board.state().kept_half = Some(half);
+    }
     let duty = {
         let (board, is_stopped, log) = (Arc::clone(&board), Arc::clone(is_stopped), log.clone());
         let recorder = settings.recorder.clone();
@@ -107,11 +117,9 @@ pub fn run(settings: &Settings, is_stopped: &Arc<AtomicBool>) -> Result<(), Stat
         identity,
         folder: settings.folder.clone(),
         version: settings.version.clone(),
-        wants_key: settings
-            .recorder
-            .as_ref()
-            .is_some_and(|recorder| matches!(recorder.key, RecorderKey::Halves(_))),
+        kept,
         board,
+        is_renewal_asked: false,
         log,
     };
     runtime.block_on(async {

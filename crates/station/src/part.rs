@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use agent::{Capture, Event, Output, PastOrder, Place, Rotation, SessionError, Wanted};
 use api::document::{Note, Order, Part, Recorded, WhenFull};
 use inventory::{Machine, Site};
-use plan::Point;
+use plan::{Point, PointKind};
 use recorder::MachineRef;
 use select::{Filter, Resolved};
 
 use crate::board::{Board, Reached};
+use crate::duty::Key;
 use crate::past::Past;
 use crate::spool::Spool;
 
@@ -114,18 +115,18 @@ pub(crate) enum Ended {
 }
 
 impl Running {
-    /// Begins to capture `machine` as the order says, at most `snaplen` bytes of each packet; with
+    /// Begins to capture `machine` at `point` as the order says, at most `snaplen` bytes of each packet; with
     /// what was recorded of it first, if there is a `past`.
     pub(crate) fn begin(
         order: &Order,
         snaplen: u32,
         site: &Site,
         machine: &Machine,
+        point: Result<Point, agent::NoPoint>,
         room: Room<'_>,
         past: Option<&Past>,
     ) -> Result<Self, NotBegun> {
-        let point = point(order, site, machine)?;
-        Self::start(order, snaplen, site, machine, point, room, past)
+        Self::start(order, snaplen, site, machine, point?, room, past)
     }
 
     /// Begins to write what was recorded of a machine, and nothing else.
@@ -188,7 +189,9 @@ impl Running {
             host: site.host.name.clone(),
             filter: filter(order)?,
             explained: order.explained.clone(),
-            is_stripped: order.is_stripped,
+            // What others see of it is as it sent it, unless tunnels were asked for.
+            is_stripped: order.is_stripped
+                || point.kind == PointKind::Peer && order.point != PointKind::Uplink.word(),
             // One file has one: the smaller, where past and present differ.
             snaplen: past.map_or(snaplen, |past| past.snaplen.min(snaplen)),
             limits,
@@ -246,6 +249,11 @@ impl Running {
         self.part.recorded.as_ref().is_some_and(|recorded| recorded.is_all)
     }
 
+    /// Whether its machine is elsewhere.
+    pub(crate) fn is_at_peer(&self) -> bool {
+        self.part.is_at_peer()
+    }
+
     /// By which names and owners its machine was recorded.
     pub(crate) fn recorded_as(&self) -> &[MachineRef] {
         &self.recorded_as
@@ -254,6 +262,17 @@ impl Running {
     /// What people should hear since this was asked last; its file has it.
     pub(crate) fn take_said(&mut self) -> Vec<String> {
         std::mem::take(&mut self.said)
+    }
+
+    /// What it is one of.
+    pub(crate) fn key(&self) -> Key {
+        Self::key_of(&self.part.session, &self.part.machine_id, self.is_at_peer())
+    }
+
+    /// What parts of a session and machine are.
+    pub(crate) fn key_of(session: &str, machine_id: &str, is_at_peer: bool) -> Key {
+        let elsewhere = if is_at_peer { " elsewhere" } else { "" };
+        (session.to_owned(), format!("{machine_id}{elsewhere}"))
     }
 
     /// Which machine it is of, by its id.
@@ -465,10 +484,15 @@ fn filter(order: &Order) -> Result<Option<(String, Filter)>, NotBegun> {
 }
 
 fn comments(order: &Order, machine: &Machine, site: &Site, point: &Point) -> Vec<String> {
-    let mut text = format!(
-        "{}: {} ({}) on host {} at its {}",
-        order.comment, machine.name, machine.id, site.host.name, point.kind
-    );
+    let (asked, name, id) = (&order.comment, &machine.name, &machine.id);
+    let host = &site.host.name;
+    let mut text = match point.kind {
+        PointKind::Peer => format!(
+            "{asked}: {name} ({id}) is on a host without an agent; this is what it exchanges with \
+             machines on host {host}, at the uplinks there"
+        ),
+        kind => format!("{asked}: {name} ({id}) on host {host} at its {kind}"),
+    };
     for miss in &point.misses {
         text += &format!("\nmisses: {miss}");
     }
@@ -484,4 +508,14 @@ const ROOM_LASTS: Duration = Duration::from_secs(2);
 
 pub(crate) fn now_ns() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_at_a_peer_is_known_by_the_word_of_its_point() {
+        assert_eq!(PointKind::Peer.to_string(), Part::AT_PEER);
+    }
 }

@@ -55,7 +55,9 @@ impl RecorderSettings {
         let keys = match (&self.key, kept) {
             (RecorderKey::File(path), _) => KeyRing::read(path),
             (RecorderKey::Halves(_), None) => {
-                return Err("the controller has not said its half of the recorder's key yet".into());
+                return Err("the controller has not said its half of the recorder's key since this host was \
+                     started"
+                    .into());
             }
             (RecorderKey::Halves(path), Some(kept)) => {
                 HostHalf::read_or_make(path).map(|half| half.with(kept))

@@ -19,8 +19,8 @@ pub(crate) struct Journey {
 /// A packet of the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent<'a> {
-    /// Where it was seen.
-    pub(crate) host: &'a str,
+    /// Where it was seen; `None` if that was at a host where it does not run.
+    pub(crate) host: Option<&'a str>,
     /// That host's clock.
     pub(crate) clock: Clock,
     /// When, by the common clock.
@@ -66,15 +66,23 @@ impl Journey {
             return None;
         }
         let now = |host: String| Last { host, clock: sent.clock, time: sent.time };
+        let host = sent.host.unwrap_or(ELSEWHERE);
+        if sent.host.is_none()
+            && let Some(last) = self.last.as_ref().filter(|last| last.host != host)
+            && sent.time.since(last.time) < AWAY
+        {
+            // While it runs where it is seen itself, others see what it sends them, too.
+            return None;
+        }
         let Some(last) = &mut self.last else {
-            self.last = Some(now(sent.host.to_owned()));
+            self.last = Some(now(host.to_owned()));
             return None;
         };
-        if last.host == sent.host {
+        if last.host == host {
             *last = now(std::mem::take(&mut last.host));
             return None;
         }
-        let last = std::mem::replace(last, now(sent.host.to_owned()));
+        let last = std::mem::replace(last, now(host.to_owned()));
         if self.moves.len() >= MOST_MOVES {
             self.uncounted += 1;
             return None;
@@ -83,7 +91,7 @@ impl Journey {
         self.moves.push(Move {
             machine: self.name.clone(),
             from: last.host,
-            to: sent.host.to_owned(),
+            to: host.to_owned(),
             last: last.time,
             first: sent.time,
             uncertainty: Duration::from_nanos(uncertainty_ns),
@@ -111,18 +119,23 @@ impl Move {
 
 impl fmt::Display for Move {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} moved from {} to {}: it sent nothing for {:.3} s",
-            self.machine,
-            self.from,
-            self.to,
-            self.gap().as_secs_f64(),
-        )?;
+        let Self { machine, from, to, .. } = self;
+        // What it sends elsewhere is seen by chance only.
+        let is_seen = from != ELSEWHERE && to != ELSEWHERE;
+        let what = if is_seen { "it sent nothing" } else { "nothing it sent was seen" };
+        let gap = self.gap().as_secs_f64();
+        write!(f, "{machine} moved from {from} to {to}: {what} for {gap:.3} s")?;
         let uncertain_ms = self.uncertainty.as_secs_f64() * 1e3;
         write!(f, " (the two clocks agree within {uncertain_ms:.1} ms)")
     }
 }
+
+/// What a host is called whose packets only others see.
+const ELSEWHERE: &str = "a host without an agent";
+
+/// How long nothing must have been seen of a machine itself before what others see of it says that it
+/// is elsewhere.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// Of a machine that two hosts claim at once each packet is a move.
 const MOST_MOVES: usize = 1000;

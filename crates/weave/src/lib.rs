@@ -55,6 +55,8 @@ pub struct Origin {
     pub name: String,
     /// How the host's clock differs from the common one.
     pub clock: Clock,
+    /// Whether the machine is elsewhere, and what is seen here is what it exchanges with others.
+    pub is_peer: bool,
 }
 
 /// What comes next.
@@ -337,8 +339,12 @@ impl Weave {
         let strand = self.strands.get(id.0)?;
         let direction = strand.record()?.packet.direction;
         let machine = self.machines.get_mut(&strand.origin.machine)?;
-        let (host, clock) = (strand.origin.host.as_str(), strand.origin.clock);
-        machine.journey.note(&Sent { host, clock, time, direction }).map(ToString::to_string)
+        let Origin { host, clock, is_peer, .. } = &strand.origin;
+        let host = (!is_peer).then_some(host.as_str());
+        machine
+            .journey
+            .note(&Sent { host, clock: *clock, time, direction })
+            .map(ToString::to_string)
     }
 
     fn show(&mut self, id: StrandId, time: Timestamp) -> Option<Woven<'_>> {

@@ -222,6 +222,27 @@ fn tell(weave: &mut Weave, story: &mut Vec<String>) {
     }
 }
 
+#[test]
+fn what_peers_see_tells_that_it_is_elsewhere_only_while_it_is_not_seen_itself() {
+    let mut weave = Weave::new(Duration::ZERO);
+    let one = strand(&mut weave, "hv-1", 0, &[sent(10, 1), sent(20, 2), sent(9_000, 7)]);
+    // Two peers; the first packet of each is one that the machine sent where it is seen itself.
+    let two = strand(&mut weave, "peer-2", 0, &[sent(30, 3), sent(4_000, 4), sent(9_500, 8)]);
+    let three = strand(&mut weave, "peer-3", 0, &[sent(40, 5), sent(4_100, 6)]);
+    end(&mut weave, &[one, two, three]);
+    assert_eq!(shown(&mut weave).len(), 8);
+    let moves: Vec<String> = weave.moves().map(ToString::to_string).collect();
+    assert_eq!(
+        moves,
+        [
+            "web moved from hv-1 to a host without an agent: nothing it sent was seen for 3.980 s \
+             (the two clocks agree within 2.0 ms)",
+            "web moved from a host without an agent to hv-1: nothing it sent was seen for 4.900 s \
+             (the two clocks agree within 2.0 ms)",
+        ]
+    );
+}
+
 /// Time in ms, number, direction.
 type Sent = (u64, u8, Direction);
 
@@ -243,6 +264,7 @@ const fn at(ms: u64) -> Timestamp {
 
 fn add(weave: &mut Weave, host: &str, ahead_ms: i64) -> StrandId {
     weave.add(Origin {
+        is_peer: host.starts_with("peer"),
         host: host.into(),
         machine: "uuid:1".into(),
         name: "web".into(),

@@ -78,6 +78,22 @@ pub enum Command {
         /// Why; may be empty.
         reason: String,
     },
+    /// Shows the controller's authority.
+    ShowAuthority,
+    /// Puts a new authority in the place of the controller's.
+    RotateAuthority {
+        /// Until when the one before is believed at least.
+        until: Timestamp,
+        /// Why; may be empty.
+        reason: String,
+    },
+    /// Believes the authority before no more.
+    RetireAuthority {
+        /// Whether agents that have not renewed yet are left behind.
+        is_forced: bool,
+        /// Why; may be empty.
+        reason: String,
+    },
 }
 
 /// What a token for agents shall be good for.
@@ -137,12 +153,18 @@ impl Command {
             Self::ListAgents | Self::RemoveAgent { .. } | Self::RevokeRecorder { .. } => {
                 Action::Agent
             }
+            Self::ShowAuthority | Self::RotateAuthority { .. } | Self::RetireAuthority { .. } => {
+                Action::Setting
+            }
         }
     }
 
     pub(super) fn reason(&self) -> &str {
         match self {
-            Self::RemoveAgent { reason, .. } | Self::RevokeRecorder { reason, .. } => reason,
+            Self::RemoveAgent { reason, .. }
+            | Self::RevokeRecorder { reason, .. }
+            | Self::RotateAuthority { reason, .. }
+            | Self::RetireAuthority { reason, .. } => reason,
             _ => "",
         }
     }
@@ -182,6 +204,14 @@ impl fmt::Display for Command {
             Self::ListAgents => f.write_str("list agents"),
             Self::RemoveAgent { id, .. } => write!(f, "remove agent {id}"),
             Self::RevokeRecorder { id, .. } => write!(f, "revoke the recorder key of agent {id}"),
+            Self::ShowAuthority => f.write_str("show the authority"),
+            Self::RotateAuthority { until, .. } => {
+                write!(f, "rotate the authority, the one before until {until}")
+            }
+            Self::RetireAuthority { is_forced, .. } => {
+                let forced = if *is_forced { ", by force" } else { "" };
+                write!(f, "retire the authority before{forced}")
+            }
         }
     }
 }

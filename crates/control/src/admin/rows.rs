@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ca::Fingerprint;
 use crate::enrolled::Enrolled;
 use crate::grants::{Grant, User};
 use crate::names::{AgentId, UserName};
@@ -24,6 +25,30 @@ pub enum Reply {
     Grants(Vec<Grant>),
     /// Agents, by name.
     Agents(Vec<Enrolled>),
+    /// The authority, as it is now.
+    Authority(AuthorityRow),
+}
+
+/// The controller's authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityRow {
+    /// By which it is known.
+    pub fingerprint: Fingerprint,
+    /// When it ends by itself.
+    pub not_after: Timestamp,
+    /// The one before, while it is still believed.
+    pub before: Option<BeforeRow>,
+}
+
+/// An authority that will be retired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeforeRow {
+    /// By which it is known.
+    pub fingerprint: Fingerprint,
+    /// Until when it is believed at least.
+    pub until: Timestamp,
+    /// Agents that have no certificate of the new authority yet.
+    pub behind: Vec<AgentId>,
 }
 
 /// A token that was made.

@@ -29,9 +29,19 @@ fn begun() -> MemoryStore {
 
 fn act(store: &MemoryStore, by: &str, command: &Command) -> Result<Outcome, AdminError> {
     let store: &dyn Store = store;
-    let by = store.one::<User>(by).unwrap().unwrap().value;
-    let ca = Fingerprint::from_bytes([7; 32]);
-    Office { store, ca, by: &by, from: "10.0.0.9:5", now: now() }.act(command)
+    let by = &store.one::<User>(by).unwrap().unwrap().value;
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::open_or_make(folder.path(), now()).unwrap();
+    act_with(store, by, &authority, command)
+}
+
+fn act_with(
+    store: &dyn Store,
+    by: &User,
+    authority: &Authority,
+    command: &Command,
+) -> Result<Outcome, AdminError> {
+    Office { store, authority, by, from: "10.0.0.9:5", now: now() }.act(command)
 }
 
 fn add_user(user: &str, role: Role) -> Command {
@@ -125,9 +135,14 @@ fn an_invitation_opens_the_door_it_names() {
         expires_at: later(),
         note: String::new(),
     };
-    let made = made(act(&store, "root", &Command::Invite(new.clone())).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::open_or_make(folder.path(), now()).unwrap();
+    let root = (&store as &dyn Store).one::<User>("root").unwrap().unwrap().value;
+    let invite = Command::Invite(new.clone());
+    let made = made(act_with(&store, &root, &authority, &invite).unwrap());
     let token: EnrolmentToken = made.token.parse().unwrap();
-    assert_eq!((token.address, token.ca), (new.address.clone(), Fingerprint::from_bytes([7; 32])));
+    let ca = authority.now().ca.fingerprint();
+    assert_eq!((token.address, token.ca), (new.address.clone(), ca));
     let Reply::Tokens(rows) = act(&store, "root", &Command::ListTokens).unwrap().reply else {
         panic!()
     };
@@ -277,4 +292,37 @@ fn no_secret_is_in_the_store_or_the_log() {
         assert!(!text.contains(&made.token), "{text}");
     }
     assert!(!format!("{made:?}").contains(&made.token));
+}
+
+#[test]
+fn an_authority_is_rotated_and_retired_with_a_line_for_each() {
+    let store = begun();
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::open_or_make(folder.path(), now()).unwrap();
+    let root = (&store as &dyn Store).one::<User>("root").unwrap().unwrap().value;
+    let order = |command: &Command| act_with(&store, &root, &authority, command);
+    let hv: AgentId = "hv-1".parse().unwrap();
+    let request = crate::ca::Request::make().unwrap().der;
+    let certificate = authority.now().ca.issue_agent(&hv, &request, now()).unwrap();
+    let enrolled = Enrolled::new(hv.clone(), "00".repeat(8).parse().unwrap(), &certificate, now());
+    let change = Change::put(&enrolled, Expected::Absent).unwrap();
+    store.commit(&[change], &[]).unwrap();
+
+    let retire = |is_forced| Command::RetireAuthority { is_forced, reason: "old".into() };
+    let rotate = Command::RotateAuthority { until: later(), reason: String::new() };
+    assert!(matches!(order(&retire(true)), Err(AdminError::Rotation(RotationError::None))));
+    let first = authority.now().ca.fingerprint();
+    let Reply::Authority(row) = order(&rotate).unwrap().reply else { panic!() };
+    let before = row.before.unwrap();
+    assert_eq!((before.fingerprint, before.behind), (first, vec![hv.clone()]));
+    assert!(matches!(order(&rotate), Err(AdminError::Rotation(RotationError::UnderWay(_)))));
+    assert!(matches!(order(&retire(false)), Err(AdminError::Behind(agents)) if agents == [hv]));
+    let Reply::Authority(row) = order(&retire(true)).unwrap().reply else { panic!() };
+    assert_eq!((row.fingerprint, row.before), (authority.now().ca.fingerprint(), None));
+
+    let entries = store.audit(1, 100).unwrap();
+    let said: Vec<String> = entries.iter().map(|entry| entry.read().unwrap().subject).collect();
+    let is_said = |words: &str| said.iter().any(|subject| subject.contains(words));
+    assert!(is_said(&format!("takes the place of {first}")), "{said:?}");
+    assert!(is_said("retire the authority before, by force"), "{said:?}");
 }

@@ -80,6 +80,13 @@ impl Certificate {
         self.not_before.saturating_add(life / 3 * 2).unwrap_or(self.not_after)
     }
 
+    /// The name it was given to.
+    pub(super) fn common_name(&self) -> Result<String, CaError> {
+        let parsed = parsed(&self.der)?;
+        let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        name.map(str::to_owned).ok_or(CaError::NotACertificate)
+    }
+
     /// The SHA-256 of its bytes.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.der)

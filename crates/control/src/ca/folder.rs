@@ -1,6 +1,7 @@
-//! The file of the certificate authority: made once, read by its owner only.
+//! The file of the certificate authority, read by its owner only.
 //!
-//! Certificate and key are one file, so that no crash leaves the one without the other.
+//! Certificate and key are one file, and so is what is left of the authority before: no crash
+//! leaves the one without the other.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,36 +11,64 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 
-use crate::ca::{Ca, CaError};
+use crate::ca::{Before, Ca, CaError, Certificate};
 use crate::tokens::random;
 
-impl Ca {
-    /// The one of `folder`; made at the first call. The folder must exist.
-    ///
-    /// Two processes that make it at once end with the same one.
-    pub fn open_or_make(folder: &Path, now: Timestamp) -> Result<Self, FolderError> {
-        match Self::open(folder) {
-            Err(FolderError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
-            done => return done,
-        }
-        let new = Self::make(now).map_err(|e| FolderError::Ca(folder.to_owned(), e))?;
-        keep(folder, &new.to_pem())?;
-        Self::open(folder)
+/// The one of `folder`, and the one before it; made at the first call. The folder must exist.
+///
+/// Two processes that make it at once end with the same one.
+pub(super) fn open_or_make(
+    folder: &Path,
+    now: Timestamp,
+) -> Result<(Ca, Option<Before>), FolderError> {
+    match open(folder) {
+        Err(FolderError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
+        done => return done,
     }
+    let new = Ca::make(now).map_err(|e| FolderError::Ca(folder.to_owned(), e))?;
+    keep(folder, &new.to_pem(), |draft, path| match fs::hard_link(draft, path) {
+        // Another process was faster; its file counts.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    })?;
+    open(folder)
+}
 
-    /// The one of `folder`, made before.
-    pub fn open(folder: &Path) -> Result<Self, FolderError> {
-        let path = folder.join(FILE);
-        let io = |error| FolderError::Io(path.clone(), error);
-        let file = File::open(&path).map_err(io)?;
-        let mode = file.metadata().map_err(io)?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(FolderError::Open(path, mode));
-        }
-        let mut text = String::new();
-        file.take(MOST_BYTES).read_to_string(&mut text).map_err(io)?;
-        Self::from_pem(&text).map_err(|e| FolderError::Ca(path.clone(), e))
+/// Writes others in place of those that are there, whole or not at all.
+pub(super) fn replace(folder: &Path, ca: &Ca, before: Option<&Before>) -> Result<(), FolderError> {
+    let mut text = ca.to_pem();
+    if let Some(Before { certificate, cross, until }) = before {
+        text += &format!("{BEFORE}{until}\n{}{}", certificate.pem(), cross.pem());
     }
+    keep(folder, &text, |draft, path| fs::rename(draft, path))
+}
+
+/// Those of `folder`, made before.
+fn open(folder: &Path) -> Result<(Ca, Option<Before>), FolderError> {
+    let path = folder.join(FILE);
+    let io = |error| FolderError::Io(path.clone(), error);
+    let file = File::open(&path).map_err(io)?;
+    let mode = file.metadata().map_err(io)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(FolderError::Open(path, mode));
+    }
+    let mut text = String::new();
+    file.take(MOST_BYTES).read_to_string(&mut text).map_err(io)?;
+    read(&text).map_err(|e| FolderError::Ca(path.clone(), e))
+}
+
+fn read(text: &str) -> Result<(Ca, Option<Before>), CaError> {
+    let Some((ca, before)) = text.split_once(BEFORE) else {
+        return Ok((Ca::from_pem(text)?, None));
+    };
+    let (until, certificates) = before.split_once('\n').ok_or(CaError::NotACertificate)?;
+    let (certificate, cross) = certificates.split_once(END).ok_or(CaError::NotACertificate)?;
+    let before = Before {
+        certificate: Certificate::from_pem(&format!("{certificate}{END}"))?,
+        cross: Certificate::from_pem(cross)?,
+        until: until.parse().map_err(|_| CaError::NotACertificate)?,
+    };
+    Ok((Ca::from_pem(ca)?, Some(before)))
 }
 
 /// Why the file of the certificate authority cannot be used.
@@ -60,21 +89,21 @@ pub enum FolderError {
     Ca(PathBuf, #[source] CaError),
 }
 
-/// Writes the file whole or not at all, and never over one that is there.
-fn keep(folder: &Path, text: &str) -> Result<(), FolderError> {
+/// Writes a draft of the file, which `place` puts where it belongs.
+fn keep(
+    folder: &Path,
+    text: &str,
+    place: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> Result<(), FolderError> {
     let path = folder.join(FILE);
     let suffix: [u8; 8] = random().map_err(|e| FolderError::Ca(path.clone(), e.into()))?;
     let draft = folder.join(format!(".{FILE}.{}", HEXLOWER.encode(&suffix)));
-    let written = write(&draft, text).and_then(|()| fs::hard_link(&draft, &path));
+    let written = write(&draft, text).and_then(|()| place(&draft, &path));
     let removed = match fs::remove_file(&draft) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,
     };
-    match written {
-        // Another process was faster; its file counts.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        done => done.map_err(|e| FolderError::Io(path.clone(), e))?,
-    }
+    written.map_err(|e| FolderError::Io(path.clone(), e))?;
     let synced = removed.and_then(|()| File::open(folder)?.sync_all());
     synced.map_err(|e| FolderError::Io(folder.to_owned(), e))
 }
@@ -86,6 +115,9 @@ fn write(draft: &Path, text: &str) -> io::Result<()> {
 }
 
 const FILE: &str = "ca.pem";
+/// What stands before the end of the belief in the authority before, and its certificates.
+const BEFORE: &str = "The authority before, until ";
+const END: &str = "-----END CERTIFICATE-----\n";
 const MOST_BYTES: u64 = 64 * 1024;
 
 #[cfg(test)]
@@ -98,8 +130,8 @@ mod tests {
     fn it_is_made_once_and_only_its_owner_reads_it() {
         let folder = tempfile::tempdir().unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let first = Ca::open_or_make(folder.path(), now).unwrap();
-        let second = Ca::open_or_make(folder.path(), now).unwrap();
+        let (first, _) = open_or_make(folder.path(), now).unwrap();
+        let (second, _) = open_or_make(folder.path(), now).unwrap();
         assert_eq!(first.fingerprint(), second.fingerprint());
         let names: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(names.len(), 1, "no draft is left");
@@ -110,10 +142,10 @@ mod tests {
     #[test]
     fn a_key_that_others_can_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        Ca::open_or_make(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        open_or_make(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
         let path = folder.path().join(FILE);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let refused = Ca::open(folder.path());
+        let refused = open(folder.path());
         assert!(matches!(refused, Err(FolderError::Open(p, 0o640)) if p == path));
     }
 
@@ -121,7 +153,7 @@ mod tests {
     fn a_damaged_file_is_said_and_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join(FILE), "nothing").unwrap();
-        let refused = Ca::open_or_make(folder.path(), Timestamp::UNIX_EPOCH);
+        let refused = open_or_make(folder.path(), Timestamp::UNIX_EPOCH);
         assert!(matches!(refused, Err(FolderError::Ca(_, CaError::NotACertificate))));
         assert_eq!(fs::read_to_string(folder.path().join(FILE)).unwrap(), "nothing");
     }
@@ -129,7 +161,7 @@ mod tests {
     #[test]
     fn many_that_make_it_at_once_end_with_one() {
         let folder = tempfile::tempdir().unwrap();
-        let make = || Ca::open_or_make(folder.path(), Timestamp::UNIX_EPOCH).unwrap().fingerprint();
+        let make = || open_or_make(folder.path(), Timestamp::UNIX_EPOCH).unwrap().0.fingerprint();
         let found = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()

@@ -7,7 +7,9 @@ use std::time::Duration;
 use api::document::{Note, Part};
 use api::proto::agents_server::Agents as Service;
 use api::proto::from_agent::Said;
-use api::proto::{Certificate, FromAgent, Piece, Ping, RenewRequest, ToAgent, UploadEnd, to_agent};
+use api::proto::{
+    Certificate, FromAgent, Piece, Ping, Renew, RenewRequest, ToAgent, UploadEnd, to_agent,
+};
 use inventory::Look;
 use jiff::Timestamp;
 use telemetry::Event;
@@ -17,6 +19,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::audit::{Action, Answer, Draft, Who};
+use crate::ca::{self, Fingerprint};
 use crate::clock::{ASK_EVERY, Exchange};
 use crate::enrolled::Enrolled;
 use crate::fleet::Untaken;
@@ -38,16 +41,24 @@ impl Service for AgentsService {
     ) -> Result<Response<Self::AttendStream>, Status> {
         let desk = Arc::clone(&self.0);
         let agent = gate::agent(&request)?;
+        let issuer = gate::issuer(&request)?;
         let known = desk.blocking(|store| store.one::<Enrolled>(agent.as_str()));
-        if known.map_err(|error| broken(&error))?.is_none() {
+        let Some(known) = known.map_err(|error| broken(&error))? else {
             return Err(Status::permission_denied(format!(
                 "agent {agent} was removed; enrol it again: overtap agent enrol --token TOKEN --force"
             )));
+        };
+        if known.value.attends_by != Some(issuer) {
+            let enrolled = Enrolled { attends_by: Some(issuer), ..known.value };
+            let change = Change::put(&enrolled, Expected::Version(known.version));
+            change
+                .and_then(|change| desk.blocking(|store| store.commit(&[change], &[])))
+                .map_err(|error| broken(&error))?;
         }
         let from = peer_of(request.remote_addr());
         // Orders replace each other while they wait, so few are enough.
         let (to, outgoing) = mpsc::channel(4);
-        let line = Line { desk, agent, from, to, number: 0, odd: 0 };
+        let line = Line { desk, agent, issuer, from, to, number: 0, odd: 0 };
         tokio::spawn(line.attend(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
@@ -87,7 +98,9 @@ impl Service for AgentsService {
         let known = desk.blocking(|store| store.one::<Enrolled>(agent.as_str()));
         let known = known.map_err(|error| broken(&error))?;
         let known = known.ok_or_else(|| Status::permission_denied("the agent was removed"))?;
-        let issued = desk.ca.issue_agent(&agent, &request.into_inner().request, Timestamp::now());
+        let standing = desk.authority.now();
+        let issued =
+            standing.ca.issue_agent(&agent, &request.into_inner().request, Timestamp::now());
         let certificate = issued.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let enrolled = known.value.renewed(&certificate, Timestamp::now());
         let change = Change::put(&enrolled, Expected::Version(known.version));
@@ -100,8 +113,8 @@ impl Service for AgentsService {
             .and_then(|change| desk.blocking(|store| store.commit(&[change], &[entry])))
             .map_err(|error| broken(&error))?;
         Ok(Response::new(Certificate {
-            certificate_pem: desk.ca.chain_pem(&certificate),
-            ca_pem: desk.ca.certificate().pem(),
+            certificate_pem: standing.ca.chain_pem(&certificate),
+            ca_pem: standing.ca.certificate().pem(),
             agent_id: agent.to_string(),
         }))
     }
@@ -111,6 +124,8 @@ impl Service for AgentsService {
 struct Line {
     desk: Arc<Desk>,
     agent: AgentId,
+    /// Who signed the certificate it showed.
+    issuer: Fingerprint,
     from: String,
     to: mpsc::Sender<Result<ToAgent, Status>>,
     number: u64,
@@ -176,6 +191,8 @@ impl Line {
     async fn talk(&mut self, incoming: &mut Streaming<FromAgent>) {
         let mut orders = self.desk.orders();
         orders.mark_changed();
+        let mut authority = self.desk.authority.watch();
+        authority.mark_changed();
         let mut clock = tokio::time::interval(ASK_EVERY);
         loop {
             let said = tokio::select! {
@@ -195,6 +212,19 @@ impl Line {
                 _ = orders.changed() => {
                     let orders = Arc::clone(&orders.borrow_and_update().json);
                     to_agent::Said::OrdersJson(orders.as_ref().to_owned())
+                }
+                _ = authority.changed() => {
+                    let standing = Arc::clone(&authority.borrow_and_update());
+                    let is_believed = |ca: &ca::Certificate| ca.fingerprint() == self.issuer;
+                    if standing.ca.fingerprint() == self.issuer {
+                        continue;
+                    }
+                    if !standing.believed().any(is_believed) {
+                        let end = "the authority that signed the agent's certificate was retired";
+                        let _ = self.to.try_send(Err(Status::unauthenticated(end)));
+                        return;
+                    }
+                    to_agent::Said::Renew(Renew {})
                 }
                 () = self.desk.closing() => return,
             };

@@ -9,11 +9,12 @@ use api::document::Session;
 use api::proto::{ToAgent, to_agent};
 use jiff::Timestamp;
 use telemetry::{Event, Log};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Status};
 
+use crate::admin;
 use crate::audit::{Action, Answer, Draft, Strangers, Who};
-use crate::ca::{Ca, Peer, Revocation};
+use crate::ca::{Authority, Before, Fingerprint, Peer, Revocation};
 use crate::clock::Moment;
 use crate::fleet::Fleet;
 use crate::grants::{Grant, Grants, MachineFacts, User};
@@ -24,10 +25,11 @@ use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Version};
 use crate::tokens::{UserCredential, UserToken};
 
 use super::relay::Relay;
+use super::watching::MOST_WATCHERS;
 
 /// The desk.
 pub(super) struct Desk {
-    pub(super) ca: Ca,
+    pub(super) authority: Arc<Authority>,
     pub(super) store: Box<dyn Store>,
     pub(super) version: String,
     pub(super) log: Log,
@@ -46,6 +48,8 @@ pub(super) struct Desk {
     /// Grants as of a version of the store.
     grants: Mutex<Option<(Version, Arc<Grants>)>>,
     strangers: Mutex<Strangers>,
+    /// Places for those who watch where machines are.
+    pub(super) watchers: Arc<Semaphore>,
 }
 
 /// What changes all the time.
@@ -93,7 +97,7 @@ impl Stored for Session {
 impl Desk {
     /// With everything the store remembers.
     pub(super) fn open(
-        ca: Ca,
+        authority: Arc<Authority>,
         store: Box<dyn Store>,
         version: String,
         log: Log,
@@ -105,7 +109,7 @@ impl Desk {
         }
         let orders = watch::Sender::new(Written::of(&state.sessions));
         let desk = Self {
-            ca,
+            authority,
             store,
             version,
             log,
@@ -118,6 +122,7 @@ impl Desk {
             is_closing: watch::Sender::new(false),
             grants: Mutex::new(None),
             strangers: Mutex::new(Strangers::new(Timestamp::now())),
+            watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
         };
         desk.note(&Draft {
             who: Who::Controller,
@@ -129,22 +134,30 @@ impl Desk {
 
     /// Does what time brings: sessions that are over, machines that are nowhere.
     pub(super) async fn watch(self: Arc<Self>) {
-        let mut every = tokio::time::interval(LOOK_EVERY);
+        let mut often = tokio::time::interval(LOOK_EVERY);
+        let mut seldom = tokio::time::interval(RETIRE_EVERY);
         loop {
-            every.tick().await;
-            self.look();
+            tokio::select! {
+                _ = often.tick() => self.look(),
+                _ = seldom.tick() => self.retire_authority(),
+            }
         }
     }
 
     fn look(&self) {
         let now = now();
-        let (overdue, forgotten, notes, past_over) = {
+        let (overdue, forgotten, notes, past_over, are_orders_new) = {
             let mut state = self.state();
             let State { fleet, sessions, .. } = &mut *state;
+            let before = sessions.revision();
             let notes = sessions.look_around(fleet, now);
+            let is_new = sessions.revision() != before;
             let (overdue, forgotten) = (sessions.overdue(now), sessions.forgotten(now.wall_ns));
-            (overdue, forgotten, notes, sessions.past_over(fleet, now))
+            (overdue, forgotten, notes, sessions.past_over(fleet, now), is_new)
         };
+        if are_orders_new {
+            self.publish();
+        }
         for session in past_over {
             self.end_session(&session, "all that was recorded is there");
         }
@@ -163,6 +176,41 @@ impl Desk {
             self.ring();
         }
         self.keep_changed();
+    }
+
+    /// Retires the authority before once its time is over and all agents have renewed.
+    fn retire_authority(&self) {
+        let standing = self.authority.now();
+        let is_due = |before: &Before| before.until <= Timestamp::now();
+        if !standing.before.as_ref().is_some_and(is_due) {
+            return;
+        }
+        let retired = self.blocking(|store| {
+            let last = standing.ca.fingerprint();
+            if !admin::behind(store, last, Timestamp::now())?.is_empty() {
+                return Ok(false);
+            }
+            let entry = Draft {
+                subject: "retire the authority before: its time is over, and all agents have \
+                          renewed"
+                    .to_owned(),
+                ..draft(Action::Setting, Answer::Granted)
+            };
+            store.commit(&[], &[entry])?;
+            Ok(true)
+        });
+        let text = match retired {
+            Ok(false) => return,
+            Ok(true) => match self.authority.retire(Timestamp::now()) {
+                Ok(()) => {
+                    self.log.say(Event::info("the authority before is believed no more"));
+                    return;
+                }
+                Err(error) => error.to_string(),
+            },
+            Err::<_, StoreError>(error) => error.to_string(),
+        };
+        self.log.say(Event::error(format!("the authority before cannot be retired: {text}")));
     }
 
     /// Writes what agents said of sessions into the store: all of the last half second at once,
@@ -396,8 +444,11 @@ impl Desk {
         }
     }
 
-    /// Which agent is at the other end, by its certificate.
-    pub(super) fn let_in_agent(&self, request: &Request<()>) -> Result<AgentId, Status> {
+    /// Which agent is at the other end, by its certificate, and which authority signed that.
+    pub(super) fn let_in_agent(
+        &self,
+        request: &Request<()>,
+    ) -> Result<(AgentId, Fingerprint), Status> {
         let refused = |because: String| {
             let from = peer_of(request.remote_addr());
             let answer = Answer::Refused { because: because.clone() };
@@ -409,12 +460,20 @@ impl Desk {
         let shown = certificates.as_ref().and_then(|shown| shown.first());
         let shown = shown.ok_or_else(|| refused("no certificate was shown".into()))?;
         let peer = Peer::read(shown).map_err(|error| refused(error.to_string()))?;
+        // A connection may be older than the end of the authority that let it in.
+        let issuer = self.authority.now().issuer_of(shown);
+        let issuer = issuer.ok_or_else(|| {
+            refused(format!(
+                "the authority that signed the certificate of {} was retired",
+                peer.agent
+            ))
+        })?;
         let serial = peer.serial.to_string();
         let revoked = self.blocking(|store| store.one::<Revocation>(&serial));
         if revoked.map_err(|error| broken(&error))?.is_some() {
             return Err(refused(format!("the certificate of {} was revoked", peer.agent)));
         }
-        Ok(peer.agent)
+        Ok((peer.agent, issuer))
     }
 }
 
@@ -464,3 +523,4 @@ pub(super) fn now() -> Moment {
 const NOTES_KEPT: usize = 500;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const RETIRE_EVERY: Duration = Duration::from_secs(2);

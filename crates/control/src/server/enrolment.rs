@@ -61,9 +61,11 @@ fn enrol(desk: &Desk, ask: &EnrolRequest, from: &str) -> Result<Certificate, Sta
     }
     let left = found.value.redeem(&token.secret, &agent, now);
     let left = left.map_err(|refusal| refused(refusal.to_string()))?;
-    let issued = desk.ca.issue_agent(&agent, &ask.request, now);
+    let standing = desk.authority.now();
+    let issued = standing.ca.issue_agent(&agent, &ask.request, now);
     let certificate = issued.map_err(|e| invalid(e.to_string()))?;
     let enrolled = Enrolled::new(agent.clone(), token.id, &certificate, now);
+    let enrolled = Enrolled { attends_by: Some(standing.ca.fingerprint()), ..enrolled };
     // Who comes back under its name is another: what the one before had is worth nothing.
     let revoked = known.as_ref().map(|known| {
         let by = found.value.made_by.clone();
@@ -91,8 +93,8 @@ fn enrol(desk: &Desk, ask: &EnrolRequest, from: &str) -> Result<Certificate, Sta
     let event = Event::info(format!("agent {agent} was enrolled from {from}"));
     desk.log.say(event.agent(agent.as_str()));
     Ok(Certificate {
-        certificate_pem: desk.ca.chain_pem(&certificate),
-        ca_pem: desk.ca.certificate().pem(),
+        certificate_pem: standing.ca.chain_pem(&certificate),
+        ca_pem: standing.ca.certificate().pem(),
         agent_id: agent.to_string(),
     })
 }

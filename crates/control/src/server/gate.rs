@@ -11,10 +11,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use api::tls::AUTHORITY_HEADER;
+use data_encoding::BASE64;
 use telemetry::{Event, Log};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
@@ -23,9 +26,11 @@ use tonic::service::Interceptor;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::{Request, Status};
 
+use crate::ca::{Authority, Fingerprint};
 use crate::names::AgentId;
 
 use super::desk::{Asker, Desk};
+use super::hello::Hello;
 
 /// Lets people in that show a good token; the service finds an [`Asker`] with the request.
 #[derive(Clone)]
@@ -45,8 +50,9 @@ pub(super) struct AgentsDoor(pub(super) Arc<Desk>);
 
 impl Interceptor for AgentsDoor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let agent = self.0.let_in_agent(&request)?;
+        let (agent, issuer) = self.0.let_in_agent(&request)?;
         request.extensions_mut().insert(agent);
+        request.extensions_mut().insert(issuer);
         Ok(request)
     }
 }
@@ -61,6 +67,61 @@ pub(super) fn asker<T>(request: &Request<T>) -> Result<Asker, Status> {
 pub(super) fn agent<T>(request: &Request<T>) -> Result<AgentId, Status> {
     let agent = request.extensions().get::<AgentId>().cloned();
     agent.ok_or_else(|| Status::unauthenticated("no certificate was shown"))
+}
+
+/// The authority that signed the certificate of the agent that speaks, as the door found out.
+pub(super) fn issuer<T>(request: &Request<T>) -> Result<Fingerprint, Status> {
+    let issuer = request.extensions().get::<Fingerprint>().copied();
+    issuer.ok_or_else(|| Status::unauthenticated("no certificate was shown"))
+}
+
+/// A service whose answers carry the authority's certificate while it is a new one, so that who
+/// knows the one before learns of it by a line that the one before vouches for.
+#[derive(Clone)]
+pub(super) struct Announcing<S> {
+    inner: S,
+    authority: Arc<Authority>,
+}
+
+impl<S> Announcing<S> {
+    pub(super) const fn new(inner: S, authority: Arc<Authority>) -> Self {
+        Self { inner, authority }
+    }
+}
+
+impl<S: NamedService> NamedService for Announcing<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Announcing<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = Answer<S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.inner.call(request);
+        let authority = Arc::clone(&self.authority);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            let standing = authority.now();
+            if standing.before.is_some() {
+                let certificate = BASE64.encode(standing.ca.certificate().der());
+                if let Ok(certificate) = certificate.parse() {
+                    answer.headers_mut().insert(AUTHORITY_HEADER, certificate);
+                }
+            }
+            Ok(answer)
+        })
+    }
 }
 
 /// A service that hears few callers at a time, each for a short time.
@@ -112,8 +173,12 @@ where
     }
 }
 
-/// The connections of a listener: so many at once, the others wait.
-pub(super) fn connections(listener: TcpListener, log: Log) -> ReceiverStream<io::Result<Counted>> {
+/// The connections of a listener once TLS is spoken on them: so many at once, the others wait.
+pub(super) fn connections(
+    listener: TcpListener,
+    mut hello: Hello,
+    log: Log,
+) -> ReceiverStream<io::Result<TlsStream<Counted>>> {
     let (to, connections) = mpsc::channel(1);
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     tokio::spawn(async move {
@@ -124,14 +189,21 @@ pub(super) fn connections(listener: TcpListener, log: Log) -> ReceiverStream<io:
                 accepted = listener.accept() => accepted,
                 () = to.closed() => return,
             };
+            let accepted = accepted.and_then(|(stream, _)| Ok((stream, hello.acceptor()?)));
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, acceptor)) => {
                     is_told = false;
                     // One that sends at once what it has; if it cannot be, it is only slower.
                     let _ = stream.set_nodelay(true);
-                    if to.send(Ok(Counted { stream, _place: place })).await.is_err() {
-                        return;
-                    }
+                    let greeting = acceptor.accept(Counted { stream, _place: place });
+                    let to = to.clone();
+                    tokio::spawn(async move {
+                        // Who does not say who it is, or says what nobody believes, is gone.
+                        if let Ok(Ok(greeted)) = tokio::time::timeout(HANDSHAKE, greeting).await {
+                            // The server ends: so does the connection.
+                            let _ = to.send(Ok(greeted)).await;
+                        }
+                    });
                 }
                 // No file left, mostly: that passes, or somebody must see it.
                 Err(error) => {
@@ -206,6 +278,9 @@ const BRIEFLY: Duration = Duration::from_secs(10);
 
 /// Connections at the same time: every agent has one, and one more for each part it sends.
 const MOST_CONNECTIONS: usize = 16_000;
+
+/// How long a peer may take to say who it is.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long to wait where no connection can be accepted.
 const BREATH: Duration = Duration::from_millis(200);

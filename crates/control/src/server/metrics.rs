@@ -6,29 +6,22 @@
 use std::io;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use telemetry::scrape::Scrape;
 use telemetry::{Event, Kind, Page, process};
-
-use crate::ca::Certificate;
 
 use super::desk::{Desk, now_ns};
 
 impl Desk {
     /// Begins to answer who asks at `scrape`, as long as the program runs.
-    pub(super) fn serve_metrics(
-        self: &Arc<Self>,
-        scrape: Scrape,
-        own: &Certificate,
-    ) -> io::Result<()> {
+    pub(super) fn serve_metrics(self: &Arc<Self>, scrape: Scrape) -> io::Result<()> {
         let text = format!("metrics are at http://{}/metrics", scrape.address()?);
         self.log.say(Event::info(text));
-        let (desk, until) = (Arc::clone(self), own.not_after());
-        tokio::spawn(scrape.serve(move || desk.page(until)));
+        let desk = Arc::clone(self);
+        tokio::spawn(scrape.serve(move || desk.page()));
         Ok(())
     }
 
-    fn page(&self, own_until: Timestamp) -> Page {
+    fn page(&self) -> Page {
         let mut page = Page::default();
         process::write(&mut page, "controller", &self.version);
         self.write_fleet(&mut page);
@@ -37,9 +30,10 @@ impl Desk {
             let help = "Entries of the audit log, since it was begun.";
             page.one("overtap_audit_entries_total", Kind::Counter, help, head.seq);
         }
+        let standing = self.authority.now();
         let ends = [
-            ("authority", self.ca.certificate().not_after().as_second()),
-            ("controller", own_until.as_second()),
+            ("authority", standing.ca.certificate().not_after().as_second()),
+            ("controller", standing.leaf.not_after().as_second()),
         ];
         page.by(
             "overtap_certificate_expiry_timestamp_seconds",

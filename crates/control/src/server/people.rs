@@ -12,7 +12,7 @@ use api::proto::{
     ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
     ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply, RemoveSessionRequest, SendPart,
     SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest, ToAgent,
-    WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
+    WatchMachinesRequest, WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +31,7 @@ use crate::tokens::random;
 
 use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
 use super::gate;
+use super::watching::{self, Watching};
 use super::{audit, watch};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
@@ -41,6 +42,7 @@ type Replies = Pin<Box<dyn Stream<Item = Result<SessionReply, Status>> + Send>>;
 #[tonic::async_trait]
 impl Service for PeopleService {
     type ReadAuditStream = audit::Pages;
+    type WatchMachinesStream = Watching;
     type FollowStream = Replies;
     type FetchStream = Pieces;
     type WatchStream = watch::Changes;
@@ -77,6 +79,14 @@ impl Service for PeopleService {
         let host_json = found.iter().map(serde_json::to_string).collect::<Result<_, _>>();
         let host_json = host_json.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(FindReply { host_json, suggestions }))
+    }
+
+    async fn watch_machines(
+        &self,
+        request: Request<WatchMachinesRequest>,
+    ) -> Result<Response<Watching>, Status> {
+        let asker = gate::asker(&request)?;
+        watching::watch(&self.0, asker, request.into_inner().what).map(Response::new)
     }
 
     async fn status(
@@ -275,7 +285,7 @@ impl Service for PeopleService {
         let done = self.0.blocking(|store| {
             let office = Office {
                 store,
-                ca: self.0.ca.fingerprint(),
+                authority: &self.0.authority,
                 by: &asker.user,
                 from: &asker.from,
                 now: Timestamp::now(),
@@ -724,6 +734,7 @@ fn session(
         revision: 0,
         permit: serde_json::to_value(permit).map_err(|error| internal(error.to_string()))?,
         explained,
+        elsewhere: Vec::new(),
         awaited: Vec::new(),
     })
 }

@@ -572,6 +572,7 @@ impl World {
             revision: 0,
             permit: serde_json::to_value(&permit).unwrap(),
             explained: Resolved::default(),
+            elsewhere: Vec::new(),
             awaited: Vec::new(),
         };
         let now = self.moment();

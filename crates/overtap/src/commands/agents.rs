@@ -24,7 +24,9 @@ use crate::table::table;
   overtap agents invite --uses 40 --until 2d one line for forty hosts
   overtap agents invite --agent hv-1         for hv-1 alone, also if it is enrolled already
   overtap agents remove hv-1 --reason 'sold' at once: its certificates are worth nothing
-  overtap agents revoke-recorder hv-1        what it has recorded can never be read again")]
+  overtap agents revoke-recorder hv-1        what it has recorded can never be read again
+  overtap agents rotate-authority --keep 7d  a new key for the controller's own authority
+  overtap agents authority                   which one it is, and who must still renew")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -73,6 +75,30 @@ enum Command {
         #[arg(long, value_name = "WORDS", default_value = "")]
         reason: String,
     },
+    /// Shows the controller's authority; while it is a new one, the one before and the agents
+    /// that have no certificate of the new one yet.
+    Authority,
+    /// Puts a new authority in the place of the controller's. Agents renew at once, logins learn
+    /// of it with their next word, invitations go on. The key of the one before is destroyed; its
+    /// certificates are believed until the time of --keep is over and all agents have renewed.
+    RotateAuthority {
+        /// Until when the one before is believed at least, for people and hosts that are away: a
+        /// date, a time, or so long from now.
+        #[arg(long, value_name = "TIME", default_value = "7d")]
+        keep: String,
+        /// Why, for the audit log.
+        #[arg(long, value_name = "WORDS", default_value = "")]
+        reason: String,
+    },
+    /// Believes the authority before no more, at once.
+    RetireAuthority {
+        /// Also if agents have not renewed yet: they have to be enrolled again.
+        #[arg(long)]
+        force: bool,
+        /// Why, for the audit log.
+        #[arg(long, value_name = "WORDS", default_value = "")]
+        reason: String,
+    },
 }
 
 /// Runs the command.
@@ -112,9 +138,38 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
                 _ => return unexpected(),
             }
         }
+        Command::Authority => authority(&Order::ShowAuthority, args.output)?,
+        Command::RotateAuthority { keep, reason } => {
+            let until = ahead(&keep, &Zoned::now())?;
+            authority(&Order::RotateAuthority { until, reason }, args.output)?
+        }
+        Command::RetireAuthority { force, reason } => {
+            authority(&Order::RetireAuthority { is_forced: force, reason }, args.output)?
+        }
     };
     super::print_out(text.as_bytes())?;
     Ok(Exit::Done)
+}
+
+/// Has an order about the authority carried out, and says how it is then.
+fn authority(command: &Order, output: Output) -> anyhow::Result<String> {
+    let Reply::Authority(row) = order(command)? else { return unexpected() };
+    if output == Output::Json {
+        return Ok(serde_json::to_string_pretty(&row)? + "\n");
+    }
+    let mut text = format!("authority {}, until {}\n", row.fingerprint, shown(Some(row.not_after)));
+    if let Some(before) = row.before {
+        let until = shown(Some(before.until));
+        text += &format!("the one before, {}, is believed until {until}", before.fingerprint);
+        text += &match before.behind.as_slice() {
+            [] => "; all agents have renewed\n".to_owned(),
+            behind => {
+                let names: Vec<&str> = behind.iter().map(AgentId::as_str).collect();
+                format!(" and until these have renewed: {}\n", names.join(", "))
+            }
+        };
+    }
+    Ok(text)
 }
 
 /// An agent in the list.

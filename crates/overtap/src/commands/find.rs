@@ -255,7 +255,7 @@ impl Finder<'_> {
 
     fn print_change(&self, out: &mut impl Write, site: &Site, change: &Change) -> io::Result<()> {
         match self.args.output {
-            Output::Json => json::change(out, site, change),
+            Output::Json => json::change(out, &site.host.name, change),
             Output::Text => {
                 let time = when::show_exact(change.at, &self.zone);
                 writeln!(out, "{time}  {}", text::printable(&change.to_string()))

@@ -58,8 +58,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         let ca_pem = authority(&address, is_meant).await?;
         let login = Login { controller: Controller { address, ca_pem }, token };
         // Whether the token is good is better known now than at the next word.
-        Connection::new(&login)?.status().await?;
-        anyhow::Ok(login)
+        let connection = Connection::new(&login)?;
+        connection.status().await?;
+        anyhow::Ok(connection.moved(&login).unwrap_or(login))
     })??;
     login.save(&path)?;
     println!("logged in at {}; kept in {}", login.controller.address, path.display());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use api::within::{Passage, passage};
 use control::admin::first_admin;
-use control::ca::Ca;
+use control::ca::Authority;
 use control::server::{Settings, serve};
 use control::store::{PostgresStore, SqliteStore, Store};
 use telemetry::{Event, Log};
@@ -83,19 +83,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     api::tls::install_provider();
-    let ca = Ca::open_or_make(&args.dir, now)?;
+    let authority = Authority::open_or_make(&args.dir, now)?;
     let store = store(args)?;
     if let Some(token) = first_admin(&*store, "admin".parse()?, now)? {
         let address = reachable(args.listen);
-        let login = format!("overtap login {address} --ca {} --token {token}", ca.fingerprint());
+        let ca = authority.now().ca.fingerprint();
+        let login = format!("overtap login {address} --ca {ca} --token {token}");
         hand_over(&login, args)?;
     }
     let log = args.role.log();
     let (passage, within) = passage();
-    let door = args.web.map(|listen| door(args, listen, &ca, passage, log.clone())).transpose()?;
+    let door =
+        args.web.map(|listen| door(args, listen, &authority, passage, log.clone())).transpose()?;
     let settings = Settings {
         listen: args.listen,
-        ca,
+        authority,
         store,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         log: log.clone(),
@@ -120,7 +122,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 fn door(
     args: &Args,
     listen: SocketAddr,
-    ca: &Ca,
+    authority: &Authority,
     passage: Passage,
     log: Log,
 ) -> anyhow::Result<web::Settings> {
@@ -133,6 +135,7 @@ fn door(
             let mut names = vec![host_name(), "localhost".to_owned()];
             names.extend((!listen.ip().is_unspecified()).then(|| listen.ip().to_string()));
             names.extend(args.web_name.iter().cloned());
+            let ca = &authority.now().ca;
             let (certificate, key_pem) = ca.issue_server(&names, jiff::Timestamp::now())?;
             Some(web::Certified { chain_pem: ca.chain_pem(&certificate), key_pem })
         }

@@ -250,7 +250,9 @@ impl Slot {
     /// When it cannot be written: then nothing may be made.
     pub fn add_handle(&mut self, handle: Handle) -> io::Result<()> {
         self.record.handles.push(handle);
-        self.save()
+        self.save()?;
+        // Its name, too: Open vSwitch keeps what is made over a loss of power.
+        File::open(&self.directory)?.sync_all()
     }
 
     /// Forgets a handle whose thing is gone.

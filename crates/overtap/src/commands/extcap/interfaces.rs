@@ -224,6 +224,7 @@ fn shown(point: &Point) -> String {
         PointKind::Port => "at its own port",
         PointKind::Inside => "inside it",
         PointKind::Uplink => "at the uplink",
+        PointKind::Peer => "at the uplinks of its peers",
         PointKind::Mirror => "at the end of a mirror",
     };
     match &point.misses[..] {

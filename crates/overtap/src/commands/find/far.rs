@@ -1,5 +1,7 @@
 //! `overtap find` through a controller: the same, of all hosts that the user may know of.
 
+mod watch;
+
 use std::io::{self, Write};
 
 use inventory::Timeline;
@@ -10,7 +12,7 @@ use wire::Timestamp;
 use super::{Args, MAX_DETAILED, json, text};
 use crate::Output;
 use crate::controller::Far;
-use crate::exit::{Exit, WrongUsage};
+use crate::exit::Exit;
 
 /// Finds what the words say on all hosts of the controller.
 pub(super) fn run(
@@ -19,11 +21,11 @@ pub(super) fn run(
     time: Option<Timestamp>,
     zone: &TimeZone,
 ) -> anyhow::Result<Exit> {
-    if args.watch {
-        return Err(WrongUsage("--watch is for this host: add --local".into()).into());
-    }
     let far = Far::at(login)?;
     let what = args.what.as_deref().unwrap_or_default();
+    if args.watch {
+        return watch::run(&far, what, args.output, zone);
+    }
     let at_ns = time.map_or(0, Timestamp::as_nanos);
     let (mut found, suggestions) = far.wait(far.connection.find(what, at_ns))?;
     if !args.explain {

@@ -126,10 +126,10 @@ pub(super) fn past(
 }
 
 /// Prints one change as one line.
-pub(super) fn change(out: &mut impl Write, site: &Site, change: &Change) -> io::Result<()> {
+pub(super) fn change(out: &mut impl Write, host: &str, change: &Change) -> io::Result<()> {
     let mut value = serde_json::to_value(change)?;
     if let Some(object) = value.as_object_mut() {
-        object.insert("host".to_owned(), site.host.name.clone().into());
+        object.insert("host".to_owned(), host.into());
     }
     serde_json::to_writer(&mut *out, &value)?;
     writeln!(out)
