@@ -1,7 +1,7 @@
 //! The authority of a controller while it changes hands: the one that signs, and for a while the
 //! one before it, whose certificates are still believed.
 //!
-//! `docs/decisions/0016-rotating-the-authority.md`. One file holds both, so a rotation is there
+//! `docs/decisions/0017-rotating-the-authority.md`. One file holds both, so a rotation is there
 //! whole or not at all, whatever is killed; the key of the one before is gone from that moment on.
 
 use std::path::{Path, PathBuf};
