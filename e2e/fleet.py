@@ -652,6 +652,34 @@ def over_http():
     equal("http: removed", asked("admin", path, "-X", "DELETE")[0], 204)
 
 
+def in_browser():
+    """Somebody at the page: finds a VM, captures it, sees it move within two seconds, downloads."""
+    ui = f"{os.path.dirname(os.path.dirname(os.path.realpath(__file__)))}/ui"
+    if not os.path.isdir(f"{ui}/node_modules/playwright-core"):
+        subprocess.run(["npm", "ci", "--no-fund", "--no-audit"], cwd=ui, check=True, capture_output=True)
+    token = json.load(open(f"{WORK}/login-admin.json"))["token"]
+    file = f"{WORK}/browser.pcapng"
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    here = where("web")
+    person = Process("hv-3", "node", f"{ui}/test/lab.mjs", f"https://{WEB}", token, "web", file, stdin=subprocess.PIPE)
+    begun = until(lambda: "capturing" in person.out() or not person.is_running(), 60)
+    check("browser: packets are shown after two clicks", begun and "capturing" in person.out(), person.out() + person.err())
+    check("browser: the VM is where it is", f"at {here}" in person.out(), person.out())
+    migrate("web")
+    check("browser: the move is seen within two seconds", until(lambda: f"at {other(here)}" in person.out(), 2), person.out())
+    time.sleep(1)
+    sending.stop()
+    if person.is_running():
+        person.popen.stdin.write(b"stop\n")
+        person.popen.stdin.close()
+    equal("browser: nothing was complained of, and no other host asked", (person.wait(60), person.err()), (0, ""))
+    capture = Capture(file)
+    numbers = sorted({int(found[1]) for p in capture.packets if (found := re.search(rb"acme:(\d+)", p.data))})
+    check("browser: the file has packets of both hosts", len(capture.interfaces) >= 2 and len(numbers) > 200, capture.interfaces)
+    equal("browser: and none is missing between the first and the last", len(numbers), numbers[-1] - numbers[0] + 1)
+    equal("browser: tshark has no complaint", complaints(file), [])
+
+
 def full():
     """A reader that does not read: its host keeps what it may, drops and counts the rest, and goes on when there is room."""
     login_of("admin")
@@ -1135,7 +1163,7 @@ def watched():
 
 if __name__ == "__main__":
     chapters(
-        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached, over_http,
+        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached, over_http, in_browser,
         full, filtered, growing, live, in_wireshark, grants, changes_hands, strangers, restarted_elsewhere,
         past, past_of_another, past_revoked, past_while_away, watched,
     )

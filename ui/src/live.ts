@@ -203,6 +203,8 @@ export function search(index: Known[], words: string, most: number): Known[] {
 export function useLive(...kinds: Kind[]): Live {
   const [, again] = useReducer<number, void>((times) => times + 1, 0)
   useHeard(kinds, () => again())
+  // What was said between the first drawing and the listening is heard by nobody.
+  useEffect(() => again(), [kinds.join()])
   return live
 }
 
