@@ -13,6 +13,7 @@ const browser = await launch()
 // The controller's own authority is not one that browsers know.
 const context = await browser.newContext({ viewport: DESK, ignoreHTTPSErrors: true, acceptDownloads: true })
 const complaints = []
+let watching
 
 async function tab() {
   const page = await context.newPage()
@@ -33,7 +34,6 @@ try {
   await page.keyboard.press('/')
   await page.keyboard.type(name)
   await page.getByRole('option').first().waitFor()
-  await page.keyboard.press('ArrowDown')
   await page.keyboard.press('Enter')
   await page.getByRole('heading', { level: 1, name, exact: true }).waitFor()
   await page.locator('.places li').first().waitFor()
@@ -44,7 +44,7 @@ try {
   await beside.goto(page.url())
   const place = beside.locator('.sums b').first()
   let last = ''
-  const watching = setInterval(async () => {
+  watching = setInterval(async () => {
     const host = await place.textContent().catch(() => last)
     if (host && host !== last) {
       last = host
@@ -65,10 +65,10 @@ try {
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download' }).click()])
   await download.saveAs(file)
   console.log('downloaded')
-  clearInterval(watching)
 } catch (error) {
   complaints.push(String(error))
 } finally {
+  clearInterval(watching)
   await browser.close()
 }
 for (const complaint of complaints) console.error(complaint)
