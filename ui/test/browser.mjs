@@ -58,5 +58,5 @@ export const overflow = (page) => page.evaluate(() => document.documentElement.s
 
 export async function shoot(page, name) {
   await mkdir(SHOTS, { recursive: true })
-  await page.screenshot({ path: `${SHOTS}/${name}.png` })
+  await page.screenshot({ path: `${SHOTS}/${name}.png`, timeout: 8000 })
 }

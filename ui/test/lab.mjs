@@ -8,6 +8,9 @@
 import { createInterface } from 'node:readline'
 import { DESK, faults, launch, shoot } from './browser.mjs'
 
+/** A picture for people; a browser that is slow to make one fails nothing. */
+const picture = (page, name) => shoot(page, name).catch(() => {})
+
 const [url, token, name, file] = process.argv.slice(2)
 const browser = await launch()
 // The controller's own authority is not one that browsers know.
@@ -30,7 +33,7 @@ try {
   await page.getByLabel('Token').fill(token)
   await page.keyboard.press('Enter')
   await page.locator('.tile').first().waitFor()
-  await shoot(page, 'lab-topology')
+  await picture(page, 'lab-topology')
   await page.keyboard.press('/')
   await page.keyboard.type(name)
   await page.getByRole('option').first().waitFor()
@@ -38,10 +41,11 @@ try {
   await page.getByRole('heading', { level: 1, name, exact: true }).waitFor()
   await page.locator('.places li').first().waitFor()
   complaints.push(...await faults(page))
-  await shoot(page, 'lab-machine')
+  await picture(page, 'lab-machine')
 
   const beside = await tab()
   await beside.goto(page.url())
+  await page.bringToFront()
   const place = beside.locator('.sums b').first()
   let last = ''
   watching = setInterval(async () => {
@@ -58,10 +62,10 @@ try {
   console.log('capturing')
   await new Promise((stopped) => createInterface({ input: process.stdin }).on('line', stopped).on('close', stopped))
   console.log(`packets ${await page.locator('.packets tbody tr').count()}`)
-  await shoot(page, 'lab-capture')
+  await picture(page, 'lab-capture')
   await page.getByRole('button', { name: 'Stop' }).click()
   await page.locator('.receipt').waitFor()
-  await shoot(page, 'lab-receipt')
+  await picture(page, 'lab-receipt')
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download' }).click()])
   await download.saveAs(file)
   console.log('downloaded')
