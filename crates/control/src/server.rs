@@ -15,8 +15,10 @@ mod hello;
 mod metrics;
 mod people;
 mod relay;
+mod sight;
+mod telling;
 mod watch;
-mod watching;
+mod whereabouts;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
