@@ -182,6 +182,11 @@ impl Capture {
                     Some(News::Piece(number, piece)) => self.take(number, piece),
                     Some(News::Away(number, why)) => self.away(number, why),
                     Some(News::Gone(number, why)) => self.gone(number, why),
+                    Some(News::Refused(why)) => {
+                        tell(Told::Sentence(format!("no more of it can be fetched: {why}")));
+                        self.end.get_or_insert(why);
+                        break;
+                    }
                     Some(News::Lost(why)) => {
                         tell(Told::Sentence(format!("the session cannot be followed: {why}")));
                         self.end.get_or_insert(why);
