@@ -18,6 +18,10 @@ use api::proto::{
     RenewRequest, StartSessionRequest, StatusRequest, StopSessionRequest, WatchMachinesRequest,
     WatchRequest,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tonic::{Code, Request};
 
 use site::{Site, code, line, wish};
@@ -289,4 +293,72 @@ async fn a_user_who_follows_and_starts_everything_without_reading_is_bounded() {
     let ask = StartSessionRequest { wish_json: huge.unwrap() };
     assert_ne!(code(site.people().start_session(site.by(ask)).await), Code::Ok);
     assert!(site.is_served().await < Duration::from_secs(1));
+}
+
+/// What a stranger at another address of this host says before anybody could let them in.
+async fn knock(at: std::net::SocketAddr, say: &[u8]) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut stream = socket.connect(at).await.ok()?;
+    // One that is turned away at once may not even take it.
+    let _ = stream.write_all(say).await;
+    Some(stream)
+}
+
+/// Somebody who has shaken hands and begun HTTP/2, and then says nothing.
+async fn greeted(site: &Site) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(site.controller.ca_pem.as_bytes()).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let mut config = config.with_no_client_auth();
+    config.alpn_protocols.push(b"h2".to_vec());
+    let stream = knock(site.controller.address.parse().unwrap(), b"").await.unwrap();
+    let name = api::tls::CONTROLLER_NAME.try_into().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&empty_settings).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_only_stand_there_are_bounded_and_gone_after_a_while() {
+    let site = Site::new().await;
+    let at = site.controller.address.parse().unwrap();
+    let before = resident_mb();
+    let garbage: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    // The record of a greeting that never goes on; one that says it is as long as it can be.
+    let half_open = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
+    let endless = [[22, 3, 1, 64, 0, 1, 255, 255, 255].as_slice(), &[0; 9000]].concat();
+    let words: [&[u8]; 5] =
+        [b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &half_open, &endless, &garbage];
+    let mut greeted = greeted(&site).await;
+    let mut standing = Vec::new();
+    for number in 0..3000 {
+        standing.extend(knock(at, words[number % words.len()]).await);
+    }
+    assert!(site.is_served().await < Duration::from_secs(1), "from another address");
+    let grown = resident_mb().saturating_sub(before);
+    assert!(grown < 200, "{grown} MB");
+    let honest = site.people();
+    let ask = || site.by(StatusRequest {});
+    honest.clone().status(ask()).await.unwrap();
+    let began = Instant::now();
+    for mut stream in standing {
+        let patience = Duration::from_secs(20).saturating_sub(began.elapsed());
+        let end = async {
+            let mut answer = [0; 4096];
+            while matches!(stream.read(&mut answer).await, Ok(1..)) {}
+        };
+        tokio::time::timeout(patience, end).await.expect("it stands there for ever");
+    }
+    // Settings, an answer to ours, pings perhaps; then the end.
+    let patience = Duration::from_secs(20).saturating_sub(began.elapsed());
+    let end = async { while matches!(greeted.read(&mut [0; 4096]).await, Ok(1..)) {} };
+    tokio::time::timeout(patience, end).await.expect("who has shaken hands stands there for ever");
+    // Those who were let in have been left alone.
+    honest.clone().status(ask()).await.unwrap();
+    let begun = site.log.lock().unwrap().len();
+    assert!(begun < 20, "{begun} lines in the log");
 }

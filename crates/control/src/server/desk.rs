@@ -25,6 +25,7 @@ use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Version};
 use crate::tokens::{TokenId, UserCredential, UserToken};
 
 use super::relay::Relay;
+use super::threshold::Threshold;
 use super::whereabouts::MOST_WATCHERS;
 
 /// The desk.
@@ -50,6 +51,7 @@ pub(super) struct Desk {
     /// Grants as of a version of the store.
     grants: Mutex<Option<(Version, Arc<Grants>)>>,
     strangers: Mutex<Strangers>,
+    pub(super) threshold: Threshold,
     /// Places for those who watch where machines are.
     pub(super) watchers: Arc<Semaphore>,
 }
@@ -128,6 +130,7 @@ impl Desk {
             changes: watch::Sender::new(None),
             grants: Mutex::new(None),
             strangers: Mutex::new(Strangers::new(Timestamp::now())),
+            threshold: Threshold::new(),
             watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
         };
         desk.note(&Draft {
