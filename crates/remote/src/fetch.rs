@@ -24,7 +24,7 @@ pub(crate) enum News {
     Away(usize, String),
     /// The packets may not be fetched, or not any more, and why. Nothing more is asked: each time
     /// would be a line in the audit log.
-    Refused(String),
+    Refused(RemoteError),
     /// A part, or what is left of it, is not to be had at all, and why.
     #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "agents come back"))]
     Gone(usize, String),
@@ -95,7 +95,7 @@ pub(crate) async fn fetch(
             Err(error) => error,
         };
         if why.is_final() {
-            let _ = to.send(News::Refused(why.to_string())).await;
+            let _ = to.send(News::Refused(why)).await;
             return;
         }
         let why = match why {
