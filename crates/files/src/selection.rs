@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use select::Filter;
-use wire::{Layers, Packet, PointId, StopReason, Timestamp, TunnelPorts};
+use wire::{Glance, Layers, Packet, PointId, StopReason, Timestamp, TunnelPorts};
 
 use crate::Fate;
 
@@ -38,6 +38,21 @@ impl Wanted {
     /// Whether the headers of packets have to be known.
     const fn needs_headers(&self) -> bool {
         self.vms.is_some() || self.filter.is_some()
+    }
+
+    /// Why a packet is not wanted, where that can be seen without finding its headers.
+    #[inline]
+    fn refuses_at_a_glance(&self, packet: &Packet<'_>, ports: &TunnelPorts) -> Option<Fate> {
+        let (filter, fate) = match (&self.vms, &self.filter) {
+            (Some(vms), _) => (vms, Fate::OtherVm),
+            (None, Some(filter)) => (filter, Fate::NotSelected),
+            (None, None) => return None,
+        };
+        if !filter.needs_a_name() {
+            return None;
+        }
+        let glance = Glance::at(packet.link, packet.data, ports)?;
+        filter.refuses_at(packet.data, &glance).then_some(fate)
     }
 
     fn refuses(&self, packet: &Packet<'_>, layers: &Layers) -> Option<Fate> {
@@ -118,6 +133,13 @@ impl Selection {
     #[inline]
     pub fn wants_time(&self, time: Timestamp) -> bool {
         self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
+    }
+
+    /// Why the packet of input number `input` is not wanted, where that can be seen without finding
+    /// its headers. It is no fragment then.
+    #[inline]
+    pub(crate) fn refuses_at_a_glance(&self, input: usize, packet: &Packet<'_>) -> Option<Fate> {
+        self.at(input, packet.point).refuses_at_a_glance(packet, &self.ports)
     }
 
     /// Why the packet of input number `input` is not wanted, if it is not. `layers` must come from

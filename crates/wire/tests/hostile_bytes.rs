@@ -9,7 +9,7 @@
 
 use proptest::prelude::*;
 use wire::mirror::{MirrorForm, Mirrored};
-use wire::{Layers, LinkType, Packet, StopReason, Timestamp, TunnelPorts};
+use wire::{Glance, Layer, Layers, LinkType, Packet, StopReason, Timestamp, TunnelPorts};
 
 /// What must hold for every frame.
 fn check(link: LinkType, data: &[u8]) {
@@ -48,7 +48,19 @@ fn check(link: LinkType, data: &[u8]) {
     assert_eq!((again.headers(), again.stop()), (layers.headers(), layers.stop()));
     assert_eq!(again.innermost(data).headers(), layers.innermost(data).headers());
     let _ = layers.is_innermost_hidden();
+    check_glance(link, data, &layers);
     check_mirrors(link, data, &layers);
+}
+
+/// A glance misses no frame that the walk finds, and no fragment.
+fn check_glance(link: LinkType, data: &[u8], layers: &Layers) {
+    let Some(glance) = Glance::at(link, data, &TunnelPorts::default()) else { return };
+    assert!(!layers.has_fragment());
+    for frame in layers.frames() {
+        assert_eq!(frame.layer, Layer::Ethernet);
+        let macs = data[frame.offset as usize..].first_chunk::<12>().unwrap();
+        assert!(glance.macs(data).any(|seen| std::ptr::eq(seen, macs)), "{frame:?}");
+    }
 }
 
 /// Whatever is taken for a mirror's lies within the packet.

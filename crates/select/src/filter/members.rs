@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use wire::header::VnTag;
-use wire::{Layer, Layers, Level, Mac, Timestamp, Tunnel, Vni};
+use wire::{Glance, Layer, Layers, Level, Mac, Timestamp, Tunnel, Vni};
 
 use super::resolver::Member;
 use super::test::{WHOLE_MAC, mac_bits};
@@ -88,17 +88,28 @@ impl Members {
         layers.frames().any(|frame| {
             let bytes = data.get(frame.offset as usize..).and_then(<[u8]>::first_chunk::<12>);
             match (frame.layer, bytes) {
-                (Layer::Ethernet, Some(&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5])) => {
-                    let destination = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, s0, s1]) >> 16;
-                    let source = u64::from_be_bytes([d4, d5, s0, s1, s2, s3, s4, s5]) & WHOLE_MAC;
-                    self.has_mac(destination) || self.has_mac(source)
-                }
+                (Layer::Ethernet, Some(macs)) => self.has_one_of(macs),
                 // Of a header that is cut nobody reads a MAC.
                 (Layer::Ethernet, None) => false,
                 // Where the MACs of Wi-Fi are, its own bits say.
                 _ => true,
             }
         })
+    }
+
+    /// The same, asked of frames that were only glanced at.
+    #[inline]
+    pub(crate) fn may_be_in(&self, data: &[u8], glance: &Glance) -> bool {
+        glance.macs(data).any(|macs| self.has_one_of(macs))
+    }
+
+    /// Whether destination or source of a frame, in their order, means one of them.
+    #[inline]
+    fn has_one_of(&self, macs: &[u8; 12]) -> bool {
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = *macs;
+        let destination = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, s0, s1]) >> 16;
+        let source = u64::from_be_bytes([d4, d5, s0, s1, s2, s3, s4, s5]) & WHOLE_MAC;
+        self.has_mac(destination) || self.has_mac(source)
     }
 
     /// Whether a MAC means one of them anywhere, at any time.

@@ -42,7 +42,7 @@ pub use self::groups::Groups;
 pub use self::interest::Interest;
 pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
 pub use self::words::Explanation;
-use wire::{Layers, Packet};
+use wire::{Glance, Layers, Packet};
 
 use self::expression::Expression;
 use self::lower::{Meanings, Node, lower};
@@ -112,6 +112,18 @@ impl Filter {
     /// What it comes down to.
     pub(crate) const fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Whether a packet that was only glanced at is certainly not wanted: none of the vNICs of which
+    /// one must be in it is. `glance` must come from the same bytes.
+    #[inline]
+    pub fn refuses_at(&self, data: &[u8], glance: &Glance) -> bool {
+        self.named().is_some_and(|named| !named.may_be_in(data, glance))
+    }
+
+    /// Whether [`refuses_at`](Self::refuses_at) can say anything.
+    pub fn needs_a_name(&self) -> bool {
+        self.named().is_some()
     }
 
     /// Whether the packet is wanted. `layers` must come from the same bytes.
