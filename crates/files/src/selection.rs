@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use select::Filter;
-use wire::{Glance, Layers, Packet, PointId, StopReason, Timestamp, TunnelPorts};
+use wire::{Layers, Packet, PointId, StopReason, Timestamp, TunnelPorts};
 
 use crate::Fate;
 
@@ -48,11 +48,7 @@ impl Wanted {
             (None, Some(filter)) => (filter, Fate::NotSelected),
             (None, None) => return None,
         };
-        if !filter.needs_a_name() {
-            return None;
-        }
-        let glance = Glance::at(packet.link, packet.data, ports)?;
-        filter.refuses_at(packet.data, &glance).then_some(fate)
+        filter.refuses_at_a_glance(packet, ports).then_some(fate)
     }
 
     fn refuses(&self, packet: &Packet<'_>, layers: &Layers) -> Option<Fate> {

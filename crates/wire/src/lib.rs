@@ -25,7 +25,7 @@ mod walk;
 
 pub use address::{Mac, VlanId, Vni};
 pub use cursor::Cursor;
-pub use glance::Glance;
+pub use glance::is_certainly_without;
 pub use kept::KeptPacket;
 pub use key::Key;
 pub use layer::Layer;

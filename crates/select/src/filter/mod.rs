@@ -42,7 +42,7 @@ pub use self::groups::Groups;
 pub use self::interest::Interest;
 pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
 pub use self::words::Explanation;
-use wire::{Glance, Layers, Packet};
+use wire::{Layers, Packet, TunnelPorts};
 
 use self::expression::Expression;
 use self::lower::{Meanings, Node, lower};
@@ -114,16 +114,15 @@ impl Filter {
         &self.node
     }
 
-    /// Whether a packet that was only glanced at is certainly not wanted: none of the vNICs of which
-    /// one must be in it is. `glance` must come from the same bytes.
+    /// Whether the packet is certainly not wanted, and no fragment, as far as can be seen without
+    /// its layers: nearly every packet that has none of the vNICs that a filter demands.
     #[inline]
-    pub fn refuses_at(&self, data: &[u8], glance: &Glance) -> bool {
-        self.named().is_some_and(|named| !named.may_be_in(data, glance))
-    }
-
-    /// Whether [`refuses_at`](Self::refuses_at) can say anything.
-    pub fn needs_a_name(&self) -> bool {
-        self.named().is_some()
+    pub fn refuses_at_a_glance(&self, packet: &Packet<'_>, ports: &TunnelPorts) -> bool {
+        self.named().is_some_and(|named| {
+            wire::is_certainly_without(packet.link, packet.data, ports, |macs| {
+                named.has_one_of(macs)
+            })
+        })
     }
 
     /// Whether the packet is wanted. `layers` must come from the same bytes.
