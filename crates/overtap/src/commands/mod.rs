@@ -32,6 +32,7 @@ pub(crate) mod tokens;
 pub(crate) mod tools;
 pub(crate) mod top;
 pub(crate) mod users;
+pub(crate) mod watch;
 
 /// Prints to standard output. A reader that has seen enough and closed the pipe is no error.
 pub(crate) fn print_out(text: &[u8]) -> anyhow::Result<()> {

@@ -1,0 +1,69 @@
+//! Which row of a list is chosen: a row, not a place, so that it stays chosen when rows change
+//! their order.
+
+/// The chosen row, by what names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cursor<K> {
+    chosen: Option<K>,
+}
+
+impl<K: Clone + PartialEq> Cursor<K> {
+    /// No row yet.
+    pub(crate) const fn new() -> Self {
+        Self { chosen: None }
+    }
+
+    /// Where it is among these rows; the first where its row is gone.
+    pub(crate) fn place(&self, rows: &[K]) -> usize {
+        let chosen = self.chosen.as_ref();
+        chosen.and_then(|chosen| rows.iter().position(|row| row == chosen)).unwrap_or(0)
+    }
+
+    /// Goes so many rows down, or up, and no further than the ends.
+    pub(crate) fn step(&mut self, rows: &[K], by: isize) {
+        let last = rows.len().saturating_sub(1);
+        let place = self.place(rows).saturating_add_signed(by).min(last);
+        self.chosen = rows.get(place).cloned();
+    }
+
+    /// Whether a person has chosen.
+    pub(crate) const fn is_set(&self) -> bool {
+        self.chosen.is_some()
+    }
+
+    /// No row any more.
+    pub(crate) fn clear(&mut self) {
+        self.chosen = None;
+    }
+}
+
+/// The first row that is shown of so many lines, so that row `place` is among them.
+pub(crate) const fn first_shown(place: usize, lines: usize) -> usize {
+    (place + 1).saturating_sub(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_stays_chosen_when_it_moves_and_the_first_is_when_it_goes() {
+        let mut cursor = Cursor::new();
+        cursor.step(&['a', 'b', 'c'], 1);
+        assert_eq!(cursor.place(&['a', 'b', 'c']), 1);
+        assert_eq!(cursor.place(&['b', 'c', 'a']), 0);
+        assert_eq!(cursor.place(&['c', 'a']), 0);
+        cursor.step(&['a', 'b', 'c'], 99);
+        assert_eq!(cursor.place(&['a', 'b', 'c']), 2);
+        cursor.step(&[], -1);
+        assert!(!cursor.is_set());
+    }
+
+    #[test]
+    fn the_chosen_row_is_always_shown() {
+        assert_eq!(first_shown(0, 5), 0);
+        assert_eq!(first_shown(4, 5), 0);
+        assert_eq!(first_shown(5, 5), 1);
+        assert_eq!(first_shown(3, 0), 4);
+    }
+}
