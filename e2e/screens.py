@@ -132,7 +132,7 @@ def watch_screen():
     view = Screen("watch", "web")
     view.shows("the screen says what is watched, and where", r"web +namespace, running +on left")
     view.shows("the screen says which vNIC is attached where", r"eth0 02:00:00:00:0c:01 10\.7\.7\.1")
-    view.shows("the screen says what is looked at", r"\* own port tap-web: every frame")
+    view.shows("the screen says what is looked at", r"\* own port tap-web")
     view.shows("the screen says what that misses", r"misses what became of a frame")
     ping("web", "db", 7)
     ping("mon", "web", 3, size=1000)
@@ -174,6 +174,7 @@ def watch_screen():
     view.resize(80, 24)
     view.shows("and back", r"▸ Talkers")
 
+    check("before somebody goes there no row is chosen", "> web" not in view.text(), view.text())
     view.press("\x1b[B")
     rows = until(lambda: [line for line in view.lines() if "> web" in line], 5)
     check("down: a row is chosen, and has a mark", rows, view.text())
@@ -256,5 +257,78 @@ def watch_plain():
     equal("--count ends it", (done.returncode, len(done.stdout.splitlines())), (0, 2))
 
 
+# --- top --live -------------------------------------------------------------------------------
+
+
+def top_screen():
+    """All VMs of the host: each talk counted once, filters, and from a row into the VM."""
+    view = Screen("top", "--live")
+    view.shows("the screen says which host", r"left +0 bit/s")
+    ping("web", "db", 10, size=1000)
+    ping("mon", "db", 2)
+    # Seen at both ports each, counted once: 20 packets of 1028 bytes, 4 of 84.
+    view.shows("VMs: each with what it sent and received, to the packet", r"db .* 24 +20\.4 KiB")
+    view.shows("... and the other end", r"web .* 20 +20\.1 KiB")
+    view.shows("all of it stays within the host", r"intra-host 100 %")
+    view.press("\t\t")
+    view.shows("pairs: both directions in one row", r"db +web +intra-host icmp .* 20\.1 KiB")
+    view.press("/")
+    view.shows("/: a line to type in", r"Filter: Enter takes it")
+    view.press("icmp and hots 10.7.7.3")
+    view.shows("a wrong word is marked as one types", r"\^{4}.*host")
+    view.press("\r")
+    time.sleep(0.3)
+    check("... and is not taken", "Filter: Enter takes it" in view.text(), view.text())
+    view.press("\x7f" * 13 + "host 10.7.7.3")
+    view.shows("corrected, nothing is marked", r"icmp and host 10\.7\.7\.3")
+    check("... any more", until(lambda: "^" not in view.text(), 3), view.text())
+    view.press("\r")
+    view.shows("it is taken", r"filter: icmp and host 10\.7\.7\.3")
+    view.shows("... and counts begin anew", r"Nothing yet")
+    ping("web", "db", 3)
+    ping("mon", "web", 4)
+    view.shows("only what it takes is counted", r"mon +web +intra-host icmp .* 672 B")
+    check("... and nothing else", "db " not in view.text(), view.text())
+    view.press("\t")
+    view.shows("Tab: the list of VMs", r"\[VMs\]")
+    view.press("\x1b[H\r")
+    name = view.shows("Enter: the VM of the row on its own screen", r"(web|mon) +namespace, running")
+    view.shows("... with its talkers", r"Talkers \(")
+    ping("mon", "web", 2)
+    view.shows("... which are counted", r"icmp .* 4 +336 B")
+    view.press("q")
+    view.shows("q: back to the host", r"\[VMs\]")
+    started(HOST, "ip", "netns", "add", "late")
+    plug("late", "tap-late", "eth0", "10.7.7.4", "02:00:00:00:0c:04")
+    view.shows("a machine that comes is looked at as well", r"late/eth0 @ left:tap-late is looked at as well")
+    view.press("q")
+    view.leaves("q: it leaves, the terminal is as it was, nothing runs on")
+    started(HOST, "ip", "link", "del", "tap-late")
+    started(HOST, "ip", "netns", "del", "late")
+    view = Screen("top", "--live")
+    view.shows("again", r"\[VMs\]")
+    signal_to(view, signal.SIGTERM)
+    view.leaves("SIGTERM: the same")
+
+
+def top_plain():
+    """The same without a terminal: one object a line."""
+    done = overtap(HOST, "top", "--live")
+    equal("without a terminal it is refused", done.returncode, 2)
+    check("... and says what to do instead", "overtap top --live --output json" in done.stderr, done.stderr)
+    top = Process(HOST, OVERTAP, "top", "--live", "--output", "json", "--every", "500ms")
+    until(lambda: top.out().count("\n") > 1)
+    ping("web", "db", 5)
+    ping("mon", "web", 5)
+    time.sleep(1.2)
+    equal("--output json: ends with 0 by Ctrl-C", top.stop(), 0)
+    last = json.loads(top.out().splitlines()[-1])
+    vms = {vm["vm"]: (vm["sent_packets"], vm["received_packets"], vm["sent_bytes"]) for vm in last["vms"]}
+    equal("each VM to the packet and byte", vms, {"web": (10, 10, 840), "db": (5, 5, 420), "mon": (5, 5, 420)})
+    equal("all of it within the host, once", (last["splits"]["intra-host"]["packets"], last["packets"], last["dropped"]), (20, 20, 0))
+    done = overtap(HOST, "flows", "--live")
+    check("flows --live without a VM says what it needs", done.returncode == 2 and "needs a VM" in done.stderr, done.stderr)
+
+
 if __name__ == "__main__":
-    chapters(set_up, watch_screen, watch_leaves, watch_events, watch_plain)
+    chapters(set_up, watch_screen, watch_leaves, watch_events, watch_plain, top_screen, top_plain)

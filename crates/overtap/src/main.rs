@@ -93,6 +93,9 @@ enum Command {
     /// Reads packets for a capture; started by it, never by hand.
     #[command(name = agent::ENGINE_WORD, hide = true)]
     CaptureEngine,
+    /// Captures every machine of this host for `top --live`; started by it, never by hand.
+    #[command(name = commands::every_port::WORD, hide = true)]
+    EveryPort,
 }
 
 /// How results are printed.
@@ -153,6 +156,7 @@ fn obey() -> anyhow::Result<Exit> {
         }
         Command::Man { command } => man(command.as_deref()),
         Command::CaptureEngine => commands::capture::run_engine(),
+        Command::EveryPort => commands::every_port::run(),
     }
 }
 

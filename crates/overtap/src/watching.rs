@@ -9,7 +9,7 @@ mod metering;
 mod surroundings;
 mod terminal;
 
-pub(crate) use feed::{Feed, Said, TELL, Told};
+pub(crate) use feed::{Feed, Said, TELL, Told, with_time};
 pub(crate) use metering::Seen;
 pub(crate) use surroundings::{Surroundings, Where};
 pub(crate) use terminal::{Input, Terminal, look, needs_terminal};

@@ -2,7 +2,8 @@
 
 /// A rate in bits for each second, of bytes for each second: `1.2 Mbit/s`.
 pub fn bits(bytes_per_s: f64) -> String {
-    let (number, unit) = scaled(bytes_per_s * 8.0, 1000.0, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s"]);
+    let (number, unit) =
+        scaled(bytes_per_s * 8.0, 1000.0, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s"]);
     format!("{number} {unit}")
 }
 

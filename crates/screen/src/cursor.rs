@@ -13,22 +13,17 @@ impl<K: Clone + PartialEq> Cursor<K> {
         Self { chosen: None }
     }
 
-    /// Where it is among these rows; the first where its row is gone.
-    pub(crate) fn place(&self, rows: &[K]) -> usize {
-        let chosen = self.chosen.as_ref();
-        chosen.and_then(|chosen| rows.iter().position(|row| row == chosen)).unwrap_or(0)
+    /// Where it is among these rows; nowhere while nobody has chosen one, or it is gone.
+    pub(crate) fn place(&self, rows: &[K]) -> Option<usize> {
+        let chosen = self.chosen.as_ref()?;
+        rows.iter().position(|row| row == chosen)
     }
 
-    /// Goes so many rows down, or up, and no further than the ends.
+    /// Goes so many rows down, or up, and no further than the ends; to the first row at first.
     pub(crate) fn step(&mut self, rows: &[K], by: isize) {
         let last = rows.len().saturating_sub(1);
-        let place = self.place(rows).saturating_add_signed(by).min(last);
+        let place = self.place(rows).map_or(0, |place| place.saturating_add_signed(by).min(last));
         self.chosen = rows.get(place).cloned();
-    }
-
-    /// Whether a person has chosen.
-    pub(crate) const fn is_set(&self) -> bool {
-        self.chosen.is_some()
     }
 
     /// No row any more.
@@ -47,16 +42,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_stays_chosen_when_it_moves_and_the_first_is_when_it_goes() {
+    fn a_row_stays_chosen_when_it_moves_and_none_is_when_it_goes() {
         let mut cursor = Cursor::new();
+        assert_eq!(cursor.place(&['a', 'b', 'c']), None);
         cursor.step(&['a', 'b', 'c'], 1);
-        assert_eq!(cursor.place(&['a', 'b', 'c']), 1);
-        assert_eq!(cursor.place(&['b', 'c', 'a']), 0);
-        assert_eq!(cursor.place(&['c', 'a']), 0);
+        assert_eq!(cursor.place(&['a', 'b', 'c']), Some(0), "the first one first");
+        cursor.step(&['a', 'b', 'c'], 1);
+        assert_eq!(cursor.place(&['a', 'b', 'c']), Some(1));
+        assert_eq!(cursor.place(&['b', 'c', 'a']), Some(0));
+        assert_eq!(cursor.place(&['c', 'a']), None);
         cursor.step(&['a', 'b', 'c'], 99);
-        assert_eq!(cursor.place(&['a', 'b', 'c']), 2);
+        assert_eq!(cursor.place(&['a', 'b', 'c']), Some(2));
         cursor.step(&[], -1);
-        assert!(!cursor.is_set());
+        assert_eq!(cursor.place(&['a']), None);
     }
 
     #[test]

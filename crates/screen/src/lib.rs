@@ -11,7 +11,7 @@ mod look;
 mod parts;
 mod sort;
 mod tally;
-// mod top;
+mod top;
 mod watch;
 
 pub use amount::{bits, bytes, count};
@@ -19,5 +19,5 @@ pub use key::Key;
 pub use look::Look;
 pub use sort::Sort;
 pub use tally::{End, MachineSums, Snapshot, Talk, TalkKey, Tally, Traffic};
-// pub use top::{Fault, Of, Top, TopAct};
+pub use top::{Fault, Of, Top, TopAct};
 pub use watch::{Leave, PointLine, Subject, VnicLine, Watch};

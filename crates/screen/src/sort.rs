@@ -44,9 +44,7 @@ impl Sort {
     pub(crate) fn compare(self, one: (&Traffic, &str), other: (&Traffic, &str)) -> Ordering {
         let ((a, one), (b, other)) = (one, other);
         let order = match self {
-            Self::Rate => {
-                b.octets_per_s.total_cmp(&a.octets_per_s).then(b.octets.cmp(&a.octets))
-            }
+            Self::Rate => b.octets_per_s.total_cmp(&a.octets_per_s).then(b.octets.cmp(&a.octets)),
             Self::Bytes => b.octets.cmp(&a.octets),
             Self::Packets => b.packets.cmp(&a.packets),
             Self::Name => Ordering::Equal,

@@ -267,6 +267,14 @@ impl Traffic {
         now.octets += octets;
     }
 
+    /// Adds what others did.
+    pub fn merge(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.octets += other.octets;
+        self.packets_per_s += other.packets_per_s;
+        self.octets_per_s += other.octets_per_s;
+    }
+
     /// Says that so much time has passed since the last tick.
     pub fn tick(&mut self, elapsed: Duration) {
         let [now, ..] = &mut self.recent;

@@ -176,16 +176,15 @@ impl Watch {
 
     /// The talk that the cursor is on, as an expression.
     fn expression(&self) -> Option<String> {
-        let is_chosen = self.cursor.is_set() && self.focus == Pane::Talkers;
-        let place = self.cursor.place(&self.keys());
-        is_chosen.then(|| self.talks.get(place).map(Talk::expression)).flatten()
+        let place = self.cursor.place(&self.keys())?;
+        self.talks.get(place).map(Talk::expression)
     }
 
     fn step(&mut self, by: isize) {
         let (number, most) = match self.focus {
             Pane::Talkers => return self.cursor.step(&self.keys(), by),
             Pane::Where => (0, self.subject.vnics.len() * 2),
-            Pane::Points => (1, self.subject.points.iter().map(|p| 2 + p.misses.len()).sum()),
+            Pane::Points => (1, self.subject.points.iter().map(|p| 4 + p.misses.len()).sum()),
             Pane::Events => (2, self.events.len()),
         };
         if let Some(scrolled) = self.scrolled.get_mut(number) {

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod capture;
 pub(crate) mod collect;
 pub(crate) mod decode;
+pub(crate) mod every_port;
 pub(crate) mod exporters;
 pub(crate) mod extcap;
 pub(crate) mod extract;

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use screen::Leave;
 
+pub(crate) use self::json::talk;
 use self::view::Watching;
 use super::capture::Signals;
+use crate::Output;
 use crate::controller;
 use crate::exit::Exit;
 use crate::quantity::parse_duration;
 use crate::watching::{Surroundings, Terminal, Told, needs_terminal};
-use crate::Output;
 
 /// Shows a VM as it is now: where it is, what comes and goes, who with, and what happens to it.
 ///

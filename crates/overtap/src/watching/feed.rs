@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use agent::Progress;
 use anyhow::{Context, bail};
+use jiff::Zoned;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +139,20 @@ impl Drop for Feed {
     }
 }
 
+/// A sentence with its time before it, which sentences of a capture have already.
+pub(crate) fn with_time(text: &str) -> String {
+    let is_time = |start: &str| {
+        start.bytes().zip("00:00:00".bytes()).all(|(byte, form)| match form {
+            b'0' => byte.is_ascii_digit(),
+            form => byte == form,
+        })
+    };
+    match text.get(..8).is_some_and(is_time) {
+        true => text.to_owned(),
+        false => format!("{}: {}", Zoned::now().strftime("%H:%M:%S"), text.trim()),
+    }
+}
+
 /// Reads what a capture says, line by line.
 fn listen(words: impl Read + Send + 'static) -> std::io::Result<Receiver<Said>> {
     let (sender, said) = mpsc::channel();
@@ -160,3 +175,16 @@ const LONGEST_START: Duration = Duration::from_secs(30);
 
 /// How long a capture may take to end.
 const LONGEST_END: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_has_one_time() {
+        assert_eq!(with_time("10:03:07.250: web is paused"), "10:03:07.250: web is paused");
+        let told = with_time("  the capture has ended");
+        assert!(told.ends_with(": the capture has ended") && told.len() == 31, "{told}");
+        assert!(with_time("ää:öö:üü x").ends_with("ää:öö:üü x"));
+    }
+}

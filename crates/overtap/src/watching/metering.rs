@@ -159,11 +159,8 @@ fn add(tally: &mut Tally, flow: &Flow, places: &Places, points: &[Point]) {
 fn counted(flow: &Flow, places: &Places, points: &[Point]) -> [Counted; 2] {
     let ends = places.ends(flow, flow.start());
     let own = points.get(flow.point.0 as usize);
-    let mut counted = flow.ways().map(|way| Counted {
-        octets: way.octets,
-        packets: way.packets,
-        copy_of: None,
-    });
+    let mut counted =
+        flow.ways().map(|way| Counted { octets: way.octets, packets: way.packets, copy_of: None });
     for (counted, sender) in counted.iter_mut().zip(ends) {
         let Some(place) = sender.place() else { continue };
         let is_its = |point: &Point| {

@@ -211,7 +211,7 @@ fn vnic(vnic: &inventory::Vnic) -> VnicLine {
         Some(place) => {
             let group = place.port_group.as_ref().map(|group| format!(", group {group}"));
             let group = group.unwrap_or_default();
-            format!("{}{group}, leaves by {}", short_place(place), short_way(place))
+            format!("{}{group}, {}", short_place(place), short_way(place))
         }
     };
     VnicLine { name: vnic.name.clone(), addresses: addresses.join(" "), place }
@@ -225,9 +225,12 @@ fn point_line(point: &plan::Point, is_used: bool) -> PointLine {
     };
     match &point.refusal {
         Some(refusal) => {
-            PointLine { place, is_used, sees: format!("cannot be used, {refusal}"), misses: vec![] }
+            PointLine { place, is_used, sees: format!("cannot be used: {refusal}"), misses: vec![] }
         }
-        None => PointLine { place, is_used, sees: point.sees.clone(), misses: point.misses.clone() },
+        None => {
+            let (sees, misses) = (format!("sees {}", point.sees), point.misses.clone());
+            PointLine { place, is_used, sees, misses }
+        }
     }
 }
 

@@ -49,11 +49,6 @@ impl Terminal {
         self.inner.draw(view).map(drop)
     }
 
-    /// Draws everything again next time.
-    pub(crate) fn forget(&mut self) -> io::Result<()> {
-        self.inner.clear()
-    }
-
     /// What comes within `longest`, if anything does.
     pub(crate) fn next(&self, longest: Duration) -> io::Result<Option<Input>> {
         let is_there = match event::poll(longest) {

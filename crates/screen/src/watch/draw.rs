@@ -6,8 +6,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline, Wrap};
 
 use super::{Pane, Watch};
-use crate::parts::{self, List, SUMS};
 use crate::amount::per_second;
+use crate::parts::{self, List, SUMS};
 use crate::{bits, bytes, count};
 
 impl Watch {
@@ -51,7 +51,7 @@ impl Watch {
 
     /// Lines for where it is and its points: what they need, as far as there is room.
     fn upper_lines(&self, height: u16) -> u16 {
-        let points = self.subject.points.iter().map(|point| 1 + point.misses.len());
+        let points = self.subject.points.iter().map(|point| 2 + point.misses.len());
         let needed = (self.subject.vnics.len() * 2 + 1).max(points.sum()) + 2;
         let room = if height < 30 { 7 } else { height / 4 };
         u16::try_from(needed).unwrap_or(room).clamp(5, room)
@@ -99,10 +99,13 @@ impl Watch {
         let points = self.subject.points.iter().flat_map(|point| {
             let mark = if point.is_used { "* " } else { "  " };
             let style = if point.is_used { self.look.strong() } else { self.look.quiet() };
-            let misses = point.misses.iter().map(|miss| Line::raw(format!("    misses {miss}")));
-            [Line::styled(format!("{mark}{}: {}", point.place, point.sees), style)]
+            let misses = point.misses.iter().map(|miss| Line::raw(format!("  misses {miss}")));
+            let sees = Line::raw(format!("  {}", point.sees));
+            // What is missing first: it is what one must know, and there may not be room for all.
+            [Line::styled(format!("{mark}{}", point.place), style)]
                 .into_iter()
                 .chain(misses)
+                .chain([sees])
         });
         self.draw_text(frame, area, Pane::Points, "Points (* looked at)", points.collect());
     }
@@ -155,7 +158,7 @@ impl Watch {
         let list = List {
             columns: &columns,
             rows: rows.collect(),
-            chosen: is_focused.then(|| self.cursor.place(&self.keys())),
+            chosen: self.cursor.place(&self.keys()),
             empty: "No packet yet.",
         };
         list.draw(frame, inner, self.look);

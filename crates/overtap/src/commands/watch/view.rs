@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Zoned;
 use screen::{Leave, Subject, Watch};
 
 use crate::commands::capture::Signals;
-use crate::watching::{Feed, Input, Seen, Surroundings, TELL, Terminal, Told, Where, look};
+use crate::watching::{
+    Feed, Input, Seen, Surroundings, TELL, Terminal, Told, Where, look, with_time,
+};
 
 /// A VM that is watched.
 pub(crate) struct Watching {
@@ -144,20 +145,6 @@ impl Watching {
     }
 }
 
-/// A sentence with its time before it, which sentences of a capture have already.
-fn with_time(text: &str) -> String {
-    let is_time = |start: &str| {
-        start.bytes().zip("00:00:00".bytes()).all(|(byte, form)| match form {
-            b'0' => byte.is_ascii_digit(),
-            form => byte == form,
-        })
-    };
-    match text.get(..8).is_some_and(is_time) {
-        true => text.to_owned(),
-        false => format!("{}: {}", Zoned::now().strftime("%H:%M:%S"), text.trim()),
-    }
-}
-
 /// A word as a shell takes it.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=".contains(c);
@@ -183,13 +170,5 @@ mod tests {
         assert_eq!(quoted("host 10.0.0.1 and icmp"), "'host 10.0.0.1 and icmp'");
         assert_eq!(quoted("it's; rm"), r"'it'\''s; rm'");
         assert_eq!(quoted(""), "''");
-    }
-
-    #[test]
-    fn a_sentence_has_one_time() {
-        assert_eq!(with_time("10:03:07.250: web is paused"), "10:03:07.250: web is paused");
-        let told = with_time("  the capture has ended");
-        assert!(told.ends_with(": the capture has ended") && told.len() == 31, "{told}");
-        assert!(with_time("ää:öö:üü x").ends_with("ää:öö:üü x"));
     }
 }
