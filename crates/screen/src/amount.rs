@@ -18,7 +18,7 @@ pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (number, digit) in digits.chars().enumerate() {
-        if number > 0 && (digits.len() - number) % 3 == 0 {
+        if number > 0 && (digits.len() - number).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);

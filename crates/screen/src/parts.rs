@@ -59,8 +59,8 @@ impl List<'_> {
 }
 
 /// A number that stands right in a column of `width`.
-pub(crate) fn right(text: &str, width: usize) -> String {
-    format!("{text:>width$}")
+pub(crate) fn right(text: &str, width: u16) -> String {
+    format!("{text:>width$}", width = usize::from(width))
 }
 
 /// The last line: what keys do.
@@ -132,14 +132,14 @@ pub(crate) const WAYS: (&str, Constraint) = ("  PACKETS/S", Constraint::Length(1
 
 /// The columns of [`sums`].
 pub(crate) const SUMS: [(&str, Constraint); 3] = [
-    ("       RATE", Constraint::Length(RATE as u16)),
-    ("  PACKETS", Constraint::Length(PACKETS as u16)),
-    ("    BYTES", Constraint::Length(BYTES as u16)),
+    ("       RATE", Constraint::Length(RATE)),
+    ("  PACKETS", Constraint::Length(PACKETS)),
+    ("    BYTES", Constraint::Length(BYTES)),
 ];
 
-const RATE: usize = 11;
-const PACKETS: usize = 9;
-const BYTES: usize = 9;
+const RATE: u16 = 11;
+const PACKETS: u16 = 9;
+const BYTES: u16 = 9;
 
 fn centred(area: Rect, width: u16, height: u16) -> Rect {
     let across = area.width.saturating_sub(width) / 2;

@@ -110,7 +110,7 @@ fn lines(watching: &mut Watching, args: &Args, signals: &Signals) -> anyhow::Res
         }
         if Instant::now() >= due || is_over {
             due += args.every;
-            let line = json::line(watching, std::mem::take(&mut events))?;
+            let line = json::line(watching, &std::mem::take(&mut events))?;
             match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Done),
                 written => written?,

@@ -124,7 +124,7 @@ impl Host {
             }
             if Instant::now() >= due || is_over {
                 due += self.every;
-                let line = self.line(std::mem::take(&mut events), wanted.most)?;
+                let line = self.line(&std::mem::take(&mut events), wanted.most)?;
                 match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Done),
                     written => written?,
@@ -140,7 +140,7 @@ impl Host {
         }
     }
 
-    fn line(&self, events: Vec<String>, most: usize) -> anyhow::Result<String> {
+    fn line(&self, events: &[String], most: usize) -> anyhow::Result<String> {
         let seen = self.feed.metering().tick();
         let snapshot = seen.snapshot;
         let most = if most == 0 { usize::MAX } else { most };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::view::Watching;
 
 /// One line: how it is now, and what has happened since the last one.
-pub(super) fn line(watching: &Watching, events: Vec<String>) -> anyhow::Result<String> {
+pub(super) fn line(watching: &Watching, events: &[String]) -> anyhow::Result<String> {
     let (subject, seen) = (watching.subject(), watching.seen());
     let mut talks = seen.snapshot.talks;
     talks.sort_by_key(|talk| std::cmp::Reverse(talk.both.octets));
