@@ -330,5 +330,69 @@ def top_plain():
     check("flows --live without a VM says what it needs", done.returncode == 2 and "needs a VM" in done.stderr, done.stderr)
 
 
+# --- serve --local ----------------------------------------------------------------------------
+
+
+def curl(path, *words, cookies=True):
+    """The page's API at this host, as its browser asks it: the status and the body."""
+    jar = ["-b", f"{WORK}/cookies", "-c", f"{WORK}/cookies"] if cookies else []
+    done = run(HOST, "curl", "-sS", *jar, "-H", "X-Overtap: 1", "-w", "\n%{http_code}", *words, f"http://127.0.0.1:7480/api/v1/{path}")
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status or 0), json.loads(body) if body.startswith(("{", "[")) else body + done.stderr
+
+
+def posted(path, **body):
+    return curl(path, "--json", json.dumps(body))
+
+
+def local_page():
+    """serve --local: one command, a link, a capture; and nothing is left behind."""
+    temporary = f"{WORK}/temporary"
+    os.makedirs(temporary)
+    before = packet_sockets(HOST)
+    server = Process(HOST, "env", f"TMPDIR={temporary}", OVERTAP, "serve", "--local")
+    check("a link is printed", until(lambda: server.out().startswith("http://127.0.0.1:7480/#/enter/"), 20), server.err())
+    word = server.out().split("/")[-1].strip()
+    listeners = started(HOST, "ss", "-Hltn").splitlines()
+    ends = [line.split()[3] for line in listeners]
+    check("it listens on loopback alone", ends and all(end.startswith("127.0.0.1:") for end in ends), ends)
+    done = run("right", "curl", "-sS", "--max-time", "3", "http://10.9.0.1:7480/")
+    check("another host cannot reach it", done.returncode == 7, done.stderr)
+    status, text = curl("../../")
+    check("the page is there", status == 200 and "<title>" in text, text)
+    equal("nobody is let in without the word", curl("machines")[0], 401)
+    equal("a wrong word is refused", posted("login", token="A" * 24)[0], 401)
+    equal("the word of the link logs in", posted("login", token=word)[0], 204)
+    equal("... as the one user, by a cookie", curl("me")[1], {"name": "local", "role": "admin", "is_admin": True, "via": "cookie"})
+    equal("... and is good once", curl("login", "--json", json.dumps({"token": word}), cookies=False)[0], 401)
+    check("another link is printed for the next browser", until(lambda: len(server.out().splitlines()) == 2), server.out())
+    machines = until(lambda: sorted(item["machine"]["name"] for item in curl("machines")[1]["items"]) == sorted(GUESTS))
+    check("the VMs of this host are there", machines, curl("machines"))
+    check("a VM has its points", curl("plan?vm=web")[1]["points"][0]["rank"] == 1, curl("plan?vm=web"))
+    status, session = posted("sessions", what=["web"], point="tap", reason="e2e", duration_s=60)
+    if check("a capture begins", status == 201, session):
+        path = f"sessions/{session['id']}"
+        check("it runs", until(lambda: curl(path)[1]["parts"]), curl(path))
+        time.sleep(0.5)
+        ping("web", "db", 20)
+        time.sleep(0.5)
+        equal("it is stopped", posted(f"{path}/stop")[1]["state"], "ended")
+        check("it is complete", until(lambda: curl(path)[1]["is_complete"]), curl(path))
+        file = f"{WORK}/local.pcapng"
+        equal("it is downloaded", curl(f"{path}/capture.pcapng", "-o", file)[0], 200)
+        equal("each of 20 pings and answers is in it", len(tshark(file, "-Y", "icmp")), 40)
+        equal("tshark has no complaint", complaints(file), [])
+    second = overtap(HOST, "serve", "--local")
+    check("a second one says why it cannot", second.returncode == 1 and "127.0.0.1:7480" in second.stderr, second.stderr)
+    refused = overtap(HOST, "serve", "--local", "--web", "0.0.0.0:7480")
+    check("an address that others reach is refused", refused.returncode == 2 and "this computer alone" in refused.stderr, refused.stderr)
+    status, running = posted("sessions", what=["db"], point="tap", reason="e2e", duration_s=600)
+    check("a capture runs when it ends", until(lambda: curl(f"sessions/{running['id']}")[1]["parts"]), running)
+    equal("Ctrl-C ends it", server.stop(), 0)
+    equal("no file is left", os.listdir(temporary), [])
+    equal("no process is left", run(HOST, "pgrep", "-a", "-f", "packet-engine|serve --local").stdout, "")
+    check("no packet socket is left", until(lambda: packet_sockets(HOST) == before, 5))
+
+
 if __name__ == "__main__":
-    chapters(set_up, watch_screen, watch_leaves, watch_events, watch_plain, top_screen, top_plain)
+    chapters(set_up, watch_screen, watch_leaves, watch_events, watch_plain, top_screen, top_plain, local_page)
