@@ -4,6 +4,7 @@
 //! Two processes. The [`Session`] knows the site and holds the rights, but never sees a packet.
 //! The engine ([`run_engine`]) sees packets, and has no rights left when the first one comes.
 
+mod calls;
 mod capture;
 mod channel;
 mod defaults;
@@ -35,7 +36,7 @@ pub use following::{Changes, Following};
 pub use kernel::KernelRules;
 pub use mirror::{MirrorError, MirrorSource, NotAMirror, every_machine, mirror_point};
 pub use names::{ip_names, mac_names};
-pub use orders::{End, FileReport, Outcome, Output, PastOrder, Progress, Rotation, StoreOrder};
+pub use orders::{End, FileReport, GapReport, Outcome, Output, PastOrder, Progress, Rotation, StoreOrder};
 pub use own_counts::OwnCounts;
 pub use place::{NoPoint, Place};
 pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets};

@@ -11,7 +11,7 @@ use select::Ownership;
 use select::bpf::InKernel;
 use serde::Serialize;
 
-use crate::orders::{FileReport, Outcome};
+use crate::orders::{FileReport, GapReport, Outcome};
 use crate::sandbox::Sandbox;
 use crate::session::Request;
 use crate::tools::ToolReport;
@@ -60,6 +60,9 @@ pub struct Receipt {
     /// What each tool got.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolReport>,
+    /// Times in which nothing could come from a sender.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<GapReport>,
     /// What happened meanwhile: renamed, interface gone ...
     pub events: Vec<String>,
     /// The fences around the process that read the packets.
@@ -150,6 +153,7 @@ impl Receipt {
             files: outcome.files.clone(),
             deleted_files: outcome.deleted_files,
             tools: outcome.tools.clone(),
+            gaps: outcome.gaps.clone(),
             events: story.events,
             sandbox: story.sandbox,
         }
@@ -157,7 +161,7 @@ impl Receipt {
 
     /// Whether everything that was asked for is in the file.
     pub const fn is_complete(&self) -> bool {
-        self.lost == 0 && self.lost_of_mirrors == 0
+        self.lost == 0 && self.lost_of_mirrors == 0 && self.gaps.is_empty()
     }
 }
 
@@ -297,6 +301,14 @@ impl Receipt {
         for session in self.interfaces.iter().filter(|i| i.ledger.lost_of_mirror > 0) {
             let lost = packets(session.ledger.lost_of_mirror);
             writeln!(f, "  {}: {lost} did not come, by their sequence numbers", session.label)?;
+        }
+        for GapReport { mirror, count, total_ms } in &self.gaps {
+            let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
+            let seconds = std::time::Duration::from_millis(*total_ms).as_secs_f64();
+            writeln!(
+                f,
+                "  {mirror}: the connection was lost {times}; of {seconds:.1} s nothing is known"
+            )?;
         }
         if self.out_of_order > 0 {
             writeln!(f, "  out of the order of time: {}", packets(self.out_of_order))?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use broker::{Broker, Grant, Mtu, Outlet, Ready, Tool, ToolAccount};
+use broker::{Broker, Grant, Mtu, Outlet, Owner, Ready, Tool, ToolAccount};
 use deliver::{ToolOutlets, ToolSocket, ToolSocketKind, open_tool};
 use select::{Claim, Cleared, Export, Exports, Filter, Ownership, Resolved, ToolSet};
 use serde::{Deserialize, Serialize};
@@ -50,8 +50,8 @@ pub struct ToolReport {
 /// Opens the way to each tool.
 pub(crate) fn open_all(
     tools: &[ToolWanted],
-    tenant: Option<&str>,
-) -> Result<Vec<(ToolOrder, OwnedFd)>, SessionError> {
+    owner: &Owner,
+) -> Result<Vec<(ToolOrder, ToolSocket)>, SessionError> {
     let open = |wanted: &ToolWanted| {
         let name = wanted.tool.name.to_string();
         let opened = open(&wanted.tool.outlet)
@@ -62,9 +62,9 @@ pub(crate) fn open_all(
             kind: opened.kind,
             mtu: opened.mtu,
             export: opened.export,
-            is_allowed: wanted.tool.grant.allows(tenant),
+            is_allowed: owner.is_allowed_by(&wanted.tool.grant),
         };
-        Ok((order, opened.fd))
+        Ok((order, opened))
     };
     tools.iter().map(open).collect()
 }
@@ -74,8 +74,7 @@ fn open(outlet: &Outlet) -> std::io::Result<ToolSocket> {
     let (fd, mtu) = capture::frame_sender(interface)?;
     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
     let mtu = Mtu::try_from(mtu).map_err(std::io::Error::other)?;
-    let export = Some(Export::Vlan(vlan.value()));
-    Ok(ToolSocket { fd, kind: ToolSocketKind::Datagrams, mtu, export })
+    Ok(ToolSocket::datagrams(fd, mtu, Export::Vlan(vlan.value())))
 }
 
 /// The tools of a running capture, in the engine.
@@ -172,6 +171,16 @@ impl ToolSink {
         for point in 0..self.points {
             self.broker.claim(point, &self.claims);
         }
+    }
+
+    /// Whether a tool has nobody to write to, and is one that is called again.
+    pub(crate) fn is_lost(&self, number: usize) -> bool {
+        self.outlets.is_lost(number)
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.tools.len()
     }
 
     /// Packets that overtap itself sends.
