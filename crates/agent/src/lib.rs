@@ -36,7 +36,9 @@ pub use following::{Changes, Following};
 pub use kernel::KernelRules;
 pub use mirror::{MirrorError, MirrorSource, NotAMirror, every_machine, mirror_point};
 pub use names::{ip_names, mac_names};
-pub use orders::{End, FileReport, GapReport, Outcome, Output, PastOrder, Progress, Rotation, StoreOrder};
+pub use orders::{
+    End, FileReport, GapReport, Outcome, Output, PastOrder, Progress, Rotation, StoreOrder,
+};
 pub use own_counts::OwnCounts;
 pub use place::{NoPoint, Place};
 pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets};

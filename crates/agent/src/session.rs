@@ -319,7 +319,10 @@ impl Session {
         let why = self.calls.trouble(party).or(why);
         self.calls.call_again(party);
         let why = why.map_or_else(String::new, |why| format!(" ({why})"));
-        Event::Said(format!("the connection to {} is lost{why}; calling again", self.names.of(party)))
+        Event::Said(format!(
+            "the connection to {} is lost{why}; calling again",
+            self.names.of(party)
+        ))
     }
 
     /// From `at` on, these packets of interface `number` are the VM's, and no others.

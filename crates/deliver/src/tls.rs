@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use broker::Tls;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::ServerConnection;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig};
-use rustls::ServerConnection;
 
 /// TLS as it is spoken with one peer or those of one listener: its files are read and fit together.
 #[derive(Debug, Clone)]
