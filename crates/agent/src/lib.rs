@@ -31,6 +31,7 @@ mod tools;
 
 pub use capture::{Capture, Happened, Wanted};
 pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
+pub use deliver::ToolReport;
 pub use engine::{is_hangup_ignored, run_engine};
 pub use following::{Changes, Following};
 pub use kernel::KernelRules;
@@ -41,10 +42,10 @@ pub use orders::{
 };
 pub use own_counts::OwnCounts;
 pub use place::{NoPoint, Place};
-pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets};
+pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets, tool_text};
 pub use recorded::recorded;
 pub use recording::{PointReceipt, Recording, RecordingReceipt, RecordingWanted};
 pub use recording_selection::{Selection, SelectionError};
 pub use sandbox::Sandbox;
 pub use session::{ENGINE_WORD, Event, Request, Session, SessionError};
-pub use tools::{ToolReport, ToolWanted};
+pub use tools::ToolWanted;

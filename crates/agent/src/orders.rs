@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use capture::{RingSize, Side};
+use deliver::ToolReport;
 use pipeline::{Ledger, Limit, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::Sandbox;
-use crate::tools::{ToolOrder, ToolReport};
+use crate::tools::ToolOrder;
 
 /// From the session to its engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]

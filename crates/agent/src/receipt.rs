@@ -3,6 +3,7 @@
 use std::fmt;
 
 use broker::ToolDrop;
+use deliver::ToolReport;
 use inventory::Machine;
 use jiff::Timestamp;
 use pipeline::Ledger;
@@ -14,7 +15,6 @@ use serde::Serialize;
 use crate::orders::{FileReport, GapReport, Outcome};
 use crate::sandbox::Sandbox;
 use crate::session::Request;
-use crate::tools::ToolReport;
 
 /// What a capture did, for people (its text) and programs (its JSON).
 #[derive(Debug, Clone, Serialize)]
@@ -314,7 +314,7 @@ impl Receipt {
             writeln!(f, "  out of the order of time: {}", packets(self.out_of_order))?;
         }
         for tool in &self.tools {
-            write_tool(f, tool)?;
+            f.write_str(&tool_text(tool))?;
         }
         for file in &self.files {
             let name = match file.path.to_str() {
@@ -348,14 +348,14 @@ impl Receipt {
 }
 
 /// What a tool got, in a few lines: only what happened.
-fn write_tool(f: &mut fmt::Formatter<'_>, tool: &ToolReport) -> fmt::Result {
+pub fn tool_text(tool: &ToolReport) -> String {
     let ToolReport { name, outlet, account, trouble } = tool;
     let (sent, offered) = (packets(account.sent), packets(account.offered));
-    write!(f, "  {name} ({outlet}): sent {sent}")?;
+    let mut text = format!("  {name} ({outlet}): sent {sent}");
     if account.datagrams != account.sent {
-        write!(f, " in {}", grouped(account.datagrams))?;
+        text += &format!(" in {}", grouped(account.datagrams));
     }
-    writeln!(f, ", {} bytes, of {offered} offered", grouped(account.sent_bytes))?;
+    text += &format!(", {} bytes, of {offered} offered\n", grouped(account.sent_bytes));
     let dropped = ToolDrop::ALL.map(|reason| (reason.to_string(), account.dropped(reason)));
     let treated = [
         ("of those sent, stripped", account.stripped),
@@ -364,12 +364,12 @@ fn write_tool(f: &mut fmt::Formatter<'_>, tool: &ToolReport) -> fmt::Result {
     ];
     let treated = treated.map(|(what, count)| (what.to_owned(), count));
     for (what, count) in dropped.into_iter().chain(treated).filter(|(_, count)| *count > 0) {
-        writeln!(f, "    {what}: {}", grouped(count))?;
+        text += &format!("    {what}: {}\n", grouped(count));
     }
-    match trouble {
-        Some(trouble) => writeln!(f, "    trouble: {trouble}"),
-        None => Ok(()),
+    if let Some(trouble) = trouble {
+        text += &format!("    trouble: {trouble}\n");
     }
+    text
 }
 
 struct Column {

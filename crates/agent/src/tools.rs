@@ -2,8 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use broker::{Broker, Grant, Mtu, Outlet, Owner, Ready, Tool, ToolAccount};
-use deliver::{ToolOutlets, ToolSocket, ToolSocketKind, open_tool};
+use broker::{Broker, Grant, Mtu, Outlet, Owner, Ready, Tool};
+use deliver::{ToolOutlets, ToolReport, ToolSocket, ToolSocketKind, open_tool};
 use select::{Claim, Cleared, Export, Exports, Filter, Ownership, Resolved, ToolSet};
 use serde::{Deserialize, Serialize};
 use wire::file::{InterfaceHeader, SectionHeader};
@@ -30,21 +30,6 @@ pub(crate) struct ToolOrder {
     pub(crate) export: Option<Export>,
     /// Whether its grant allows the VM's packets as the capture begins.
     pub(crate) is_allowed: bool,
-}
-
-/// What a tool got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolReport {
-    /// Its name.
-    pub name: String,
-    /// Its encapsulation and where it is.
-    pub outlet: String,
-    /// Every packet offered to it.
-    #[serde(flatten)]
-    pub account: ToolAccount,
-    /// What went wrong last, if anything did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
 }
 
 /// Opens the way to each tool.
@@ -195,19 +180,10 @@ impl ToolSink {
 
     /// Closes everything; what each tool got.
     pub(crate) fn finish(self, now: Timestamp) -> Vec<ToolReport> {
-        let mut accounts: Vec<ToolAccount> = (0..self.tools.len())
-            .map(|number| self.broker.account(number).unwrap_or_default())
-            .collect();
-        let troubles = self.outlets.finish(now, &mut accounts);
-        let tools = self.tools.iter().zip(accounts).zip(troubles);
-        tools
-            .map(|((tool, account), trouble)| ToolReport {
-                name: tool.name.to_string(),
-                outlet: tool.outlet.to_string(),
-                account,
-                trouble,
-            })
-            .collect()
+        let account = |number| self.broker.account(number).unwrap_or_default();
+        let tools = self.tools.iter().enumerate();
+        let reports = tools.map(|(number, tool)| ToolReport::new(tool, account(number)));
+        self.outlets.finish(now, reports.collect())
     }
 }
 

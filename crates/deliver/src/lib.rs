@@ -25,4 +25,6 @@ pub use error::SinkError;
 pub use file_sink::{End, FileSink, Outcome};
 pub use settings::{Destination, Existing, FileSettings, Interval, Ring, StopLimits, WhenSlow};
 pub use tls::{Relay, TlsEnd};
-pub use tools::{ToolOutlets, ToolSocket, ToolSocketKind, accept, call, open_tool, reader};
+pub use tools::{
+    ToolOutlets, ToolReport, ToolSocket, ToolSocketKind, accept, call, open_tool, reader,
+};

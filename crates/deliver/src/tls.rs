@@ -47,7 +47,9 @@ impl TlsEnd {
             .map_err(io::Error::other)?
             .with_root_certificates(authorities(&tls.ca)?);
         let config = match own(tls)? {
-            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(misfit)?,
+            Some((chain, key)) => {
+                builder.with_client_auth_cert(chain, key).map_err(|error| misfit(&error))?
+            }
             None => builder.with_no_client_auth(),
         };
         let name = tls.name.as_deref().unwrap_or(host).to_owned();
@@ -74,7 +76,7 @@ impl TlsEnd {
             .with_client_cert_verifier(verifier.map_err(io::Error::other)?);
         let needs = || invalid("who is called over TLS needs a certificate and its key".into());
         let (chain, key) = own(tls)?.ok_or_else(needs)?;
-        let config = builder.with_single_cert(chain, key).map_err(misfit)?;
+        let config = builder.with_single_cert(chain, key).map_err(|error| misfit(&error))?;
         Ok(Self { kind: EndKind::Called(Arc::new(config)) })
     }
 
@@ -344,7 +346,7 @@ fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> io::Error {
     invalid(format!("cannot use {}: {reason}", path.display()))
 }
 
-fn misfit(error: rustls::Error) -> io::Error {
+fn misfit(error: &rustls::Error) -> io::Error {
     invalid(format!("this certificate and key do not go together: {error}"))
 }
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Mtu, Outlet, Outlets, Tls, ToolAccount, ToolDrop};
+use broker::{Mtu, Outlet, Outlets, Tls, Tool, ToolAccount, ToolDrop};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, connect, getsockname};
 use select::Export;
@@ -203,6 +203,29 @@ impl ToolSocket {
     }
 }
 
+/// What a tool got.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ToolReport {
+    /// Its name.
+    pub name: String,
+    /// Its encapsulation and where it is.
+    pub outlet: String,
+    /// Every packet offered to it.
+    #[serde(flatten)]
+    pub account: ToolAccount,
+    /// What went wrong last, if anything did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+impl ToolReport {
+    /// As far as the broker knows it.
+    pub fn new(tool: &Tool, account: ToolAccount) -> Self {
+        let (name, outlet) = (tool.name.to_string(), tool.outlet.to_string());
+        Self { name, outlet, account, trouble: None }
+    }
+}
+
 /// The tools of a broker, in the order of their numbers.
 #[derive(Debug)]
 pub struct ToolOutlets {
@@ -316,8 +339,19 @@ impl ToolOutlets {
         }
     }
 
+    /// Whether some tool takes what it is sent more slowly than it comes, so that more would be
+    /// refused soon.
+    pub fn is_crowded(&self) -> bool {
+        self.outlets.iter().any(|outlet| match outlet {
+            ToolOutlet::Datagrams(datagrams) => datagrams.is_crowded(),
+            ToolOutlet::Streams { readers, .. } => {
+                readers.iter().any(|reader| reader.waiting_bytes() >= MANY_WAITING)
+            }
+        })
+    }
+
     /// Ends all streams, gives up what nobody takes, and enters it into the accounts.
-    pub fn finish(mut self, now: Timestamp, accounts: &mut [ToolAccount]) -> Vec<Option<String>> {
+    pub fn finish(mut self, now: Timestamp, mut reports: Vec<ToolReport>) -> Vec<ToolReport> {
         for _ in 0..FINISHING_ROUNDS {
             self.flush();
             let is_waiting = |outlet: &ToolOutlet| match outlet {
@@ -329,8 +363,10 @@ impl ToolOutlets {
             }
             std::thread::sleep(FINISHING_REST);
         }
-        let outlets = self.outlets.into_iter().zip(accounts);
-        outlets.map(|(outlet, account)| outlet.finish(now, account)).collect()
+        for (outlet, report) in self.outlets.into_iter().zip(&mut reports) {
+            report.trouble = outlet.finish(now, &mut report.account);
+        }
+        reports
     }
 }
 
@@ -432,6 +468,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// What the kernel may hold for one tool, in bytes, if it allows so much.
 const SEND_BUFFER: usize = 1 << 20;
 const MOST_READERS: usize = 8;
+/// Bytes waiting for a reader that is slow; it gets no more at twice as many.
+const MANY_WAITING: u64 = 2 << 20;
 /// How long what waits at the end is tried.
 const FINISHING_ROUNDS: u32 = 25;
 const FINISHING_REST: Duration = Duration::from_millis(20);
