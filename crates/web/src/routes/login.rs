@@ -19,7 +19,8 @@ use crate::problem::{Body, Problem};
 /// A token to log in with.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct Token {
-    /// A user token, as `overtap tokens add` printed it.
+    /// A user token, as `overtap tokens add` printed it; or the word of a link that
+    /// `overtap serve --local` printed, which is good once.
     token: String,
 }
 
@@ -62,6 +63,8 @@ pub(crate) async fn log_in(
     From(peer): From,
     Body(Token { token }): Body<Token>,
 ) -> Result<Response, Problem> {
+    let invited = door.invitation.as_ref().and_then(|invitation| invitation.redeem(&token));
+    let token = invited.unwrap_or(token);
     let controller = Connection::within(door.passage.clone(), peer, Some(&token))?;
     controller.who_am_i().await?;
     let cookie = door.logins.add(token.trim().to_owned(), Instant::now());
