@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod belonging;
 pub mod ca;
 pub mod clock;
 pub mod enrolled;
