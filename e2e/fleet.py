@@ -801,6 +801,13 @@ def grants():
             check(f"grants: the file of `{way}` has nothing of acme", b"acme:" not in open(f"{WORK}/never.pcapng", "rb").read())
             os.remove(f"{WORK}/never.pcapng")
     check("grants: a line in the audit log for each try", len(refusals()) >= before + len(ways) - 1, len(refusals()) - before)
+    before = len(refusals())
+    for words in (["find", "web"], ["find", web["id"].split(":")[1]], ["plan", web["id"].split(":")[1]], ["find", "--at", "1s ago", "web"]):
+        done = far(*words, user="bob")
+        check(f"grants: `{' '.join(words)}` shows bob nothing of acme", "acme" not in done.stdout, done.stdout)
+    equal("grants: looking for it by its name is a try, too", len(refusals()) - before, 4)
+    far("find", "we", user="bob"), far("find", "52:54:00:00:07:0a", user="bob"), far("find", "nothing", user="bob")
+    equal("grants: what may mean his own, or nothing at all, is none", len(refusals()) - before, 4)
     # His own VM has the addresses of acme's, and is captured with every trick of the expression.
     tricks = ["", "vm web-b or ip", "host 10.0.7.10 or vni 100", "any (vni 100) or ip", "ether host 52:54:00:00:07:0a", "not vni 1"]
     acme = Traffic("web", "db", "--udp", "100pps", name="acme")

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::document::{Note, Session, Status as Health, Wish};
+use api::document::{HostFound, Note, Session, Status as Health, Wish};
 use api::proto::people_server::People as Service;
 use api::proto::{
     AdministerReply, AdministerRequest, AuditEntries, FetchRequest, FindReply, FindRequest,
@@ -72,6 +72,7 @@ impl Service for PeopleService {
                 at => state.fleet.find_at(&what, wire::Timestamp::from_nanos(at), is_shown),
             }
         };
+        self.note_hidden(&asker, &grants, &what, at_ns, &found)?;
         found.retain(|found| host.is_empty() || found.host == host);
         let host_json = found.iter().map(serde_json::to_string).collect::<Result<_, _>>();
         let host_json = host_json.map_err(|error| Status::internal(error.to_string()))?;
@@ -85,6 +86,11 @@ impl Service for PeopleService {
         let asker = gate::asker(&request)?;
         let what = request.into_inner().what;
         let subject = format!("watch {what}").trim_end().to_owned();
+        if !what.is_empty() {
+            let grants = self.0.grants()?;
+            let (found, _) = self.0.state().fleet.find(&what, shown(&grants, &asker));
+            self.note_hidden(&asker, &grants, &what, 0, &found)?;
+        }
         let told = whereabouts::watch(&self.0, asker.clone(), what)?;
         Ok(Response::new(while_let_in(&self.0, asker, subject, told)))
     }
@@ -514,6 +520,47 @@ impl PeopleService {
         let granted: Vec<Selector> =
             each.into_iter().filter(|s| own.iter().any(|granted| granted.includes(s))).collect();
         Ok(if granted.is_empty() { vec![anywhere] } else { granted })
+    }
+
+    /// Notes that somebody asks for a machine which they may not see, by a name that is wholly its
+    /// own and that of none they may see. They are told as if there were none.
+    fn note_hidden(
+        &self,
+        asker: &Asker,
+        grants: &Grants,
+        what: &str,
+        at_ns: u64,
+        found: &[HostFound],
+    ) -> Result<(), Status> {
+        let is_meant = |machine: &&Machine| is_called(machine, what);
+        if what.trim().is_empty()
+            || found.iter().flat_map(|host| &host.machines).any(|machine| is_meant(&machine))
+        {
+            return Ok(());
+        }
+        let is_shown = shown(grants, asker);
+        let is_hidden = |machine: &Machine| !is_shown(machine);
+        let hidden = {
+            let state = self.0.state();
+            match at_ns {
+                0 => state.fleet.find(what, is_hidden).0,
+                at => state.fleet.find_at(what, wire::Timestamp::from_nanos(at), is_hidden).0,
+            }
+        };
+        let machines = hidden.iter().flat_map(|host| &host.machines).filter(is_meant).map(facts);
+        let machines: BTreeSet<MachineFacts> = machines.collect();
+        if machines.is_empty() {
+            return Ok(());
+        }
+        let because = "no grant shows it to them, so it is not found".to_owned();
+        let entry = Draft {
+            who: Who::User(asker.user.name.clone()),
+            from: asker.from.clone(),
+            subject: what.to_owned(),
+            machines: machines.into_iter().collect(),
+            ..draft(Action::Find, Answer::Refused { because })
+        };
+        self.0.note(&entry).map_err(|error| broken(&error))
     }
 
     /// All machines that a wish could mean, whoever may know of them: for the audit log.
