@@ -104,10 +104,11 @@ pub(crate) fn is_too_small(frame: &mut Frame<'_>, least: (u16, u16)) -> bool {
     true
 }
 
-/// The application of a talk, with its network where that has a name.
+/// The application of a talk, with its network where that has a name and the two have none.
 pub(crate) fn used_for(talk: &Talk) -> String {
+    let is_named = talk.ends.iter().any(|end| end.machine.is_some());
     match talk.key.network {
-        Network::NONE => talk.application.clone(),
+        network if is_named || network == Network::NONE => talk.application.clone(),
         network => format!("{} in {network}", talk.application),
     }
 }
