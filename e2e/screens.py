@@ -326,6 +326,15 @@ def top_plain():
     vms = {vm["vm"]: (vm["sent_packets"], vm["received_packets"], vm["sent_bytes"]) for vm in last["vms"]}
     equal("each VM to the packet and byte", vms, {"web": (10, 10, 840), "db": (5, 5, 420), "mon": (5, 5, 420)})
     equal("all of it within the host, once", (last["splits"]["intra-host"]["packets"], last["packets"], last["dropped"]), (20, 20, 0))
+    top = Process(HOST, OVERTAP, "top", "vms", "icmp and vm db", "--live", "--output", "json", "--every", "500ms")
+    until(lambda: top.out().count("\n") > 1)
+    ping("web", "db", 5)
+    ping("mon", "web", 5)
+    time.sleep(1.2)
+    top.stop()
+    equal("an expression with names: only what it takes", json.loads(top.out().splitlines()[-1])["packets"], 10)
+    done = overtap(HOST, "top", "--live", "--store", f"{WORK}/nowhere", "--output", "json")
+    check("what is for stores and files is refused", done.returncode == 2 and "--store" in done.stderr, done.stderr)
     done = overtap(HOST, "flows", "--live")
     check("flows --live without a VM says what it needs", done.returncode == 2 and "needs a VM" in done.stderr, done.stderr)
 

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use capture::Input;
-use flows::{
-    Counted, EndReason, Flow, Meter, Network, NvgreSubnets, Places, Point, Row, Timeouts,
-};
+use flows::{Counted, EndReason, Flow, Meter, Network, NvgreSubnets, Places, Point, Row, Timeouts};
 use screen::{Snapshot, Tally, Traffic};
 use select::Filter;
 use wire::file::Item;

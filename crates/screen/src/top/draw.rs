@@ -34,8 +34,7 @@ impl Top {
         frame.render_widget(Line::styled(format!(" {text}"), self.look.quiet()), event);
         let mut known = vec![("q", "quit"), ("?", "help"), ("Tab", "list"), ("s", "sort")];
         known.push(("p", if self.is_paused { "go on" } else { "pause" }));
-        known.extend(self.filter.is_possible.then_some(("/", "filter")));
-        known.push(("Enter", "watch"));
+        known.extend([("/", "filter"), ("Enter", "watch")]);
         parts::keys(frame, keys, &known, self.look);
         if self.is_help {
             parts::help(frame, "Keys", &HELP, self.look);
@@ -50,12 +49,11 @@ impl Top {
             Span::raw(format!("  {} packets/s", per_second(total.packets_per_s))),
         ];
         match self.dropped {
-            Some(0) => spans.push(Span::styled("  0 dropped", self.look.good())),
-            Some(dropped) => {
+            0 => spans.push(Span::styled("  0 dropped", self.look.good())),
+            dropped => {
                 let text = format!("  {} DROPPED", count(dropped));
                 spans.push(Span::styled(text, self.look.alarm()));
             }
-            None => {}
         }
         if self.is_paused {
             spans.push(Span::styled("  PAUSED", self.look.alarm()));
@@ -106,8 +104,7 @@ impl Top {
     fn draw_filter(&self, frame: &mut Frame<'_>, area: Rect) {
         let Some(typed) = &self.filter.typed else {
             let text = match self.filter.applied.as_str() {
-                "" if self.filter.is_possible => " everything; / types a filter".to_owned(),
-                "" => String::new(),
+                "" => " everything; / types a filter".to_owned(),
                 applied => format!(" filter: {applied}"),
             };
             return frame.render_widget(Line::styled(text, self.look.quiet()), area);

@@ -12,10 +12,10 @@ use screen::{Fault, MachineSums, Of, Top, TopAct};
 use select::Filter;
 use serde_json::{Value, json};
 
-use crate::commands::capture::Signals;
+use crate::commands::capture::{AnyName, Signals, parse_filter};
 use crate::commands::watch::{talk, view::Watching};
 use crate::commands::{every_port, print_out};
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongUsage};
 use crate::names;
 use crate::watching::{Feed, Input, Surroundings, Terminal, Told, look, needs_terminal, with_time};
 
@@ -23,6 +23,8 @@ use crate::watching::{Feed, Input, Surroundings, Terminal, Told, look, needs_ter
 pub(super) struct Wanted {
     /// What rows are of at first.
     pub(super) of: Of,
+    /// Only packets that this expression takes; all of them if it is empty.
+    pub(super) expression: String,
     /// How often it is counted anew.
     pub(super) every: Duration,
     /// One object a line instead of a screen.
@@ -45,17 +47,23 @@ pub(super) fn run(wanted: &Wanted) -> anyhow::Result<Exit> {
     if !wanted.is_json {
         needs_terminal("overtap top --live", "overtap top --live --output json")?;
     }
+    parse_filter(&wanted.expression, &AnyName)?;
     let signals = Signals::take()?;
     let surroundings = Surroundings::here()?;
     let feed = Feed::begin(&[every_port::WORD.to_owned()])?;
     signals.keep_alive();
     feed.metering().set_places(surroundings.places());
     let mut host = Host { surroundings, feed, every: wanted.every };
+    if !wanted.expression.is_empty() {
+        let filter = host.understood(&wanted.expression);
+        let filter = filter.map_err(|error| WrongUsage(error.to_string()))?;
+        host.feed.metering().set_filter(Some(filter));
+    }
     if wanted.is_json {
         return host.lines(wanted, &signals);
     }
     let mut terminal = Terminal::take()?;
-    let shown = host.show(&mut terminal, &signals, wanted.of);
+    let shown = host.show(&mut terminal, &signals, wanted);
     drop(terminal);
     if let Some(command) = shown? {
         print_out(format!("{command}\n").as_bytes())?;
@@ -69,10 +77,9 @@ impl Host {
         &mut self,
         terminal: &mut Terminal,
         signals: &Signals,
-        of: Of,
+        wanted: &Wanted,
     ) -> anyhow::Result<Option<String>> {
-        let title = self.name();
-        let mut view = Top::new(look(), title, of, true);
+        let mut view = Top::new(look(), self.name(), wanted.of, wanted.expression.clone());
         let mut due = Instant::now();
         let mut is_changed = true;
         while !signals.have_come() {
@@ -84,7 +91,7 @@ impl Host {
             if Instant::now() >= due {
                 due = Instant::now() + self.every;
                 let seen = self.feed.metering().tick();
-                view.tick(seen.snapshot, Some(self.feed.dropped()));
+                view.tick(seen.snapshot, self.feed.dropped());
                 is_changed = true;
             }
             if std::mem::take(&mut is_changed) {
