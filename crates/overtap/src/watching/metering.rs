@@ -9,6 +9,8 @@ use std::{io, thread};
 
 use capture::Input;
 use flows::{Counted, EndReason, Flow, Meter, Network, NvgreSubnets, Places, Point, Row, Timeouts};
+use inventory::History;
+use plan::Names;
 use screen::{Snapshot, Tally, Traffic};
 use select::Filter;
 use wire::file::Item;
@@ -34,7 +36,6 @@ struct Counting {
     frames: Traffic,
     sight: Sight,
     ports: TunnelPorts,
-    filter: Option<Filter>,
     ticked: Instant,
 }
 
@@ -42,7 +43,13 @@ struct Counting {
 #[derive(Default)]
 struct Sight {
     /// All machines.
+    history: History,
+    /// The same, for telling who talks.
     places: Places,
+    /// What is counted; everything if it is empty.
+    expression: String,
+    /// For each of the points what that means there, where it means anything.
+    filters: Vec<Option<Filter>>,
     /// Where packets are seen.
     points: Vec<Point>,
     /// The same by their devices.
@@ -63,17 +70,22 @@ impl Metering {
     }
 
     /// Where machines are from now on.
-    pub(crate) fn set_places(&self, places: Places) {
+    pub(crate) fn set_history(&self, history: History) {
         let mut counting = self.lock();
-        counting.sight.places = places;
-        counting.sight.settle();
+        let sight = &mut counting.sight;
+        sight.places = Places::new(&history);
+        sight.history = history;
+        sight.settle();
     }
 
-    /// Counts only what this expression takes, from now on and from nothing.
-    pub(crate) fn set_filter(&self, filter: Option<Filter>) {
+    /// Counts only what this expression takes, from now on and from nothing; everything if it is
+    /// empty.
+    pub(crate) fn set_expression(&self, expression: &str) {
         let mut counting = self.lock();
-        let sight = std::mem::take(&mut counting.sight);
-        *counting = Counting { sight, filter, ..Counting::new() };
+        let mut sight = std::mem::take(&mut counting.sight);
+        expression.trim().clone_into(&mut sight.expression);
+        sight.settle();
+        *counting = Counting { sight, ..Counting::new() };
     }
 
     /// What was seen until now; rates are of the time since the last call and some before.
@@ -113,7 +125,6 @@ impl Counting {
             frames: Traffic::default(),
             sight: Sight::default(),
             ports: TunnelPorts::default(),
-            filter: None,
             ticked: Instant::now(),
         }
     }
@@ -135,7 +146,7 @@ impl Counting {
 
     fn take(&mut self, packet: &wire::Packet<'_>, layers: &mut Layers) {
         layers.fill(packet.link, packet.data, &self.ports);
-        if self.filter.as_ref().is_some_and(|filter| !filter.matches(packet, layers)) {
+        if !self.sight.wants(packet, layers) {
             return;
         }
         self.frames.add(1, u64::from(packet.wire_len));
@@ -160,6 +171,32 @@ impl Counting {
 }
 
 impl Sight {
+    fn wants(&self, packet: &wire::Packet<'_>, layers: &Layers) -> bool {
+        if self.expression.is_empty() {
+            return true;
+        }
+        let filter = self.filters.get(packet.point.0 as usize).and_then(Option::as_ref);
+        filter.is_some_and(|filter| filter.matches(packet, layers))
+    }
+
+    /// What the expression means at each point: at a VM's own port its name is every packet there,
+    /// and that of another one is told by what the frames do not say themselves.
+    fn understand(&self) -> Vec<Option<Filter>> {
+        if self.expression.is_empty() {
+            return Vec::new();
+        }
+        let names = Names::new(&self.history);
+        let understood = self.points.iter().map(|point| {
+            let filter = match names.at_point(&point.name) {
+                Some(at_point) => Filter::parse_with(&self.expression, &at_point),
+                None => Filter::parse_with(&self.expression, &names),
+            };
+            // It was checked as it was typed; a machine that went meanwhile names nothing.
+            filter.ok()
+        });
+        understood.collect()
+    }
+
     /// Adds what counts of a flow.
     fn add(&self, mut flow: Flow, tally: &mut Tally) {
         // The outside of a tunnel is the flows in it once more.
@@ -226,6 +263,7 @@ impl Sight {
             found.or_else(|| self.known.get(vnic).copied())
         });
         self.networks = networks.collect();
+        self.filters = self.understand();
     }
 }
 

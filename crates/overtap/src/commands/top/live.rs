@@ -16,7 +16,6 @@ use crate::commands::capture::{AnyName, Signals, parse_filter};
 use crate::commands::watch::{talk, view::Watching};
 use crate::commands::{every_port, print_out};
 use crate::exit::{Exit, WrongUsage};
-use crate::names;
 use crate::watching::{Feed, Input, Surroundings, Terminal, Told, look, needs_terminal, with_time};
 
 /// How it is shown.
@@ -52,12 +51,11 @@ pub(super) fn run(wanted: &Wanted) -> anyhow::Result<Exit> {
     let surroundings = Surroundings::here()?;
     let feed = Feed::begin(&[every_port::WORD.to_owned()])?;
     signals.keep_alive();
-    feed.metering().set_places(surroundings.places());
+    feed.metering().set_history(surroundings.history());
     let mut host = Host { surroundings, feed, every: wanted.every };
     if !wanted.expression.is_empty() {
-        let filter = host.understood(&wanted.expression);
-        let filter = filter.map_err(|error| WrongUsage(error.to_string()))?;
-        host.feed.metering().set_filter(Some(filter));
+        host.understood(&wanted.expression).map_err(|error| WrongUsage(error.to_string()))?;
+        host.feed.metering().set_expression(&wanted.expression);
     }
     if wanted.is_json {
         return host.lines(wanted, &signals);
@@ -106,7 +104,7 @@ impl Host {
             };
             match act {
                 Some(TopAct::Leave) => return Ok(None),
-                Some(TopAct::Filter(text)) => self.filter(&text),
+                Some(TopAct::Filter(text)) => self.feed.metering().set_expression(&text),
                 Some(TopAct::Watch(machine)) => match self.watch(&machine, terminal, signals) {
                     Ok(Some(command)) => return Ok(Some(command)),
                     Ok(None) => {}
@@ -207,7 +205,7 @@ impl Host {
     fn news(&mut self) -> Vec<Told> {
         let told = self.feed.told();
         if self.surroundings.update() {
-            self.feed.metering().set_places(self.surroundings.places());
+            self.feed.metering().set_history(self.surroundings.history());
         }
         let timed = told.into_iter().map(|told| match told {
             Told::Event(text) => Told::Event(with_time(&text)),
@@ -227,18 +225,8 @@ impl Host {
         })
     }
 
-    fn filter(&self, text: &str) {
-        // It was checked as it was typed; a machine that went meanwhile names nothing.
-        let filter = (!text.trim().is_empty()).then(|| self.understood(text).ok()).flatten();
-        self.feed.metering().set_filter(filter);
-    }
-
     fn understood(&self, text: &str) -> Result<Filter, select::ParseError> {
-        let mut history = inventory::History::default();
-        for site in &self.surroundings.sites() {
-            history.merge(names::of(site));
-        }
-        Filter::parse_with(text, &Names::new(&history))
+        Filter::parse_with(text, &Names::new(&self.surroundings.history()))
     }
 
     fn name(&self) -> String {
