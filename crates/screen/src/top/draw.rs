@@ -160,7 +160,8 @@ impl Top {
         columns.push(rate);
         columns.extend(has_packets.then_some(packets));
         columns.push(bytes);
-        let rows = self.lines.iter().map(|line| {
+        let row = |number: usize| {
+            let Some(line) = self.lines.get(number) else { return Vec::new() };
             let mut row = match self.of {
                 Of::Vms | Of::Talkers => {
                     let rates = [line.sent, line.received].map(|way| bits(way.octets_per_s));
@@ -177,10 +178,11 @@ impl Top {
             row.extend(has_packets.then_some(packets));
             row.push(bytes);
             row
-        });
+        };
         let list = List {
             columns: &columns,
-            rows: rows.collect(),
+            len: self.lines.len(),
+            row: &row,
             chosen: chosen.or((!self.lines.is_empty()).then_some(0)),
             empty: "Nothing yet.",
         };
