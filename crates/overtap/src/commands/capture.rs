@@ -64,7 +64,8 @@ pub(crate) struct Args {
 
     /// Receive what a mirror sends to this host, out of what it puts around frames: erspan://IP,
     /// gre://IP, vmware://IP, vxlan://IP:4789?vni=N, geneve://IP, tzsp://IP, rspan://IFACE?vlan=N,
-    /// span://IFACE. May be given several times; an interface may stand for the address.
+    /// span://IFACE, pcap-over-ip://HOST:PORT. May be given several times; an interface may stand
+    /// for the address.
     #[arg(long, value_name = "MIRROR", conflicts_with_all = ["point", "detach", "last"])]
     mirror: Vec<MirrorSource>,
 
@@ -218,7 +219,9 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
         })?,
     };
     let past = args.last.order(&machine, &point)?;
-    let tools = to_tools::wanted(args.to.as_deref(), live.site(), &machine)?;
+    // Of a mirror everything is taken, whosever it is, where no VM is named.
+    let owner = Some(&machine).filter(|_| args.mirror.is_empty() || args.vm() != ALL);
+    let tools = to_tools::wanted(args.to.as_deref(), live.site(), owner)?;
     if past.is_some() && !tools.is_empty() {
         return Err(
             WrongUsage("what was recorded goes into files only, not to tools".into()).into()

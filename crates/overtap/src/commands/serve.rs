@@ -14,6 +14,7 @@ use control::admin::first_admin;
 use control::ca::Authority;
 use control::server::{Settings, serve};
 use control::store::{PostgresStore, SqliteStore, Store};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use telemetry::{Event, Log};
 
 use crate::commands::capture::far::detached_wish;
@@ -94,6 +95,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     api::tls::install_provider();
+    raise_most_files();
     let authority = Authority::open_or_make(&args.dir, now)?;
     let store = store(args)?;
     if let Some(token) = first_admin(&*store, "admin".parse()?, now)? {
@@ -127,6 +129,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     })??;
     Ok(Exit::Done)
+}
+
+/// Every agent and every reader is a file; 1024 of them, as a shell gives, are not many.
+fn raise_most_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where even that is not allowed, the limit stays and says so when it is met.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The door for browsers.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::door::Door;
-use crate::person::{Person, Via, cookie, cookie_name, peer};
+use crate::person::{Via, Visitor, cookie, cookie_name, peer};
 use crate::problem::{Body, Problem};
 
 /// A token to log in with.
@@ -84,7 +84,7 @@ pub(crate) async fn log_out(State(door): State<Arc<Door>>, headers: HeaderMap) -
     set_cookie(&door, "", "; Max-Age=0")
 }
 
-/// Who asks.
+/// Who asks. Asking with nothing to show is not in the audit log.
 #[utoipa::path(
     get, path = "/me", tag = "login",
     responses(
@@ -92,7 +92,8 @@ pub(crate) async fn log_out(State(door): State<Arc<Door>>, headers: HeaderMap) -
         (status = 401, description = "No good token.", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn me(person: Person) -> Result<Json<Me>, Problem> {
+pub(crate) async fn me(visitor: Visitor) -> Result<Json<Me>, Problem> {
+    let person = visitor.known()?;
     let reply = person.controller.who_am_i().await?;
     let is_admin = reply.role == "admin";
     Ok(Json(Me { name: reply.name, role: reply.role, is_admin, via: person.via }))
