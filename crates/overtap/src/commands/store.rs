@@ -59,6 +59,11 @@ pub(crate) struct Stored {
 }
 
 impl Keeping {
+    /// Whether one is named.
+    pub(crate) const fn is_named(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// The store, if one is named, ready to take rows.
     pub(crate) fn open(&self) -> anyhow::Result<Option<Writing>> {
         let Some(folder) = &self.store else { return Ok(None) };

@@ -21,6 +21,10 @@ pub(crate) struct Stored {
 }
 
 impl Keeping {
+    pub(crate) const fn is_named(&self) -> bool {
+        false
+    }
+
     pub(crate) fn open(&self) -> anyhow::Result<Option<Writing>> {
         Ok(None)
     }

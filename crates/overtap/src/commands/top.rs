@@ -78,6 +78,7 @@ Examples:
   overtap top vms --from exports.pcap --output json
   overtap top tenants --store /var/lib/overtap/flows --last 1h
   overtap top --live                     this host as it is now, on a full screen
+  overtap top vms 'tcp port 443' --live
   overtap top --live --output json | jq '.vms[0]'
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.";
@@ -129,8 +130,9 @@ fn run_live(args: &TopArgs) -> anyhow::Result<Exit> {
             return Err(WrongUsage("--live fills a screen, or writes --output json".into()).into());
         }
     };
+    let expression = args.gather.whole_host_expression()?;
     let (every, count, most) = (args.every, args.count, args.shape.top);
-    live::run(&live::Wanted { of, every, is_json, count, most })
+    live::run(&live::Wanted { of, expression, every, is_json, count, most })
 }
 
 /// Prints who talks to whom, both directions in one row.

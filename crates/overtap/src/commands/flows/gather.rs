@@ -136,6 +136,19 @@ impl Gather {
         self.live.as_deref() == Some("")
     }
 
+    /// The expression for that, if nothing was said beside it that means something only to files
+    /// and stores.
+    pub(crate) fn whole_host_expression(&self) -> Result<String, WrongUsage> {
+        let is_of_files =
+            !self.inventory.is_empty() || self.since.is_some() || self.until.is_some();
+        if is_of_files || self.stored.keeping().is_named() {
+            let text = "--live without a VM shows this host by its own inventory; \
+                        --inventory, --store, --since and --until are for what was captured";
+            return Err(WrongUsage(text.into()));
+        }
+        Ok(self.words.join(" "))
+    }
+
     /// The store that is asked, if there is neither a capture nor exports.
     pub(crate) fn asked(&self) -> Option<Asked<'_>> {
         let is_asked = self.words.is_empty() && self.from.is_empty() && !self.is_live();
