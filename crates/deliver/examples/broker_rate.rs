@@ -19,7 +19,7 @@ use wire::{LinkType, Mac, Packet, Timestamp, TunnelPorts, Vni};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let frames: Vec<Vec<u8>> = (0..4096).map(frame).collect();
     let wanted: Vec<Vec<u8>> = frames.iter().take(500).cloned().collect();
-    let one: Vec<Vec<u8>> = vec![frame(0); 500];
+    let single_vm: Vec<Vec<u8>> = vec![frame(0); 500];
     let foreign: Vec<Vec<u8>> = frames.iter().skip(2048).cloned().collect();
     let vxlan = Outlet::Vxlan { target: [127, 0, 0, 1].into(), port: 4789, vni: vni(7) };
     let session = 1_u16.try_into()?;
@@ -50,8 +50,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     measure("not selected: another port", &other_port, &mine(), &wanted, none)?;
 
     let single = vec![(0, claims(0..1))];
-    measure("delivered, 1 VM in the grant", &tools, &single, &one, none)?;
-    measure("delivered, 500 VMs in the grant, packets of one", &tools, &mine(), &one, none)?;
+    measure("delivered, 1 VM in the grant", &tools, &single, &single_vm, none)?;
+    measure("delivered, 500 VMs in the grant, packets of one", &tools, &mine(), &single_vm, none)?;
     measure("nobody's, 1 VM in the grant", &tools, &single, &foreign, none)?;
     measure("nobody's, 500 VMs in the grant", &tools, &mine(), &foreign, none)?;
 
@@ -62,10 +62,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     measure("nobody's, 16 equal grants", &sixteen, &overlapping, &foreign, none)?;
     // MACs without any order, and selections that name VMs.
     let strange: Vec<Vec<u8>> = (0..4096).map(|n| frame_from(random_mac(n))).collect();
-    let (few, theirs) = (&strange[2048..], &strange[..500]);
+    let (theirs, _) = strange.split_at(500);
+    let (_, few) = strange.split_at(2048);
     let random = |count| random_claims(0..count);
     measure("nobody's, 1 VM, MACs at random", &tools, &[(0, random(1))], few, none)?;
     measure("nobody's, 500 VMs, MACs at random", &tools, &[(0, random(500))], few, none)?;
+    let one = |select: &str| vec![treated(&vxlan, Some(select))];
     let eight = |select: &str| vec![treated(&vxlan, Some(select)); 8];
     let all_of = |count| (0..count).map(|n| (n, Ownership::Whole)).collect::<Vec<_>>();
     for (count, word) in [(1, "1 VM"), (500, "500 VMs")] {
@@ -77,8 +79,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             few,
             none,
         )?;
-        let one_tool = &eight(&named)[..1];
-        let first = vec![strange[0].clone(); 500];
+        let one_tool = &one(&named);
+        let first = vec![frame_from(random_mac(0)); 500];
         measure(
             &format!("of {word} selected, packets of one"),
             one_tool,
@@ -96,9 +98,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             measure(&case, &eight(&list.join(" or ")), &all_of(8), few, none)?;
         }
     }
-    let one_tool = &eight("vm first-500")[..1];
+    let one_tool = &one("vm first-500");
     measure("of 500 VMs selected, packets of all", one_tool, &all_of(1), theirs, none)?;
-    measure("of 500 VMs, all of them wanted", &eight("tcp")[..1], &all_of(1), theirs, none)?;
+    measure("of 500 VMs, all of them wanted", &one("tcp"), &all_of(1), theirs, none)?;
     let whole = |count| (0..count).map(|n| (n, Ownership::Whole)).collect::<Vec<_>>();
     let asking = |n| treated(&vxlan, Some(&format!("port {}", 1000 + n)));
     let ports: Vec<_> = (0..16).map(asking).collect();
