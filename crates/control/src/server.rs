@@ -15,8 +15,11 @@ mod hello;
 mod metrics;
 mod people;
 mod relay;
+mod sight;
+mod telling;
+mod threshold;
 mod watch;
-mod watching;
+mod whereabouts;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -136,7 +139,8 @@ pub async fn serve(
         // Lines that are open would keep the server from ending.
         stopping.close();
     };
-    server.serve_with_incoming_shutdown(connections(listener, hello, log), stopped).await?;
+    let connections = connections(listener, hello, desk.threshold.clone(), log);
+    server.serve_with_incoming_shutdown(connections, stopped).await?;
     watch.abort();
     if let Some(within) = within {
         within.abort();

@@ -331,6 +331,9 @@ impl Rules {
             return Look::Refused(Fate::OtherLink);
         };
         if self.needs_headers {
+            if let Some(fate) = selection.refuses_at_a_glance(input, packet) {
+                return Look::Refused(fate);
+            }
             hands.layers.fill(packet.link, packet.data, &selection.ports);
             if hands.layers.has_fragment() {
                 return Look::Piece(point);

@@ -5,6 +5,7 @@ mod last;
 mod said;
 mod signals;
 mod to_tools;
+mod told;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -152,6 +153,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 
+    /// Tell a program how it goes: one object a line on standard error.
+    #[arg(long, hide = true)]
+    tell: bool,
+
     /// Print nothing but errors.
     #[arg(short, long)]
     quiet: bool,
@@ -179,7 +184,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    run_shown(args, None)
+    run_shown(args, args.tell.then(told::listener))
 }
 
 /// Runs the command; `listener` hears what a terminal would show.

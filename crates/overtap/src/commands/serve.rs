@@ -1,5 +1,7 @@
 //! `overtap serve`: the controller.
 
+mod local;
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -12,6 +14,7 @@ use control::admin::first_admin;
 use control::ca::Authority;
 use control::server::{Settings, serve};
 use control::store::{PostgresStore, SqliteStore, Store};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use telemetry::{Event, Log};
 
 use crate::commands::capture::far::detached_wish;
@@ -25,6 +28,11 @@ use crate::role::Role;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
+    /// For this computer alone, without any set-up: controller, this host's agent and a page at
+    /// 127.0.0.1:7480, whose link is printed. Ctrl-C ends all of it and leaves nothing behind.
+    #[arg(long, conflicts_with_all = ["listen", "dir", "postgres", "web_name", "web_cert"])]
+    local: bool,
+
     /// Where to listen, for agents and for people.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:7443")]
     listen: SocketAddr,
@@ -67,6 +75,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
+  overtap serve --local                  one command on one host, as root: a page for its VMs
   overtap serve                          on port 7443, kept in /var/lib/overtap/controller
   overtap serve --listen 10.0.0.5:7443 --dir ./controller
   overtap serve --web 127.0.0.1:7480     and a page for browsers on this host (or through ssh -L)
@@ -79,10 +88,14 @@ The first start makes an administrator and prints how to log in. Then, as that a
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    if args.local {
+        return local::run(args);
+    }
     let now = jiff::Timestamp::now();
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     api::tls::install_provider();
+    raise_most_files();
     let authority = Authority::open_or_make(&args.dir, now)?;
     let store = store(args)?;
     if let Some(token) = first_admin(&*store, "admin".parse()?, now)? {
@@ -118,6 +131,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Every agent and every reader is a file; 1024 of them, as a shell gives, are not many.
+fn raise_most_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where even that is not allowed, the limit stays and says so when it is met.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 /// The door for browsers.
 fn door(
     args: &Args,
@@ -146,6 +166,7 @@ fn door(
         passage,
         defaults: detached_wish(),
         application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
+        invitation: None,
         log,
     })
 }
