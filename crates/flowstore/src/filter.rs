@@ -36,6 +36,12 @@ impl Filter {
         self.0.is_empty()
     }
 
+    /// What of it still holds of rows of which names are hidden: all rows that it then takes are
+    /// among those that this takes before. Hiding takes names away; only a split becomes another.
+    pub(crate) fn before_hiding(&self) -> Self {
+        Self(self.0.iter().filter(|condition| condition.word != "split").cloned().collect())
+    }
+
     /// The columns that must be read to decide.
     pub(crate) fn columns(&self) -> Vec<&'static str> {
         self.0.iter().flat_map(|condition| condition.columns).copied().collect()

@@ -88,7 +88,7 @@ impl Stored {
         };
         let source = if self.rows { Source::Rows } else { Source::Sums };
         let filter = Filter::new(self.conditions.clone());
-        Some(Asked { folder, ask: Ask { from, to, filter, source } })
+        Some(Asked { folder, ask: Ask { from, to, filter, source, sight: None } })
     }
 }
 
