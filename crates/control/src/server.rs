@@ -4,6 +4,7 @@
 //! [`gate`] before anything else is read: for [`agents`] by a certificate, for [`people`] by a user
 //! token; [`enrolment`] is told it in the first words.
 //! Doors that speak something else come to the same people's service from within the process.
+//! What is known of [`traffic`] is read where a collector writes it.
 //! Packets pass through [`relay`] as bytes that nobody here looks into.
 
 mod agents;
@@ -15,6 +16,7 @@ mod hello;
 mod metrics;
 mod people;
 mod relay;
+mod traffic;
 mod watch;
 mod watching;
 
@@ -46,6 +48,8 @@ use self::gate::{AgentsDoor, Announcing, Brief, PeopleDoor, connections};
 use self::hello::Hello;
 use self::people::PeopleService;
 
+pub use self::traffic::Traffic;
+
 /// How a controller is run.
 pub struct Settings {
     /// Where it listens.
@@ -60,6 +64,8 @@ pub struct Settings {
     pub log: Log,
     /// Where Prometheus may ask how it is; nowhere if `None`.
     pub metrics: Option<SocketAddr>,
+    /// Where what is known of traffic is.
+    pub traffic: Traffic,
     /// Where lines from within this process come out, if there are any.
     pub within: Option<mpsc::Receiver<Result<Line, Infallible>>>,
 }
@@ -102,7 +108,13 @@ pub async fn serve(
     let authority = Arc::new(settings.authority);
     let hello = Hello::new(Arc::clone(&authority))?;
     let log = settings.log.clone();
-    let desk = Arc::new(Desk::open(authority, settings.store, settings.version, settings.log)?);
+    let desk = Arc::new(Desk::open(
+        authority,
+        settings.store,
+        settings.version,
+        settings.log,
+        settings.traffic,
+    )?);
     if let Some(address) = settings.metrics {
         let listen = |source| ServeError::Listen { address, source };
         let scrape = Scrape::bind(address).await.map_err(listen)?;

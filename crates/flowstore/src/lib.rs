@@ -15,6 +15,7 @@ mod keeper;
 mod largest;
 mod ledger;
 mod name;
+mod named;
 mod query;
 mod rollup;
 mod row;

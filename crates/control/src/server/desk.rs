@@ -25,6 +25,7 @@ use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Version};
 use crate::tokens::{UserCredential, UserToken};
 
 use super::relay::Relay;
+use super::traffic::{Asking, Traffic};
 use super::watching::MOST_WATCHERS;
 
 /// The desk.
@@ -50,6 +51,8 @@ pub(super) struct Desk {
     strangers: Mutex<Strangers>,
     /// Places for those who watch where machines are.
     pub(super) watchers: Arc<Semaphore>,
+    /// Who asks about traffic, and of what.
+    pub(super) asking: Asking,
 }
 
 /// What changes all the time.
@@ -101,6 +104,7 @@ impl Desk {
         store: Box<dyn Store>,
         version: String,
         log: Log,
+        traffic: Traffic,
     ) -> Result<Self, StoreError> {
         let now_ns = now_ns();
         let mut state = State::default();
@@ -123,6 +127,7 @@ impl Desk {
             grants: Mutex::new(None),
             strangers: Mutex::new(Strangers::new(Timestamp::now())),
             watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
+            asking: Asking::new(traffic),
         };
         desk.note(&Draft {
             who: Who::Controller,

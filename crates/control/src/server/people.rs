@@ -12,6 +12,7 @@ use api::proto::{
     ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
     ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply, RemoveSessionRequest, SendPart,
     SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest, ToAgent,
+    TrafficRequest,
     WatchMachinesRequest, WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
 };
 use inventory::{History, Machine};
@@ -32,7 +33,7 @@ use crate::tokens::random;
 use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
 use super::gate;
 use super::watching::{self, Watching};
-use super::{audit, watch};
+use super::{audit, traffic, watch};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
 
@@ -46,6 +47,7 @@ impl Service for PeopleService {
     type FollowStream = Replies;
     type FetchStream = Pieces;
     type WatchStream = watch::Changes;
+    type TrafficStream = traffic::Replies;
 
     async fn who_am_i(
         &self,
@@ -61,6 +63,15 @@ impl Service for PeopleService {
     ) -> Result<Response<watch::Changes>, Status> {
         let asker = gate::asker(&request)?;
         Ok(Response::new(watch::watch(Arc::clone(&self.0), asker)))
+    }
+
+    async fn traffic(
+        &self,
+        request: Request<TrafficRequest>,
+    ) -> Result<Response<traffic::Replies>, Status> {
+        let asker = gate::asker(&request)?;
+        let question = request.into_inner().question_json;
+        traffic::ask(&self.0, &asker, &question).await.map(Response::new)
     }
 
     async fn find(&self, request: Request<FindRequest>) -> Result<Response<FindReply>, Status> {

@@ -10,7 +10,7 @@ use anyhow::Context;
 use api::within::{Passage, passage};
 use control::admin::first_admin;
 use control::ca::Authority;
-use control::server::{Settings, serve};
+use control::server::{Settings, Traffic, serve};
 use control::store::{PostgresStore, SqliteStore, Store};
 use telemetry::{Event, Log};
 
@@ -61,6 +61,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", requires = "web_cert")]
     web_key: Option<PathBuf>,
 
+    /// Answer questions about traffic from this store of flows, which `overtap collect --store`
+    /// writes beside it.
+    #[arg(long, value_name = "DIR")]
+    flows: Option<PathBuf>,
+
+    /// Show who exports flows, from this directory, which `overtap collect --state` writes.
+    #[arg(long, value_name = "DIR")]
+    exporters: Option<PathBuf>,
+
     #[command(flatten)]
     role: Role,
 }
@@ -71,6 +80,8 @@ Examples:
   overtap serve --listen 10.0.0.5:7443 --dir ./controller
   overtap serve --web 127.0.0.1:7480     and a page for browsers on this host (or through ssh -L)
   overtap serve --web 10.0.0.5:7480      ... for all, with a certificate of its own authority
+  overtap serve --flows /var/lib/overtap/flows --exporters /var/lib/overtap/collect
+                                         who talks to whom, as overtap collect writes it there
   overtap serve --metrics 127.0.0.1:9744 --log json      for Prometheus and for log shippers
 
 The first start makes an administrator and prints how to log in. Then, as that administrator:
@@ -102,6 +113,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         log: log.clone(),
         metrics: args.role.metrics,
+        traffic: Traffic { flows: args.flows.clone(), exporters: args.exporters.clone() },
         within: door.is_some().then_some(within),
     };
     let ready = |address| log.say(Event::info(format!("listening on {address}")));

@@ -20,4 +20,5 @@ mod schema;
 mod stored;
 mod strangers;
 mod tenants;
+mod traffic;
 mod web;

@@ -2,13 +2,11 @@
 
 use std::io::{self, Write};
 
-use flows::{Ends, community_id};
-use flowstore::{Ask, Reader, StoredRow};
+use flowstore::{Ask, Reader};
 use serde_json::{Map, Value};
 
 use crate::commands::flows::Form;
 use crate::commands::flows::rows::Printer;
-use crate::commands::stat::json::rfc3339;
 use crate::quantity::show_bytes;
 
 /// Prints the rows that are asked for.
@@ -25,10 +23,10 @@ pub(super) fn print(
         if failure.is_some() {
             return;
         }
-        let row = fields(row);
-        if is_once && is_copy(&row) {
+        if is_once && row.is_copy() {
             return;
         }
+        let row = row.fields();
         failure = printer.add_made(&mut out, || cells(&row), || row.clone()).err();
     })?;
     match failure {
@@ -38,42 +36,6 @@ pub(super) fn print(
             Ok(out.flush()?)
         }
     }
-}
-
-/// Every column, with the names and forms that flows have which were not stored.
-fn fields(row: &StoredRow<'_>) -> Map<String, Value> {
-    let mut fields = Map::new();
-    for (column, value) in row.values() {
-        let value = match value {
-            flowstore::Value::None => Value::Null,
-            flowstore::Value::Time(time) => rfc3339(time).into(),
-            flowstore::Value::Number(number) => number.into(),
-            flowstore::Value::Text(text) => text.into(),
-            flowstore::Value::Flag(flag) => flag.into(),
-        };
-        fields.insert(column.name.to_owned(), value);
-    }
-    // What is not there is what counts.
-    for name in ["client_packets", "client_octets", "server_packets", "server_octets"] {
-        if fields.get(name) == Some(&Value::Null) {
-            let counted = number(&fields, &name.replace('_', "_counted_"));
-            fields.insert(name.to_owned(), counted.into());
-        }
-    }
-    let id = ends(&fields).map(|ends| community_id(&ends));
-    fields.insert("community_id".into(), id.into());
-    fields
-}
-
-/// Who talks to whom.
-fn ends(row: &Map<String, Value>) -> Option<Ends> {
-    let ip = |name| text(row, name).parse().ok();
-    let port = |name| u16::try_from(number(row, name)).unwrap_or_default();
-    Some(Ends {
-        addresses: [ip("client_ip")?, ip("server_ip")?],
-        ports: [port("client_port"), port("server_port")],
-        protocol: u8::try_from(number(row, "protocol")).unwrap_or_default(),
-    })
 }
 
 fn is_copy(row: &Map<String, Value>) -> bool {
