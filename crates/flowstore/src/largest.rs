@@ -39,8 +39,10 @@ impl FromStr for Rank {
         let mut parts = text.split('.');
         let mut part = || parts.next().ok_or_else(|| format!("`{text}` is no place in a list"));
         let (octets, end, mark) = (part()?, part()?, part()?);
-        let read = || Some((octets.parse().ok()?, end.parse().ok()?, u64::from_str_radix(mark, 16).ok()?));
-        let (octets, end, mark) = read().ok_or_else(|| format!("`{text}` is no place in a list"))?;
+        let read =
+            || Some((octets.parse().ok()?, end.parse().ok()?, u64::from_str_radix(mark, 16).ok()?));
+        let (octets, end, mark) =
+            read().ok_or_else(|| format!("`{text}` is no place in a list"))?;
         Ok(Self { octets, end, mark })
     }
 }
@@ -71,7 +73,11 @@ impl Reader {
                 }
                 let rank = Rank { octets, end: counted.end, mark: marks.of_row(row) };
                 let is_behind = after.is_none_or(|after| rank < after);
-                if is_behind && kept.first_key_value().is_none_or(|(least, _)| kept.len() < most || rank > *least) {
+                if is_behind
+                    && kept
+                        .first_key_value()
+                        .is_none_or(|(least, _)| kept.len() < most || rank > *least)
+                {
                     kept.insert(rank, make(&stored.row(row)));
                     if kept.len() > most {
                         kept.pop_first();
@@ -98,7 +104,11 @@ impl<'b> Marks<'b> {
         Ok(Self {
             times: crate::scan::times(rows, "start")?,
             texts: [texts(rows, "client_ip")?, texts(rows, "server_ip")?, texts(rows, "point")?],
-            ports: [ints(rows, "client_port")?, ints(rows, "server_port")?, ints(rows, "protocol")?],
+            ports: [
+                ints(rows, "client_port")?,
+                ints(rows, "server_port")?,
+                ints(rows, "protocol")?,
+            ],
             overlay: longs(rows, "overlay_number")?,
             // The same in every process.
             hasher: ahash::RandomState::with_seeds(1, 2, 3, 4),

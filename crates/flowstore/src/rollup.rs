@@ -408,16 +408,8 @@ pub(crate) fn each_totals(
                 at(&counts, row);
             let by_split = [a, b, c, d, e, f];
             let unknown_rates = unknown;
-            let totals = Totals {
-                flows,
-                copies,
-                packets,
-                octets,
-                by_split,
-                copied,
-                carried,
-                unknown_rates,
-            };
+            let totals =
+                Totals { flows, copies, packets, octets, by_split, copied, carried, unknown_rates };
             each(*time, &totals);
         }
         Ok(())

@@ -7,9 +7,9 @@ use flows::Split;
 use wire::Timestamp;
 
 use crate::error::StoreError;
+use crate::query::Source;
 use crate::query::{Ask, From, Reader};
 use crate::rollup::{Grain, Rollup, each_totals};
-use crate::query::Source;
 use crate::totals::{Totals, TotalsAdder, number_of, totals_columns};
 
 /// Sums over time.
@@ -42,7 +42,8 @@ impl Reader {
     pub fn series(&self, ask: &Ask, step: Duration) -> Result<Series, StoreError> {
         let (minute, hour) = (Grain::Minute.ms(), Grain::Hour.ms());
         let step = i64::try_from(step.as_millis()).unwrap_or(i64::MAX - hour);
-        let step = if step > hour { step - step % hour } else { (step - step % minute).max(minute) };
+        let step =
+            if step > hour { step - step % hour } else { (step - step % minute).max(minute) };
         self.insistently(|| {
             let found = self.by_time(ask, step)?;
             Ok(found.map(|(step, by_time)| Series::new(step, by_time)))
@@ -96,9 +97,6 @@ impl Series {
             octets: totals.octets,
             by_split: totals.by_split,
         };
-        Self {
-            step: Duration::from_millis(ms),
-            moments: by_time.into_iter().map(moment).collect(),
-        }
+        Self { step: Duration::from_millis(ms), moments: by_time.into_iter().map(moment).collect() }
     }
 }

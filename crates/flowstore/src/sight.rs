@@ -39,7 +39,10 @@ pub enum Shown {
 pub(crate) const COLUMNS: [&str; 4] = ["client_vm", "client_tenant", "server_vm", "server_tenant"];
 
 /// Which of the rows may be shown at all.
-pub(crate) fn rows_shown(sight: &dyn Sight, rows: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+pub(crate) fn rows_shown(
+    sight: &dyn Sight,
+    rows: &RecordBatch,
+) -> Result<BooleanArray, ArrowError> {
     let mut ends = ends(rows)?;
     let is_shown = |row| {
         let of_ends = ends.iter_mut().map(|end| end.shown(sight, row));

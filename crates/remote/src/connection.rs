@@ -12,12 +12,12 @@ use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
     Piece, ReadAuditRequest, RefilterSessionRequest, ReleaseRequest, RemoveSessionRequest,
-    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest, TrafficReply, TrafficRequest,
-    WatchMachinesReply,
-    WatchMachinesRequest, WatchReply, WatchRequest, WhoAmIReply, WhoAmIRequest,
+    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest, TrafficReply,
+    TrafficRequest, WatchMachinesReply, WatchMachinesRequest, WatchReply, WatchRequest,
+    WhoAmIReply, WhoAmIRequest,
 };
-use api::traffic::{Answer, Question};
 use api::tls::{AUTHORITY_HEADER, ConnectError, Controller};
+use api::traffic::{Answer, Question};
 use api::within::Passage;
 use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
@@ -227,7 +227,10 @@ impl Connection {
     ///
     /// # Errors
     /// When it is refused, or there is no answer.
-    pub async fn traffic(&self, question: &Question) -> Result<Streaming<TrafficReply>, RemoteError> {
+    pub async fn traffic(
+        &self,
+        question: &Question,
+    ) -> Result<Streaming<TrafficReply>, RemoteError> {
         let ask = TrafficRequest { question_json: serde_json::to_string(question)? };
         let reply = self.client.clone().traffic(self.request(ask)).await;
         Ok(reply.map_err(|e| self.error(&e))?.into_inner())

@@ -48,7 +48,8 @@ fn flows_of_others_are_not_there_and_their_names_neither() {
         .rows(&seen_by(Only("acme", None)), &mut |row| {
             shown += 1;
             let ends = ["client", "server"].map(|end| {
-                let names = ["vm", "tenant", "host"].map(|what| text(row, &format!("{end}_{what}")));
+                let names =
+                    ["vm", "tenant", "host"].map(|what| text(row, &format!("{end}_{what}")));
                 assert!(names.iter().flatten().all(|name| !name.contains("blue")));
                 (names, text(row, &format!("{end}_ip")).unwrap())
             });
@@ -65,9 +66,9 @@ fn flows_of_others_are_not_there_and_their_names_neither() {
             }
         })
         .unwrap();
-    let expected = (0..20_000).map(|number| row(number, 200)).filter(|row| {
-        row.ends.iter().any(|end| end.tenant == Some("acme"))
-    });
+    let expected = (0..20_000)
+        .map(|number| row(number, 200))
+        .filter(|row| row.ends.iter().any(|end| end.tenant == Some("acme")));
     assert_eq!(shown, expected.count());
     assert!(hidden > 1000, "{hidden}");
 }

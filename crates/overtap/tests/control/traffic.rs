@@ -20,7 +20,7 @@ type Machine = (Option<&'static str>, &'static str, Option<&'static str>, u8);
 const WEB: Machine = (Some("acme"), "acme/web", Some("hv-1"), 1);
 const DB: Machine = (Some("acme"), "acme/db", Some("hv-2"), 2);
 const VAULT: Machine = (Some("other"), "other/vault", Some("hv-1"), 3);
-const SPARE: Machine = (None, "spare", Some("hv-2"), 4);
+const SPARE: Machine = (None, "spare", Some("hv-1"), 4);
 const OUTSIDE: Machine = (None, "", None, 99);
 
 /// Flows of three tenants: client, server, port of the server, bytes to and fro, begin and end in
@@ -94,8 +94,7 @@ fn site() -> Controller {
         controller.add_user(name, role);
     }
     controller.done("admin", &["grants", "add", "ann", "--machine", "tenant:acme"]);
-    let headers =
-        ["grants", "add", "bob", "--machine", "vm:acme/web*", "--snaplen", "headers"];
+    let headers = ["grants", "add", "bob", "--machine", "vm:acme/web*", "--snaplen", "headers"];
     controller.done("admin", &headers);
     let other = ["grants", "add", "eve", "--machine", "all", "--purpose", "find"];
     controller.done("admin", &other);
@@ -145,10 +144,7 @@ fn whoever_may_see_all_machines_sees_all_traffic() {
     is(&named(&pairs, &["one", "other"]), &[("- other", 20_040), ("acme acme", 10_000)]);
     let cursor = pairs["next"].as_str().unwrap();
     let more = admin.json(&format!("/api/v1/traffic/pairs?by=tenants&cursor={cursor}"));
-    is(
-        &named(&more, &["one", "other"]),
-        &[("- acme", 5_330), ("acme other", 770), ("- -", 3)],
-    );
+    is(&named(&more, &["one", "other"]), &[("- acme", 5_330), ("acme other", 770), ("- -", 3)]);
     let apps = admin.json("/api/v1/traffic/top?by=apps&filter=vm%3Dacme%2Fweb");
     is(&named(&apps, &["name"]), &[("tcp/5432", 10_000), ("tls", 5_300), ("tcp/8200", 770)]);
     assert_eq!(admin.get("/api/v1/traffic/pairs?by=apps").status, 400);
@@ -191,9 +187,13 @@ fn flows_behind_a_number_come_page_by_page() {
         }
     }
     assert_eq!(servers, [443, 5432, 443, 8200, 22, 53]);
-    let flow = &admin.json("/api/v1/traffic/flows?filter=port%3D5432%20and%20vm%3Dacme%2Fdb")["items"];
+    let flow =
+        &admin.json("/api/v1/traffic/flows?filter=port%3D5432%20and%20vm%3Dacme%2Fdb")["items"];
     assert_eq!(flow.as_array().unwrap().len(), 1);
-    assert_eq!((&flow[0]["client_vm"], &flow[0]["split"]), (&"acme/web".into(), &"inter-host".into()));
+    assert_eq!(
+        (&flow[0]["client_vm"], &flow[0]["split"]),
+        (&"acme/web".into(), &"inter-host".into())
+    );
     assert!(flow[0]["community_id"].as_str().unwrap().starts_with("1:"));
 }
 
@@ -223,7 +223,7 @@ fn a_tenant_sees_its_own_flows_and_no_name_of_another() {
     is(&named(&tenants, &["name"]), &[("acme", 26_100), ("-", 6_100)]);
     for path in ["flows", "top", "pairs", "top?by=hosts", "pairs?by=hosts"] {
         let text = ann.get(&format!("/api/v1/traffic/{path}")).text();
-        assert!(!text.contains("vault") && !text.contains("other\""), "{path}: {text}");
+        assert!(!text.contains("vault") && !text.contains(":\"other\""), "{path}: {text}");
         assert!(!text.contains("spare"), "{path}: {text}");
     }
     for guess in ["vm%3Dother%2Fvault", "tenant%3Dother", "server%3Dother%2Fvault", "vm%3Dspare"] {
@@ -279,7 +279,8 @@ fn who_has_no_grant_for_it_is_refused_and_all_of_it_is_logged() {
         ann.json(&format!("/api/v1/traffic/top?from=2026-11-21T0{hour}:00:00Z"));
     }
     ann.json("/api/v1/traffic/top?filter=vm%3Dacme%2Fweb");
-    let log = controller.log().split_off(before);
+    let mut log = controller.log().split_off(before);
+    assert_eq!(log.pop().unwrap().0, "read", "this reading of it");
     let expected = [
         ("top vms", false),
         ("pairs of vms", false),

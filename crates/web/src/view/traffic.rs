@@ -292,9 +292,7 @@ impl From<traffic::Exporter> for Exporter {
             lost_unit: exporter.lost_unit,
             not_sent: exporter.not_sent,
             restarts: exporter.restarts,
-            sampling: sampling
-                .map(|[taken, population]| Sampling { taken, population })
-                .collect(),
+            sampling: sampling.map(|[taken, population]| Sampling { taken, population }).collect(),
             clock_ahead_ms: exporter.clock_ahead_ms,
             first_seen: time_if_any(exporter.first_seen_ns),
             last_seen: time_if_any(exporter.last_seen_ns),

@@ -48,8 +48,7 @@ fn exporter(exporter: &wire::export::Exporter) -> Exporter {
     let sequence = exporter.sequence();
     let options = exporter.samplers.rates().map(|(_, _, ratio)| ratio);
     let sources = exporter.sources();
-    let sources =
-        sources.filter_map(|(_, source)| Ratio::one_in(u64::from(source.interval)));
+    let sources = sources.filter_map(|(_, source)| Ratio::one_in(u64::from(source.interval)));
     let header = exporter.header_rate();
     let ratios = options.chain(sources).chain(header);
     let mut sampling: Vec<[u64; 2]> =
