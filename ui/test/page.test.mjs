@@ -57,7 +57,7 @@ for (const [scheme, size, width] of [['light', DESK, 'desk'], ['dark', DESK, 'de
         await page.locator(sign).first().waitFor()
         await page.waitForTimeout(name.startsWith('capture-r') ? 1800 : 150)
         await shoot(page, `${name}-${width}-${scheme}`)
-        if (name === 'capture-ended' || name === 'capture-running' || name === 'machine') {
+        if (name === 'capture-ended' || name === 'capture-running' || name === 'machine' || name === 'traffic') {
           const height = await page.evaluate(() => document.documentElement.scrollHeight)
           await page.setViewportSize({ width: size.width, height: Math.min(height, 2600) })
           await page.waitForTimeout(120)

@@ -368,7 +368,7 @@ function Flows({ words, time }: { words: Words; time: Time }) {
       {items.length > 0 && (
         <Scroll label="Flows">
           <table class="dense stack">
-            <thead><tr><th scope="col">Client</th><th scope="col">Server</th><th scope="col">Application</th><th scope="col" class="number">Bytes</th><th scope="col" class="number">To server</th><th scope="col" class="number">To client</th><th scope="col">Began</th><th scope="col" class="number">Took</th><th scope="col">Network</th><th scope="col">Split</th><th scope="col">Seen at</th><th scope="col"><span class="unseen">Capture</span></th></tr></thead>
+            <thead><tr><th scope="col">Client</th><th scope="col">Server</th><th scope="col">Application</th><th scope="col" class="number">Bytes</th><th scope="col" class="number">To server</th><th scope="col" class="number">To client</th><th scope="col">Began</th><th scope="col">Where</th><th scope="col"><span class="unseen">Capture</span></th></tr></thead>
             <tbody>{items.map((flow, i) => <FlowLine key={`${flow.start} ${flow.community_id} ${flow.point} ${i}`} flow={flow} />)}</tbody>
           </table>
         </Scroll>
@@ -386,15 +386,12 @@ function FlowLine({ flow }: { flow: FlowRow }) {
     <tr>
       <td class="wrap"><EndOf vm={flow.client_vm} ip={flow.client_ip} port={flow.client_port} /></td>
       <td class="wrap labelled" data-label="→"><EndOf vm={flow.server_vm} ip={flow.server_ip} port={flow.server_port} /></td>
-      <td class="wrap">{flow.app}{flow.asked_for && <span class="quiet-text"> {flow.asked_for}</span>}</td>
+      <td>{flow.app}{flow.asked_for && <span class="quiet-text"> {flow.asked_for}</span>}</td>
       <td class="number"><b>{bytes(there + back)}</b></td>
       <td class="number labelled" data-label="→">{bytes(there)}</td>
       <td class="number labelled" data-label="←">{bytes(back)}</td>
-      <td>{when(Date.parse(flow.start))}</td>
-      <td class="number">{seconds < 10 ? millis(seconds * 1000) : span(seconds)}</td>
-      <td>{[flow.overlay ? `${flow.overlay} ${flow.overlay_number}` : '', flow.vlan !== null ? `VLAN ${flow.vlan}` : ''].filter(Boolean).join(', ') || '–'}</td>
-      <td>{flow.split}</td>
-      <td class="quiet-text wrap">{flow.point === '-' ? 'not yours to know' : flow.point}</td>
+      <td>{when(Date.parse(flow.start))} <span class="quiet-text">{seconds < 1 ? millis(seconds * 1000) : span(seconds)}</span></td>
+      <td class="wrap">{[flow.split, flow.overlay ? `${flow.overlay} ${flow.overlay_number}` : '', flow.vlan !== null ? `VLAN ${flow.vlan}` : ''].filter(Boolean).join(', ')} {flow.point !== '-' && <span class="quiet-text">seen at {flow.point}</span>}</td>
       <td><CaptureFlow flow={flow} /></td>
     </tr>
   )
