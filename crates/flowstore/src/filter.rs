@@ -31,6 +31,11 @@ impl Filter {
         Self(conditions)
     }
 
+    /// Its conditions.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.0
+    }
+
     /// Whether every row is meant.
     pub const fn is_everything(&self) -> bool {
         self.0.is_empty()

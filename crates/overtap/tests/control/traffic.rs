@@ -313,3 +313,31 @@ fn exporters_are_those_that_the_collector_remembers() {
     let none = admin.json("/api/v1/exporters");
     assert_eq!((&none["items"], &none["written"]), (&json!([]), &Value::Null));
 }
+
+#[test]
+fn the_words_of_a_store_ask_the_controller_where_none_is_named() {
+    let controller = site();
+    let store = controller.path("flows");
+    let store = store.to_str().unwrap();
+    for words in [
+        &["top", "vms"][..],
+        &["top", "apps", "--output", "json"],
+        &["top", "tenants", "--since", "2026-11-21T10:01:00Z", "--until", "2026-11-21T10:02:00Z"],
+        &["pairs", "--by", "hosts", "--output", "csv"],
+        &["matrix", "--by", "tenants", "--where", "tenant=acme"],
+        &["flows"],
+        &["flows", "--where", "vm=acme/web", "--where", "port=443", "--output", "json"],
+    ] {
+        let here = controller.done("admin", &[words, &["--store", store]].concat());
+        assert_eq!(controller.done("admin", words), here, "{words:?}");
+        assert!(here.lines().count() > 1 || here.starts_with('{'), "{here}");
+    }
+    let own = controller.done("ann", &["top", "vms"]);
+    assert!(own.contains("acme/web") && !own.contains("vault"), "{own}");
+    assert!(controller.refused("eve", &["top", "vms"]).contains("no grant shows you traffic"));
+    let mixed = controller.overtap("admin", &["top", "vms", "a.pcap", "--last", "1h"]);
+    assert_eq!(mixed.status.code(), Some(2));
+    let nobody = controller.overtap("nobody", &["top", "vms"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("overtap login"));
+}

@@ -53,9 +53,11 @@ pub(super) fn answer(
             let after = after.as_deref().map(str::parse::<Rank>).transpose();
             let after = after.map_err(Status::invalid_argument)?;
             let most = (*most).clamp(1, MOST_FLOWS);
-            let flows = reader.largest(&ask, most, after, |row| row.fields());
+            let unranked =
+                |row: &flowstore::StoredRow<'_>| Flow { rank: String::new(), fields: row.fields() };
+            let flows = reader.largest(&ask, most, after, unranked);
             let flows = flows.map_err(|error| failed(&error))?.into_iter();
-            let flow = |(rank, fields): (Rank, _)| Flow { rank: rank.to_string(), fields };
+            let flow = |(rank, flow): (Rank, Flow)| Flow { rank: rank.to_string(), ..flow };
             tell(&Answer::Flows(flows.map(flow).collect()))
         }
         What::Exporters => true,

@@ -15,26 +15,45 @@ pub(super) fn print(
     ask: &Ask,
     is_once: bool,
     form: Form,
-    mut out: impl Write,
+    out: impl Write,
 ) -> anyhow::Result<()> {
-    let mut printer = Printer::new(form);
-    let mut failure: Option<io::Error> = None;
+    let mut printing = Printing::new(form, out);
     reader.rows(ask, &mut |row| {
-        if failure.is_some() {
-            return;
+        if printing.is_good() && !(is_once && row.is_copy()) {
+            printing.add(row.fields());
         }
-        if is_once && row.is_copy() {
-            return;
-        }
-        let row = row.fields();
-        failure = printer.add_made(&mut out, || cells(&row), || row.clone()).err();
     })?;
-    match failure {
-        Some(failure) => Err(failure.into()),
-        None => {
-            printer.finish(&mut out)?;
-            Ok(out.flush()?)
+    printing.finish()
+}
+
+/// Rows as they are printed, until that fails.
+pub(super) struct Printing<W> {
+    printer: Printer,
+    out: W,
+    failure: Option<io::Error>,
+}
+
+impl<W: Write> Printing<W> {
+    pub(super) fn new(form: Form, out: W) -> Self {
+        Self { printer: Printer::new(form), out, failure: None }
+    }
+
+    /// Whether more is of use.
+    pub(super) const fn is_good(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    pub(super) fn add(&mut self, row: Map<String, Value>) {
+        let cells = || cells(&row);
+        self.failure = self.printer.add_made(&mut self.out, cells, || row.clone()).err();
+    }
+
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        if let Some(failure) = self.failure {
+            return Err(failure.into());
         }
+        self.printer.finish(&mut self.out)?;
+        Ok(self.out.flush()?)
     }
 }
 
