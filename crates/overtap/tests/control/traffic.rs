@@ -23,9 +23,11 @@ const VAULT: Machine = (Some("other"), "other/vault", Some("hv-1"), 3);
 const SPARE: Machine = (None, "spare", Some("hv-1"), 4);
 const OUTSIDE: Machine = (None, "", None, 99);
 
-/// Flows of three tenants: client, server, port of the server, bytes to and fro, begin and end in
-/// seconds.
-const FLOWS: [(Machine, Machine, u16, [u64; 2], [u64; 2]); 6] = [
+/// A flow: client, server, port of the server, bytes to and fro, begin and end in seconds.
+type Flow = (Machine, Machine, u16, [u64; 2], [u64; 2]);
+
+/// Flows of two tenants, of a machine of none, and of others.
+const FLOWS: [Flow; 6] = [
     (WEB, DB, 5432, [1_000, 9_000], [0, 30]),
     (WEB, OUTSIDE, 443, [300, 5_000], [60, 180]),
     (WEB, VAULT, 8200, [70, 700], [10, 11]),
