@@ -8,6 +8,7 @@
 //! Packets pass through [`relay`] as bytes that nobody here looks into.
 
 mod agents;
+mod alerts;
 mod audit;
 mod desk;
 mod enrolment;
@@ -38,6 +39,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
+use crate::alerts::Alert;
 use crate::ca::Authority;
 use crate::store::{Store, StoreError};
 
@@ -66,6 +68,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Where what is known of traffic is.
     pub traffic: Traffic,
+    /// What somebody wants to be told of.
+    pub alerts: Vec<Alert>,
     /// Where lines from within this process come out, if there are any.
     pub within: Option<mpsc::Receiver<Result<Line, Infallible>>>,
 }
@@ -121,6 +125,7 @@ pub async fn serve(
         desk.serve_metrics(scrape).map_err(listen)?;
     }
     let watch = tokio::spawn(Arc::clone(&desk).watch());
+    let alerts = tokio::spawn(alerts::watch(Arc::clone(&desk), settings.alerts));
     ready(local);
     let agents = AgentsService(Arc::clone(&desk));
     let within = settings.within.map(|lines| tokio::spawn(from_within(Arc::clone(&desk), lines)));
@@ -150,6 +155,7 @@ pub async fn serve(
     };
     server.serve_with_incoming_shutdown(connections(listener, hello, log), stopped).await?;
     watch.abort();
+    alerts.abort();
     if let Some(within) = within {
         within.abort();
     }

@@ -57,6 +57,11 @@ impl Asking {
         }
     }
 
+    /// Where what is known is.
+    pub(super) const fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// Whether this was not noted within the last hour.
     fn is_new(&self, what: String) -> bool {
         let now = Instant::now();
@@ -73,6 +78,7 @@ impl Asking {
 /// What a question may be answered with.
 pub(super) struct Sight {
     /// Everything if `None`.
+    #[cfg_attr(not(feature = "flow-store"), expect(dead_code, reason = "there is no store"))]
     pub(super) granted: Option<Arc<TrafficGrant>>,
 }
 
@@ -114,8 +120,11 @@ pub(super) async fn ask(
     Ok(ReceiverStream::new(replies))
 }
 
+pub(super) use exporters::read as read_exporters;
 #[cfg(feature = "flow-store")]
 use store::answer;
+#[cfg(feature = "flow-store")]
+pub(super) use store::new_talkers;
 
 #[cfg(not(feature = "flow-store"))]
 fn answer(

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use api::within::{Passage, passage};
 use control::admin::first_admin;
+use control::alerts::{Alert, When};
 use control::ca::Authority;
 use control::server::{Settings, Traffic, serve};
 use control::store::{PostgresStore, SqliteStore, Store};
@@ -70,6 +71,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     exporters: Option<PathBuf>,
 
+    /// Tell webhooks of what goes wrong, as this file says (TOML).
+    #[arg(long, value_name = "FILE")]
+    alerts: Option<PathBuf>,
+
     #[command(flatten)]
     role: Role,
 }
@@ -114,6 +119,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         log: log.clone(),
         metrics: args.role.metrics,
         traffic: Traffic { flows: args.flows.clone(), exporters: args.exporters.clone() },
+        alerts: alerts(args)?,
         within: door.is_some().then_some(within),
     };
     let ready = |address| log.say(Event::info(format!("listening on {address}")));
@@ -182,6 +188,19 @@ fn hand_over(login: &str, args: &Args) -> anyhow::Result<()> {
         path.display()
     )));
     Ok(())
+}
+
+fn alerts(args: &Args) -> anyhow::Result<Vec<Alert>> {
+    let Some(path) = &args.alerts else { return Ok(Vec::new()) };
+    let alerts = Alert::read(&read(path)?).with_context(|| path.display().to_string())?;
+    let needs = |is_of: fn(When) -> bool| alerts.iter().find(|alert| is_of(alert.when));
+    if let (Some(alert), None) = (needs(When::is_of_exporters), &args.exporters) {
+        bail!("{}: alert {} needs --exporters DIR", path.display(), alert.name);
+    }
+    if let (Some(alert), None) = (needs(|when| matches!(when, When::NewTalker(_))), &args.flows) {
+        bail!("{}: alert {} needs --flows DIR", path.display(), alert.name);
+    }
+    Ok(alerts)
 }
 
 fn store(args: &Args) -> anyhow::Result<Box<dyn Store>> {

@@ -105,8 +105,8 @@ impl Stored {
         let is_asked =
             self.last.is_some() || self.at.is_some() || !self.conditions.is_empty() || self.rows;
         if is_asked {
-            let what = "--last, --at, --where and --rows are asked of a store or a controller, not \
-                        of captures; leave the captures out";
+            let what = "--last, --at, --where and --rows are asked of a store (--store) or of a \
+                        controller, not of captures; leave the captures out";
             return Err(WrongUsage(what.into()).into());
         }
         Ok(())

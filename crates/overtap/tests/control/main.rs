@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod audit;
 mod controller;
 mod host;

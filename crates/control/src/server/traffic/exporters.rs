@@ -24,7 +24,7 @@ pub(super) fn answer(
 }
 
 /// The exporters that a collector remembers in this directory.
-pub(crate) fn read(state: &Path) -> Result<Exporters, String> {
+pub(in crate::server) fn read(state: &Path) -> Result<Exporters, String> {
     let remembered = Memory::read(state).map_err(|error| error.to_string())?;
     // Shown is all that stands there.
     let templates = TemplateLimits { templates: 65_536, fields: 65_536, bytes: usize::MAX };

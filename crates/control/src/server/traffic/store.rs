@@ -1,5 +1,7 @@
 //! Answers from the store of flows.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use tonic::Status;
 use wire::Timestamp;
 
 use super::{Sight, Traffic};
+use crate::alerts::Talker;
 use crate::grants::TrafficGrant;
 
 impl flowstore::Sight for TrafficGrant {
@@ -149,6 +152,38 @@ fn tell_flows(
     }
     Ok(())
 }
+
+/// Who moved much of late and nothing before, with their bytes. Nobody is new to a store that began
+/// only then.
+pub(in crate::server) fn new_talkers(
+    folder: &Path,
+    talker: Talker,
+    now_s: u64,
+) -> Result<BTreeMap<String, u64>, StoreError> {
+    let reader = Reader::open(folder)?;
+    let begin_s = now_s.saturating_sub(talker.within.as_secs());
+    let sums = |from_s, to_s| {
+        let [from, to] = [from_s, to_s].map(|seconds| Timestamp::from_parts(seconds, 0));
+        let ask = Ask { from, to, ..Ask::everything() };
+        Ok::<_, StoreError>(reader.sums(VMS, &ask)?.summary(By::Vms, MOST_ROWS))
+    };
+    // Sums are about whole minutes: the one they meet in is of late.
+    let begin_s = begin_s - begin_s % 60;
+    let (late, before) =
+        (sums(begin_s, now_s)?, sums(begin_s.saturating_sub(talker.unseen.as_secs()), begin_s)?);
+    if before.totals().flows == 0 {
+        return Ok(BTreeMap::new());
+    }
+    let (before, _) = before.rows();
+    let known: BTreeSet<&str> = before.iter().map(|(name, _)| *name).collect();
+    let (late, _) = late.rows();
+    let new = late
+        .iter()
+        .filter(|(name, sums)| sums.octets() > talker.more_than && !known.contains(name));
+    Ok(new.map(|(name, sums)| ((*name).to_owned(), sums.octets())).collect())
+}
+
+const VMS: Kind = Kind::One(flowstore::Subject::Vms);
 
 fn failed(error: &StoreError) -> Status {
     Status::internal(error.to_string())

@@ -61,7 +61,7 @@ pub(super) fn print(
                 if !printing.is_good() {
                     return Ok(());
                 }
-                printing.add(flow.fields);
+                printing.add(&flow.fields);
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ pub(super) fn print(
     let mut printing = Printing::new(form, out);
     reader.rows(ask, &mut |row| {
         if printing.is_good() && !(is_once && row.is_copy()) {
-            printing.add(row.fields());
+            printing.add(&row.fields());
         }
     })?;
     printing.finish()
@@ -43,8 +43,8 @@ impl<W: Write> Printing<W> {
         self.failure.is_none()
     }
 
-    pub(super) fn add(&mut self, row: Map<String, Value>) {
-        let cells = || cells(&row);
+    pub(super) fn add(&mut self, row: &Map<String, Value>) {
+        let cells = || cells(row);
         self.failure = self.printer.add_made(&mut self.out, cells, || row.clone()).err();
     }
 
