@@ -37,7 +37,7 @@ pub(super) async fn watch(desk: Arc<Desk>, alerts: Vec<Alert>) {
             };
             desk.log.say(event);
             if let Some(alert) = watch.alerts().get(number) {
-                hook.tell(alert, news);
+                hook.tell(alert, &news);
             }
         }
     }

@@ -41,9 +41,9 @@ impl Webhook {
     }
 
     /// Sends it, later.
-    pub(super) fn tell(&self, alert: &Alert, news: News) {
+    pub(super) fn tell(&self, alert: &Alert, news: &News) {
         let at = format!("{:.3}", Timestamp::now());
-        let body = Body { news: &news, at, controller: &self.version };
+        let body = Body { news, at, controller: &self.version };
         // Texts and numbers can be written.
         let body = serde_json::to_string(&body).unwrap_or_default();
         let letter = Letter { alert: alert.clone(), body };
