@@ -865,14 +865,46 @@ def strangers():
             json.dump({**login, "token": token}, file)
         done = far("find", user="stranger")
         check(f"strangers: {what} finds nothing", done.returncode == 1 and not done.stdout, done.stdout + done.stderr)
+    idle = Process("hv-3", sys.executable, "-c", IDLE)
+    check("strangers: a thousand connections of one host, at both doors", until(lambda: "standing" in idle.out(), 20), idle.err())
+    began = time.time()
+    equal("strangers: others are served meanwhile", far("status").returncode, 0)
+    page = run("mon", "curl", "-sSk", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", f"https://{WEB}/")
+    check("strangers: at the page, too, and soon", page.stdout == "200" and time.time() - began < 3, page.stdout + page.stderr)
+    check("strangers: who only stands there is gone after a while", until(lambda: "gone" in idle.out(), 20), idle.out())
+    until(lambda: not idle.is_running())
+    before = len(refusals())
+    status = run("mon", "curl", "-sSk", "-o", "/dev/null", "-w", "%{http_code}", f"https://{WEB}/api/v1/me").stdout
+    check("strangers: opening the page is no try to get something", status == "401" and len(refusals()) == before, status)
     garbage = run("mon", sys.executable, "-c", GARBAGE)
     check("strangers: garbage at the port, and the controller lives", garbage.returncode == 0 and SERVER[-1].is_running() and there() == {"hv-1", "hv-2"}, garbage.stderr)
 
 
+IDLE = """
+import socket, time
+doors = {port: [] for port in (7443, 7480)}
+for port, standing in doors.items():
+    for _ in range(1000):
+        try:
+            standing.append(socket.create_connection(("10.0.0.9", port), 5))
+        except OSError:
+            pass
+print("standing", flush=True)
+began = time.time()
+for standing in doors.values():
+    for s in standing:
+        s.settimeout(max(0.1, 18 - (time.time() - began)))
+        try:
+            while s.recv(100):
+                pass
+        except ConnectionError:
+            pass
+print("gone", flush=True)
+"""
 GARBAGE = """
 import os, socket
-for length in (0, 1, 100, 100000):
-    s = socket.create_connection(("10.0.0.9", 7443), 5)
+for length, port in [(length, port) for length in (0, 1, 100, 100000) for port in (7443, 7480)]:
+    s = socket.create_connection(("10.0.0.9", port), 5)
     s.settimeout(5)
     try:
         s.sendall(os.urandom(length)); s.recv(100)
@@ -1155,6 +1187,40 @@ def watched():
     migrate("web-b")
     seen = lambda: [json.loads(line) for line in other_watch.out().splitlines()]
     check("watched: but what the grant says", until(lambda: {change["host"] for change in seen()} == {"hv-1", "hv-2"}, 8), other_watch.out())
+    # A token of her own for this one stream, and then none.
+    token = re.search(r"--token (\S+)", must("tokens", "add", "wanda"))[1]
+    mine = json.load(open(f"{WORK}/login-wanda.json"))
+    with open(f"{WORK}/login-wanda2.json", "w") as file:
+        json.dump({**mine, "token": token}, file)
+    login_of("wanda2")
+    third = Process("mon", OVERTAP, "find", "--watch")
+    live = Process("mon", OVERTAP, "capture", "web-b", "-w", "-", stdout=subprocess.DEVNULL)
+    check("watched: with another token", until(lambda: "watching" in third.err() and "listening" in live.err(), 10), third.err() + live.err())
+    rows = json.loads(must("tokens", "list", "--output", "json"))
+    newest = max((row for row in rows if row.get("user") == "wanda"), key=lambda row: row["made_at"])
+    began = time.time()
+    must("tokens", "remove", newest["id"])
+    over = until(lambda: not third.is_running(), 5)
+    check("watched: a removed token ends it at once, with a word", over and time.time() - began < 2 and "token was removed" in third.err(), f"{time.time() - began:.1f} s, {third.err()}")
+    check("watched: and the packets that came by it", until(lambda: not live.is_running(), 5) and "token was removed" in live.err(), live.err())
+    check("watched: and the log has lines", until(lambda: sum("removed meanwhile" in line for line in refusals()) >= 2), refusals()[-3:])
+    check("watched: the other token is as good as it was", other_watch.is_running())
+    # What is another's is refused, once.
+    session = must("capture", "web-b", "--detach", "--duration", "60s", user="wanda").strip()
+    before = len(refusals())
+    done = far("sessions", "fetch", session, "-w", f"{WORK}/never.pcapng", timeout=20)
+    check("watched: an administrator fetches nothing of hers, and is told so at once", done.returncode == 1 and "wanda's" in done.stderr and not os.path.exists(f"{WORK}/never.pcapng"), done.stderr)
+    equal("watched: one line in the log", len(refusals()) - before, 1)
+    grants = json.loads(must("grants", "list", "--output", "json"))
+    began = time.time()
+    must("grants", "remove", next(grant["id"] for grant in grants if grant["to"] == "wanda"))
+    over = until(lambda: not other_watch.is_running(), 5)
+    check("watched: a removed grant ends it at once, with a word", over and time.time() - began < 2 and "you may not see web-b" in other_watch.err(), f"{time.time() - began:.1f} s, {other_watch.err()}")
+    check("watched: and her session", until(lambda: "may not see these packets any more" in must("sessions", "list"), 3), must("sessions", "list"))
+    must("grants", "add", "wanda", "--machine", "tenant:bravo")
+    login_of("wanda")
+    other_watch = Process("mon", OVERTAP, "find", "--watch")
+    until(lambda: "watching" in other_watch.err())
     must("users", "disable", "wanda")
     check("watched: a disabled account watches no more", until(lambda: not other_watch.is_running(), 12), other_watch.err())
     equal("watched: it ends with Ctrl-C", watch.stop(signal.SIGINT), 0)

@@ -36,6 +36,15 @@ fuzz_target!(|input: (u16, &[u8])| {
     let transport = level.transport();
     assert_eq!(key.transport, transport.map(|transport| transport.layer));
     assert_eq!(key.ports, transport.and_then(|transport| transport.ports));
+    let ports = TunnelPorts::default();
+    if wire::is_certainly_without(link, data, &ports, |_| false) {
+        assert!(!layers.has_fragment());
+        for frame in layers.frames() {
+            assert_eq!(frame.layer, Layer::Ethernet);
+            let is_it = |seen: &[u8; 12]| seen == &data[frame.offset as usize..][..12];
+            assert!(!wire::is_certainly_without(link, data, &ports, is_it));
+        }
+    }
     let behind = &data[layers.payload_end()..];
     let _ = Trailer::find(behind, Timestamp::from_parts(1_700_000_000, 0));
     strip(link, data, &layers);

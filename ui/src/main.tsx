@@ -11,7 +11,7 @@ import { AgentsPage } from './pages/agents'
 import { AuditPage } from './pages/audit'
 import { CapturePage } from './pages/capture'
 import { CapturesPage } from './pages/captures'
-import { LoginPage } from './pages/login'
+import { enter, LoginPage } from './pages/login'
 import { MachinePage } from './pages/machine'
 import { MachinesPage } from './pages/machines'
 import { PeoplePage } from './pages/people'
@@ -28,7 +28,7 @@ function App() {
     api.me().then((me) => { set(me); live.begin() }, (problem: Problem) => (problem.status === 401 ? set(null) : setProblem(problem)))
   }
   useEffect(() => {
-    ask()
+    void enter().then(ask)
     const out = () => { live.end(); set(null) }
     unauthorised.addEventListener('unauthorised', out)
     return () => unauthorised.removeEventListener('unauthorised', out)

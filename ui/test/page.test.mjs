@@ -86,6 +86,20 @@ test('one logs in with a token, comes back to the linked view, and leaves', { ti
   })
 })
 
+test('a link logs in without a token, once, and is not in the address afterwards', { timeout: 60_000 }, async () => {
+  await with_page({ token: null, to: '#/enter/ovtu_link' }, async ({ page }) => {
+    await heading(page, 'Topology')
+    assert.doesNotMatch(page.url(), /enter|ovtu/)
+  })
+  await with_page({ token: null, to: '#/enter/spent' }, async ({ page }) => {
+    await heading(page, 'Log in to overtap')
+    await page.getByRole('alert').getByText('That link was used already').waitFor()
+    assert.doesNotMatch(page.url(), /enter|spent/)
+    assert.deepEqual(await faults(page), [])
+    await shoot(page, 'login-spent-desk-light')
+  })
+})
+
 test('a token that is no good is refused with a sentence', { timeout: 60_000 }, async () => {
   await with_page({ token: null }, async ({ page }) => {
     await page.getByLabel('Token').fill('wrong')

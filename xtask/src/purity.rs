@@ -43,7 +43,8 @@ fn impure_lines(file: &File) -> Vec<Fault> {
         .collect()
 }
 
-const PURE: [&str; 7] = ["wire", "inventory", "select", "plan", "pipeline", "broker", "flows"];
+const PURE: [&str; 8] =
+    ["wire", "inventory", "select", "plan", "pipeline", "broker", "flows", "screen"];
 
 const FOREIGN: [&str; 7] = ["libc", "rustix", "tokio", "netlink-sys", "nix", "mio", "async-std"];
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use broker::{Grant, ToolName};
+use broker::{Grant, Owner, ToolName};
 use inventory::{Machine, Site};
 use jiff::{Timestamp, Zoned};
 use pipeline::Limits;
@@ -77,8 +77,8 @@ pub struct Capture {
     events: Vec<String>,
     /// The grants of the tools, `None` for one that is known no more.
     grants: Vec<Option<Grant>>,
-    /// The VM's tenant now.
-    tenant: Option<String>,
+    /// Whose packets they are now.
+    owner: Owner,
     /// New ports that could not be opened, and are not tried again.
     refused: Vec<Interface>,
 }
@@ -95,8 +95,8 @@ impl Capture {
         let grows = wanted.grows && wanted.past.is_none();
         let following = Following::new(&wanted.machine, &wanted.point, grows);
         let grants = wanted.tools.iter().map(|wanted| Some(wanted.tool.grant.clone())).collect();
-        let (tenant, events, refused) = (wanted.machine.tenant.clone(), Vec::new(), Vec::new());
-        Ok(Self { wanted, session, following, before, began, events, grants, tenant, refused })
+        let (owner, events, refused) = (wanted.owner(), Vec::new(), Vec::new());
+        Ok(Self { wanted, session, following, before, began, events, grants, owner, refused })
     }
 
     /// The next event, if one comes within `longest`. An interface that has gone is said, and the
@@ -138,9 +138,9 @@ impl Capture {
         }
         let mut happened = Vec::new();
         let machine = site.machines.iter().find(|machine| machine.id == self.wanted.machine.id);
-        if let Some(machine) = machine.filter(|machine| machine.tenant != self.tenant) {
-            let tenant = machine.tenant.clone();
-            happened.extend(self.entitle(tenant, self.grants.clone(), changed_at)?);
+        let owner = machine.map(|machine| Owner::Tenant(machine.tenant.clone()));
+        if let Some(owner) = owner.filter(|owner| *owner != self.owner) {
+            happened.extend(self.entitle(owner, self.grants.clone(), changed_at)?);
         }
         for sentence in changes.sentences {
             let sentence = self.note(sentence);
@@ -206,23 +206,23 @@ impl Capture {
         if grants == self.grants {
             return Ok(Vec::new());
         }
-        self.entitle(self.tenant.clone(), grants, now)
+        self.entitle(self.owner.clone(), grants, now)
     }
 
     /// Compares what tools may have with what they might before, and has the engine keep to it.
     fn entitle(
         &mut self,
-        tenant: Option<String>,
+        owner: Owner,
         grants: Vec<Option<Grant>>,
         at: wire::Timestamp,
     ) -> Result<Vec<Happened>, SessionError> {
-        fn allowed(grants: &[Option<Grant>], tenant: Option<&str>) -> Vec<Option<Grant>> {
-            let allows = |grant: &Grant| grant.allows(tenant);
+        fn allowed(grants: &[Option<Grant>], owner: &Owner) -> Vec<Option<Grant>> {
+            let allows = |grant: &Grant| owner.is_allowed_by(grant);
             grants.iter().map(|grant| grant.clone().filter(allows)).collect()
         }
-        let before = allowed(&self.grants, self.tenant.as_deref());
-        let now = allowed(&grants, tenant.as_deref());
-        (self.grants, self.tenant) = (grants, tenant);
+        let before = allowed(&self.grants, &self.owner);
+        let now = allowed(&grants, &owner);
+        (self.grants, self.owner) = (grants, owner);
         if before == now {
             return Ok(Vec::new());
         }
@@ -276,6 +276,14 @@ impl Capture {
 }
 
 impl Wanted {
+    /// Whose packets they are as it begins.
+    fn owner(&self) -> Owner {
+        match crate::mirror::is_every_machine(&self.machine) {
+            true => Owner::Anybody,
+            false => Owner::Tenant(self.machine.tenant.clone()),
+        }
+    }
+
     /// As a session takes it.
     pub fn request(&self) -> Request<'_> {
         Request {
@@ -293,7 +301,7 @@ impl Wanted {
             mac_names: crate::names::mac_names(&self.machine),
             past: self.past.clone(),
             tools: self.tools.clone(),
-            tenant: self.machine.tenant.clone(),
+            owner: self.owner(),
         }
     }
 }

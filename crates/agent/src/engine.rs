@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use capture::{Condition, MirrorReceiver, MirrorRule, Received, Ring};
+use capture::{Condition, Inlet, MirrorReceiver, MirrorRule, Received, Ring, Stream, StreamEnd};
 use pipeline::{Merge, Pipeline, PointRules, Readiness, Source, Treatment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use select::{DropReason, Export, Filter, Guard, Ownership};
@@ -20,7 +20,9 @@ use wire::{KeptPacket, PointId, Timestamp};
 
 use crate::channel::Channel;
 use crate::kernel::KernelRules;
-use crate::orders::{End, Job, MirrorOrder, News, Order, Outcome, PointOrder, Progress};
+use crate::orders::{
+    End, GapReport, Job, MirrorOrder, News, Order, Outcome, PointOrder, Progress, StreamOrder,
+};
 use crate::output::{self, OutputSink};
 use crate::past::{Past, Step};
 use crate::sandbox::Sandbox;
@@ -69,7 +71,7 @@ fn is_ignored_in(status: &str, signal: i32) -> bool {
 struct Engine {
     pipeline: Pipeline,
     sink: OutputSink,
-    rings: Vec<Ring>,
+    rings: Vec<Inlet>,
     /// For each ring, what takes frames out of its packets, if they are a mirror's.
     receivers: Vec<Option<Receiver>>,
     /// What the interfaces of the file have in common; mirror sessions have no more than that.
@@ -101,6 +103,8 @@ struct Engine {
     /// How streams to tools begin.
     section: SectionHeader,
     interfaces: Vec<InterfaceHeader>,
+    /// For each tool, whether it was told that its connection is lost.
+    lost_tools: Vec<bool>,
     /// How many tools there will be.
     tool_count: usize,
     /// Points whose sockets have not come yet.
@@ -167,6 +171,7 @@ impl Engine {
             tools: Vec::new(),
             section,
             interfaces,
+            lost_tools: Vec::new(),
             tool_count: job.tools as usize,
             awaited: job.points.clone().into_iter(),
             is_terminated,
@@ -311,7 +316,7 @@ impl Engine {
             return Duration::ZERO;
         }
         let may_wait = self.rings.len() > 1 || !self.merge.hold.is_zero();
-        let is_pressed = may_wait && self.rings.iter_mut().any(Ring::is_half_full);
+        let is_pressed = may_wait && self.rings.iter_mut().any(Inlet::is_half_full);
         for _ in 0..BATCH {
             match self.merge.choose(&mut self.rings, now, is_pressed) {
                 Readiness::Source(_) if self.sink.is_crowded() => return READER_REST,
@@ -331,7 +336,7 @@ impl Engine {
         let mut rest = IDLE;
         let share = (BATCH / self.rings.len().max(1)).max(64);
         for number in 0..self.rings.len() {
-            let is_pressed = self.rings.get_mut(number).is_some_and(Ring::is_half_full);
+            let is_pressed = self.rings.get_mut(number).is_some_and(Inlet::is_half_full);
             for taken in 0.. {
                 let Some(ring) = self.rings.get_mut(number) else { break };
                 match self.merge.choose(std::slice::from_mut(ring), now, is_pressed) {
@@ -374,7 +379,12 @@ impl Engine {
             return;
         };
         let Received { mut packet, session, .. } = received;
-        let place = session.map_or(MirrorReceiver::MOST_SESSIONS, |session| session.0);
+        let place = match (session, receiver.stream) {
+            (Some(session), _) => session.0,
+            // Its interfaces are its sessions.
+            (None, Some(_)) => packet.point.0 as usize,
+            (None, None) => MirrorReceiver::MOST_SESSIONS,
+        };
         let known = receiver.points.get(&place).copied();
         let point = match known {
             Some(point) => point,
@@ -403,10 +413,15 @@ impl Engine {
         let Some(Some(receiver)) = self.receivers.get_mut(number) else { return };
         let Some(ownership) = self.owned.get(number) else { return };
         let session = receiver.mirror.session(SessionNumber(place));
-        let key = match (session, receiver.is_plain) {
+        let stream = self.rings.get(number).and_then(Inlet::stream);
+        let key = match (session, stream) {
             (Some(session), _) => format!("{} @ {}", session.key, receiver.place),
-            (None, true) => receiver.label.clone(),
-            (None, false) => format!("other sessions @ {}", receiver.label),
+            (None, Some(stream)) => match stream.name(place) {
+                Some(name) => format!("{name} of {}", receiver.label),
+                None => format!("other interfaces of {}", receiver.label),
+            },
+            (None, None) if receiver.is_plain => receiver.label.clone(),
+            (None, None) => format!("other sessions @ {}", receiver.label),
         };
         let point = u32::try_from(self.pipeline.ledgers().count()).unwrap_or(u32::MAX);
         self.pipeline.add_point(PointRules { guard: Guard::new(ownership), later: None });
@@ -438,6 +453,9 @@ impl Engine {
             self.pipeline.settle(settled, &mut self.sink);
         }
         self.tick(settled);
+        if let Some(end) = self.look_after_connections(channel) {
+            return Some(end);
+        }
         if instant >= self.next_progress {
             self.next_progress = instant + PROGRESS_EVERY;
             self.count();
@@ -467,7 +485,7 @@ impl Engine {
 
     /// Has the output do what is due.
     fn tick(&mut self, settled: Timestamp) {
-        let oldest = |ring: &mut Ring| ring.peek().map_or(settled, |time| time.min(settled));
+        let oldest = |ring: &mut Inlet| ring.peek().map_or(settled, |time| time.min(settled));
         let settled = match &self.sink {
             OutputSink::Store(_) => self.rings.iter_mut().map(oldest).min().unwrap_or(settled),
             OutputSink::File(_) => settled,
@@ -481,8 +499,8 @@ impl Engine {
         let watch = if is_holding { PollFlags::ERR } else { PollFlags::IN };
         let mut watched = vec![PollFd::new(channel, PollFlags::IN)];
         for (ring, is_attached) in self.rings.iter().zip(&self.is_attached) {
-            if *is_attached {
-                watched.push(PollFd::new(ring, watch));
+            if let Some(socket) = ring.socket().filter(|_| *is_attached) {
+                watched.push(PollFd::from_borrowed_fd(socket, watch));
             }
         }
         let timer = self.next_flush.saturating_duration_since(Instant::now());
@@ -555,6 +573,12 @@ impl Engine {
                 let said = self.add_reader(number as usize, descriptor, export);
                 let _ = channel.send(&News::Said(said), None);
             }
+            Order::Reconnect(point) => {
+                if let Err(error) = self.reconnect(point as usize, descriptor) {
+                    let message = format!("the engine cannot read a connection: {error}");
+                    let _ = channel.send(&News::Failed { message }, None);
+                }
+            }
             Order::Entitle(grants, at) => {
                 if let Some(tools) = self.sink.tools() {
                     tools.entitle(&grants, at);
@@ -584,14 +608,17 @@ impl Engine {
         export: Option<Export>,
     ) -> String {
         let (Some(tools), Some(fd)) = (self.sink.tools(), descriptor) else {
-            return "a reader has called a tool that is not there".into();
+            return "a reader is connected to a tool that is not there".into();
         };
         let added = tools.add_reader(number, fd, export, now());
+        if let Some(is_told) = self.lost_tools.get_mut(number) {
+            *is_told = false;
+        }
         let exports = tools.exports().clone();
         self.pipeline.exclude(exports);
         match added {
-            Ok(()) => "a reader has called".into(),
-            Err(error) => format!("a reader has called and is sent nothing: {error}"),
+            Ok(()) => "a reader of it is connected".into(),
+            Err(error) => format!("a reader of it is connected and is sent nothing: {error}"),
         }
     }
 
@@ -605,7 +632,11 @@ impl Engine {
         let socket = descriptor.ok_or_else(|| io::Error::other("none came with the order"))?;
         let number = u32::try_from(self.rings.len()).map_err(io::Error::other)?;
         self.receivers.push(point.mirror.as_ref().map(|order| Receiver::new(order, &point.label)));
-        self.rings.push(Ring::attach(socket, point.ring, PointId(number), point.side)?);
+        let number = PointId(number);
+        self.rings.push(match point.mirror.as_ref().and_then(|mirror| mirror.stream) {
+            Some(_) => Inlet::Stream(Box::new(Stream::new(socket)?), number),
+            None => Inlet::Ring(Ring::attach(socket, point.ring, number, point.side)?),
+        });
         self.is_attached.push(true);
         self.doubles.push(0);
         self.kept.push(point.kept);
@@ -700,6 +731,53 @@ impl Engine {
         (!is_any_left).then_some(End::InterfacesGone)
     }
 
+    /// Goes on with another connection to the sender of a point.
+    fn reconnect(&mut self, number: usize, descriptor: Option<OwnedFd>) -> io::Result<()> {
+        let socket = descriptor.ok_or_else(|| io::Error::other("none came with the order"))?;
+        let Some(stream) = self.rings.get_mut(number).and_then(Inlet::stream_mut) else {
+            return Err(io::Error::other("it is of no such point"));
+        };
+        stream.connect(socket)
+    }
+
+    /// Tells of connections that are lost; whoever has the right to makes them again.
+    fn look_after_connections(&mut self, channel: &Channel) -> Option<End> {
+        if let Some(tools) = self.sink.tools() {
+            self.lost_tools.resize(tools.len(), false);
+            for (number, is_told) in self.lost_tools.iter_mut().enumerate() {
+                if tools.is_lost(number) && !*is_told {
+                    *is_told = true;
+                    let number = u32::try_from(number).unwrap_or(u32::MAX);
+                    let _ = channel.send(&News::ToolLost(number), None);
+                }
+            }
+        }
+        let mut last = None;
+        for number in 0..self.rings.len() {
+            let stream = self.rings.get_mut(number).and_then(Inlet::stream_mut);
+            let Some(end) = stream.and_then(Stream::take_end) else { continue };
+            let Some(Some(receiver)) = self.receivers.get(number) else { continue };
+            let ends = receiver.stream.is_some_and(|order| order.ends);
+            let point = u32::try_from(number).unwrap_or(u32::MAX);
+            let is_foreign = matches!(end, StreamEnd::Foreign(_));
+            let label = receiver.label.clone();
+            self.sink.comment(&format!("{label}: {end}"));
+            if !ends && !is_foreign {
+                let _ = channel.send(&News::SenderLost { point, why: end.to_string() }, None);
+                continue;
+            }
+            let _ = channel.send(&News::Said(format!("{label}: {end}")), None);
+            if let Some(is_attached) = self.is_attached.get_mut(number) {
+                *is_attached = false;
+            }
+            last = Some(match end {
+                StreamEnd::Closed => End::SenderEnded,
+                end => End::SenderFailed(end.to_string()),
+            });
+        }
+        last.filter(|_| self.is_attached.iter().all(|is_attached| !is_attached))
+    }
+
     /// Lets nothing in any more, accounts for every packet in the rings, closes the file.
     fn finish(mut self, end: End) -> Outcome {
         for ring in &mut self.rings {
@@ -735,9 +813,26 @@ impl Engine {
             recorded = past.labels();
         }
         let out_of_order = self.out_of_order + self.pipeline.written_late();
+        let gaps = self.gaps();
         let sessions = self.sessions.into_iter().map(|session| session.label).collect();
         let sink = self.sink;
-        Outcome { recorded, sessions, ..sink.close(now(), ledgers, end, out_of_order) }
+        Outcome { recorded, sessions, gaps, ..sink.close(now(), ledgers, end, out_of_order) }
+    }
+
+    /// The times without a connection to a sender.
+    fn gaps(&self) -> Vec<GapReport> {
+        let all = self.rings.iter().zip(&self.receivers);
+        all.filter_map(|(ring, receiver)| {
+            let (gaps, receiver) = (ring.stream()?.gaps(), receiver.as_ref()?);
+            // What ends with its first connection has nothing missing behind it.
+            let is_over = receiver.stream.is_some_and(|order| order.ends);
+            (gaps.count > 0 && !is_over).then(|| GapReport {
+                mirror: receiver.label.clone(),
+                count: gaps.count,
+                total_ms: u64::try_from(gaps.total.as_millis()).unwrap_or(u64::MAX),
+            })
+        })
+        .collect()
     }
 
     fn drain(&mut self) {
@@ -769,7 +864,8 @@ impl Engine {
     /// Counts what came of each mirror session, and what did not. Of sessions that share their
     /// numbers the first has the losses of all.
     fn count_sessions(&mut self) {
-        let lost: Vec<_> = self.receivers.iter().map(Receiver::lost).collect();
+        let all = self.receivers.iter().zip(&self.rings);
+        let lost: Vec<_> = all.map(|(receiver, ring)| Receiver::lost(receiver, ring)).collect();
         for session in &self.sessions {
             let lost = lost.get(session.ring).and_then(|lost| lost.get(&session.place));
             let lost = lost.copied().unwrap_or(0);
@@ -805,6 +901,8 @@ struct Receiver {
     place: String,
     /// Whether there is nothing around the frames, and so no sessions.
     is_plain: bool,
+    /// How its connection is read, if it comes over one.
+    stream: Option<StreamOrder>,
 }
 
 /// A mirror session and its point.
@@ -821,7 +919,7 @@ struct SessionPoint {
 
 impl Receiver {
     fn new(order: &MirrorOrder, label: &str) -> Self {
-        let MirrorOrder { form, address, session, udp_port } = *order;
+        let MirrorOrder { form, address, session, udp_port, stream } = *order;
         let rule = MirrorRule { form, address, session, udp_port };
         Self {
             mirror: MirrorReceiver::new(rule),
@@ -830,11 +928,16 @@ impl Receiver {
             place: label.rsplit_once(" @ ").map_or(label, |(_, place)| place).to_owned(),
             label: label.to_owned(),
             is_plain: form.is_none(),
+            stream,
         }
     }
 
-    /// Packets lost of each row of numbers, by the first session that is in it.
-    fn lost(this: &Option<Self>) -> HashMap<usize, u64> {
+    /// Packets lost of each row of numbers, by the first session that is in it; of a stream those
+    /// that its sender says.
+    fn lost(this: &Option<Self>, inlet: &Inlet) -> HashMap<usize, u64> {
+        if let Some(stream) = inlet.stream() {
+            return stream.lost().collect();
+        }
         let rows = this.iter().flat_map(|receiver| receiver.mirror.sessions().numbering());
         rows.filter_map(|row| Some((row.sessions.first()?.0, row.counts.lost))).collect()
     }

@@ -106,6 +106,6 @@ pub(crate) fn request(point: &Point) -> Request<'_> {
         mac_names: Vec::new(),
         past: None,
         tools: Vec::new(),
-        tenant: None,
+        owner: broker::Owner::Tenant(None),
     }
 }

@@ -4,6 +4,7 @@
 //! Two processes. The [`Session`] knows the site and holds the rights, but never sees a packet.
 //! The engine ([`run_engine`]) sees packets, and has no rights left when the first one comes.
 
+mod calls;
 mod capture;
 mod channel;
 mod defaults;
@@ -30,18 +31,21 @@ mod tools;
 
 pub use capture::{Capture, Happened, Wanted};
 pub use defaults::{DEFAULT_BYTES, DEFAULT_DURATION, DEFAULT_PACKETS, default_reserve, file_name};
+pub use deliver::ToolReport;
 pub use engine::{is_hangup_ignored, run_engine};
 pub use following::{Changes, Following};
 pub use kernel::KernelRules;
 pub use mirror::{MirrorError, MirrorSource, NotAMirror, every_machine, mirror_point};
 pub use names::{ip_names, mac_names};
-pub use orders::{End, FileReport, Outcome, Output, PastOrder, Progress, Rotation, StoreOrder};
+pub use orders::{
+    End, FileReport, GapReport, Outcome, Output, PastOrder, Progress, Rotation, StoreOrder,
+};
 pub use own_counts::OwnCounts;
 pub use place::{NoPoint, Place};
-pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets};
+pub use receipt::{InterfaceReceipt, Receipt, Story, grouped, packets, tool_text};
 pub use recorded::recorded;
 pub use recording::{PointReceipt, Recording, RecordingReceipt, RecordingWanted};
 pub use recording_selection::{Selection, SelectionError};
 pub use sandbox::Sandbox;
 pub use session::{ENGINE_WORD, Event, Request, Session, SessionError};
-pub use tools::{ToolReport, ToolWanted};
+pub use tools::ToolWanted;

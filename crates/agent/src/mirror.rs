@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::str::FromStr;
 
+use broker::Tls;
 use inventory::{Machine, MachineId, MachineKind, MachineState, Site};
 use plan::{Interface, Point, PointKind, Side};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -13,7 +14,8 @@ use select::{Filter, Ownership};
 use wire::VlanId;
 use wire::mirror::MirrorForm;
 
-use crate::orders::MirrorOrder;
+use crate::calls::Connection;
+use crate::orders::{MirrorOrder, StreamOrder};
 
 /// A mirror that ends on this host: what it puts around frames, and where they come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,19 @@ enum MirrorPlace {
     Address(IpAddr),
     /// By this interface, whatever address they are for.
     Interface(String),
+    /// From somebody we connect to.
+    Sender(Box<Sender>),
+}
+
+/// Somebody who sends a capture to whoever connects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sender {
+    /// A name or an address.
+    host: String,
+    port: u16,
+    tls: Option<Tls>,
+    /// Whether the capture ends with the connection, instead of connecting again.
+    ends: bool,
 }
 
 /// What is wrong with the name of a mirror.
@@ -40,12 +55,19 @@ pub enum NotAMirror {
     /// It does not begin with a kind.
     #[error(
         "`{0}` is no mirror; write erspan://, gre://, vmware://, vxlan://, geneve:// or tzsp:// \
-             and an address of this host or an interface, rspan://IFACE?vlan=N or span://IFACE"
+             and an address of this host or an interface, rspan://IFACE?vlan=N, span://IFACE or \
+             pcap-over-ip://HOST:PORT"
     )]
     Kind(String),
     /// Nothing says where.
     #[error("`{0}` does not say where: write an address of this host, or an interface")]
     Nowhere(String),
+    /// A sender of captures without its port.
+    #[error("`{0}` needs a host and a port: pcap-over-ip://10.0.0.1:57012")]
+    NoPort(String),
+    /// TLS by half.
+    #[error("`{0}`: TLS needs tls-ca=FILE, and tls-certificate=FILE and tls-key=FILE go together")]
+    HalfTls(String),
     /// An RSPAN without a VLAN.
     #[error("`{0}` needs its VLAN: rspan://IFACE?vlan=999")]
     NoVlan(String),
@@ -90,7 +112,7 @@ impl MirrorSource {
     pub(crate) fn expression(&self) -> Option<Filter> {
         let to = match self.place {
             MirrorPlace::Address(address) => format!("dst host {address} and "),
-            MirrorPlace::Interface(_) => String::new(),
+            MirrorPlace::Interface(_) | MirrorPlace::Sender(_) => String::new(),
         };
         let port = |standard: u16| self.udp_port.unwrap_or(standard);
         let text = match self.form? {
@@ -110,14 +132,36 @@ impl MirrorSource {
     pub(crate) fn order(&self) -> MirrorOrder {
         let address = match self.place {
             MirrorPlace::Address(address) => Some(address),
-            MirrorPlace::Interface(_) => None,
+            MirrorPlace::Interface(_) | MirrorPlace::Sender(_) => None,
         };
-        MirrorOrder { form: self.form, address, session: self.session, udp_port: self.udp_port }
+        let stream = match &self.place {
+            MirrorPlace::Sender(sender) => Some(StreamOrder { ends: sender.ends }),
+            _ => None,
+        };
+        let Self { form, session, udp_port, .. } = *self;
+        MirrorOrder { form, address, session, udp_port, stream }
+    }
+
+    /// Whether it comes over a connection that we make.
+    pub(crate) const fn is_stream(&self) -> bool {
+        matches!(self.place, MirrorPlace::Sender(_))
+    }
+
+    /// Connects to its sender.
+    ///
+    /// # Errors
+    /// What the system says, or why the sender is not believed.
+    pub(crate) fn connect(&self) -> io::Result<Connection> {
+        let MirrorPlace::Sender(sender) = &self.place else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let (fd, relay) = deliver::call(&sender.host, sender.port, sender.tls.as_ref())?;
+        Ok(Connection::new(fd, relay))
     }
 
     /// Whether the card has to take frames that are for others.
     pub(crate) const fn takes_all(&self) -> bool {
-        matches!(self.form, None | Some(MirrorForm::Rspan(_)))
+        !self.is_stream() && matches!(self.form, None | Some(MirrorForm::Rspan(_)))
     }
 
     /// A socket that makes this host an end of the tunnel, so that it does not answer each packet
@@ -142,6 +186,7 @@ impl MirrorSource {
     fn interface(&self) -> Result<String, MirrorError> {
         let address = match &self.place {
             MirrorPlace::Interface(name) => return Ok(name.clone()),
+            MirrorPlace::Sender(sender) => return Ok(sender.host.clone()),
             MirrorPlace::Address(address) => *address,
         };
         let mirror = self.to_string();
@@ -160,6 +205,12 @@ impl FromStr for MirrorSource {
         let no_kind = || NotAMirror::Kind(text.to_owned());
         let (kind, rest) = text.split_once("://").ok_or_else(no_kind)?;
         let (place, words) = rest.split_once('?').unwrap_or((rest, ""));
+        if kind == "pcap-over-ip" {
+            let place = MirrorPlace::Sender(Box::new(Sender::parse(text, place, words)?));
+            // What else is behind it is nobody's to read in a label.
+            let text = text.split_once('?').map_or(text, |(text, _)| text).to_owned();
+            return Ok(Self { text, form: None, place, udp_port: None, session: None });
+        }
         let mut form = match kind {
             "erspan" => Some(MirrorForm::Erspan),
             "gre" => Some(MirrorForm::Gre),
@@ -204,6 +255,40 @@ impl FromStr for MirrorSource {
     }
 }
 
+impl Sender {
+    fn parse(text: &str, place: &str, words: &str) -> Result<Self, NotAMirror> {
+        let (host, port) = place_of(place, true);
+        let port = port.filter(|port| *port != 0 && !host.is_empty());
+        let port = port.ok_or_else(|| NotAMirror::NoPort(text.to_owned()))?;
+        let (mut ca, mut certificate, mut key, mut name, mut ends) =
+            (None, None, None, None, false);
+        for word in words.split('&').filter(|word| !word.is_empty()) {
+            match word.split_once('=') {
+                Some(("tls-ca", file)) => ca = Some(file.into()),
+                Some(("tls-certificate", file)) => certificate = Some(file.into()),
+                Some(("tls-key", file)) => key = Some(file.into()),
+                Some(("tls-name", text)) => name = Some(text.to_owned()),
+                Some(("reconnect", "no")) => ends = true,
+                Some(("reconnect", "yes")) => ends = false,
+                _ => {
+                    let (word, kind) = (word.to_owned(), "pcap-over-ip".to_owned());
+                    let known = "tls-ca, tls-certificate, tls-key, tls-name and reconnect=no";
+                    return Err(NotAMirror::Word { word, kind, known });
+                }
+            }
+        }
+        let is_half = certificate.is_some() != key.is_some();
+        let is_tls = certificate.is_some() || key.is_some() || name.is_some();
+        let tls = match ca {
+            _ if is_half => return Err(NotAMirror::HalfTls(text.to_owned())),
+            None if is_tls => return Err(NotAMirror::HalfTls(text.to_owned())),
+            None => None,
+            Some(ca) => Some(Tls { ca, certificate, key, name }),
+        };
+        Ok(Self { host: host.to_owned(), port, tls, ends })
+    }
+}
+
 impl fmt::Display for MirrorSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -224,9 +309,16 @@ pub fn mirror_point(
     let mut interfaces = Vec::new();
     for source in sources {
         let name = source.interface()?;
+        let (place, description) = match source.is_stream() {
+            true => (site.host.name.clone(), format!("What {source} sends.")),
+            false => {
+                let place = format!("{}:{name}", site.host.name);
+                (place, format!("Where the mirror {source} ends."))
+            }
+        };
         interfaces.push(Interface {
-            label: format!("{source} @ {}:{name}", site.host.name),
-            description: format!("Where the mirror {source} ends."),
+            label: format!("{source} @ {place}"),
+            description,
             name,
             ifindex: None,
             namespace_path: None,
@@ -252,7 +344,7 @@ pub fn mirror_point(
 /// What stands for the machine in the receipt of a mirror of which everything is taken.
 pub fn every_machine() -> Machine {
     Machine {
-        id: MachineId::Written("all".to_owned()),
+        id: MachineId::Written(EVERY_MACHINE.to_owned()),
         name: "all".to_owned(),
         aliases: Vec::new(),
         kind: MachineKind::Vm,
@@ -264,6 +356,11 @@ pub fn every_machine() -> Machine {
         since: None,
         evidence: Vec::new(),
     }
+}
+
+/// Whether it stands for whoever's frames a mirror has.
+pub(crate) fn is_every_machine(machine: &Machine) -> bool {
+    matches!(&machine.id, MachineId::Written(id) if id == EVERY_MACHINE)
 }
 
 /// Which of a mirror's frames are a machine's.
@@ -298,6 +395,8 @@ fn raw_gre(address: IpAddr) -> io::Result<OwnedFd> {
 }
 
 const GRE: u32 = 47;
+/// A machine of that name in an inventory file is taken for it, which allows less.
+const EVERY_MACHINE: &str = "all";
 
 #[cfg(test)]
 mod tests {
@@ -324,11 +423,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_of_captures_is_named_by_host_and_port() {
+        let sender = |text: &str| match parse(text).place {
+            MirrorPlace::Sender(sender) => *sender,
+            place => panic!("{place:?}"),
+        };
+        let plain = sender("pcap-over-ip://ids.example:57012");
+        assert_eq!((plain.host.as_str(), plain.port, plain.ends), ("ids.example", 57012, false));
+        assert_eq!(plain.tls, None);
+        assert_eq!(sender("pcap-over-ip://[fd00::9]:57012?reconnect=no").host, "fd00::9");
+        let text = "pcap-over-ip://10.0.0.1:57012?tls-ca=/ca.pem&tls-certificate=/c&tls-key=/k";
+        let tls = sender(text).tls.unwrap();
+        assert_eq!((tls.ca, tls.certificate), ("/ca.pem".into(), Some("/c".into())));
+        assert_eq!(parse(text).to_string(), "pcap-over-ip://10.0.0.1:57012");
+        assert!(parse(text).expression().is_none() && !parse(text).takes_all());
+    }
+
+    #[test]
     fn what_names_no_mirror_is_told_why() {
         let said = |text: &str| text.parse::<MirrorSource>().unwrap_err().to_string();
         assert!(said("10.0.0.9").starts_with("`10.0.0.9` is no mirror; write erspan://"));
         assert!(said("netflow://10.0.0.9").contains("is no mirror"));
         assert!(said("gre://").contains("does not say where"));
+        assert!(said("pcap-over-ip://10.0.0.1").contains("needs a host and a port"));
+        assert!(said("pcap-over-ip://h:1?tls-key=/k").contains("TLS needs tls-ca=FILE"));
+        assert!(said("pcap-over-ip://h:1?vni=1").contains("`vni=1` means nothing"));
         assert!(said("rspan://eth1").contains("rspan://IFACE?vlan=999"));
         assert!(said("rspan://eth1?vlan=5000").contains("rspan://IFACE?vlan=999"));
         assert!(said("vxlan://10.0.0.9?key=1").contains("`key=1` means nothing to vxlan"));

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use capture::{RingSize, Side};
+use deliver::ToolReport;
 use pipeline::{Ledger, Limit, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::Sandbox;
-use crate::tools::{ToolOrder, ToolReport};
+use crate::tools::ToolOrder;
 
 /// From the session to its engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub(crate) enum Order {
     AddTool(Box<ToolOrder>),
     /// A reader of the tool with this number; its connection comes with this message.
     AddReader(u32, Option<select::Export>),
+    /// Another connection of the mirror at the point with this number comes with this message; what
+    /// became of the one before is known.
+    Reconnect(u32),
     /// From this time on these are the grants of the tools for the VM's packets, in their order;
     /// `None` for none.
     Entitle(Vec<Option<broker::Grant>>, wire::Timestamp),
@@ -71,6 +75,15 @@ pub(crate) enum News {
         /// Number of the point.
         point: u32,
     },
+    /// The connection to the sender of a point is lost, and why.
+    SenderLost {
+        /// Number of the point.
+        point: u32,
+        /// What was seen of it.
+        why: String,
+    },
+    /// The connection to the tool with this number is lost.
+    ToolLost(u32),
     /// What was recorded is nearly all written: the sockets may come.
     CaughtUp,
     /// A sentence about what was recorded; it is in the file as well.
@@ -217,6 +230,16 @@ pub(crate) struct MirrorOrder {
     pub(crate) session: Option<u32>,
     /// The UDP port of its tunnel, where it is not the standard's.
     pub(crate) udp_port: Option<u16>,
+    /// How its connection is read, if it comes over one.
+    #[serde(default)]
+    pub(crate) stream: Option<StreamOrder>,
+}
+
+/// A capture that comes over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StreamOrder {
+    /// Whether it ends with its first connection.
+    pub(crate) ends: bool,
 }
 
 /// How a capture goes, since its beginning.
@@ -261,8 +284,22 @@ pub struct Outcome {
     /// What each tool got.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolReport>,
+    /// Times in which nothing could come from a sender, one entry for each that had any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<GapReport>,
     /// Names of recorded points, whose accounts come behind those of the live ones.
     pub recorded: Vec<String>,
+}
+
+/// Times without a connection to the sender of a capture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapReport {
+    /// Which mirror it is.
+    pub mirror: String,
+    /// How many times the connection was lost.
+    pub count: u64,
+    /// How long there was none, in milliseconds, all times together.
+    pub total_ms: u64,
 }
 
 /// A file that was written.
@@ -295,12 +332,22 @@ pub enum End {
     OutputFailed(String),
     /// All that was recorded is written, and nothing else was asked for.
     Recorded,
+    /// Who sent the capture has ended it.
+    SenderEnded,
+    /// What was sent is no capture, or cannot be read.
+    SenderFailed(String),
 }
 
 impl End {
     /// Whether it ended because it could not go on.
     pub const fn is_failure(&self) -> bool {
-        matches!(self, Self::OutputFailed(_) | Self::InterfacesGone | Self::DiskReserve)
+        matches!(
+            self,
+            Self::OutputFailed(_)
+                | Self::InterfacesGone
+                | Self::DiskReserve
+                | Self::SenderFailed(_)
+        )
     }
 }
 
@@ -313,6 +360,8 @@ impl std::fmt::Display for End {
             Self::ReaderClosed => f.write_str("the reader closed the pipe"),
             Self::DiskReserve => f.write_str("the disk space that must stay free was reached"),
             Self::Recorded => f.write_str("all that was recorded is written"),
+            Self::SenderEnded => f.write_str("its sender has ended it"),
+            Self::SenderFailed(why) => write!(f, "nothing can be read: {why}"),
             Self::OutputFailed(reason) => write!(f, "the output failed: {reason}"),
         }
     }

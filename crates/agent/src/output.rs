@@ -310,6 +310,7 @@ impl FileOutput {
             end,
             out_of_order,
             recorded: Vec::new(),
+            gaps: Vec::new(),
             sessions: Vec::new(),
         }
     }

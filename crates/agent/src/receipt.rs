@@ -3,6 +3,7 @@
 use std::fmt;
 
 use broker::ToolDrop;
+use deliver::ToolReport;
 use inventory::Machine;
 use jiff::Timestamp;
 use pipeline::Ledger;
@@ -11,10 +12,9 @@ use select::Ownership;
 use select::bpf::InKernel;
 use serde::Serialize;
 
-use crate::orders::{FileReport, Outcome};
+use crate::orders::{FileReport, GapReport, Outcome};
 use crate::sandbox::Sandbox;
 use crate::session::Request;
-use crate::tools::ToolReport;
 
 /// What a capture did, for people (its text) and programs (its JSON).
 #[derive(Debug, Clone, Serialize)]
@@ -60,6 +60,9 @@ pub struct Receipt {
     /// What each tool got.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolReport>,
+    /// Times in which nothing could come from a sender.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<GapReport>,
     /// What happened meanwhile: renamed, interface gone ...
     pub events: Vec<String>,
     /// The fences around the process that read the packets.
@@ -150,6 +153,7 @@ impl Receipt {
             files: outcome.files.clone(),
             deleted_files: outcome.deleted_files,
             tools: outcome.tools.clone(),
+            gaps: outcome.gaps.clone(),
             events: story.events,
             sandbox: story.sandbox,
         }
@@ -157,7 +161,7 @@ impl Receipt {
 
     /// Whether everything that was asked for is in the file.
     pub const fn is_complete(&self) -> bool {
-        self.lost == 0 && self.lost_of_mirrors == 0
+        self.lost == 0 && self.lost_of_mirrors == 0 && self.gaps.is_empty()
     }
 }
 
@@ -298,11 +302,19 @@ impl Receipt {
             let lost = packets(session.ledger.lost_of_mirror);
             writeln!(f, "  {}: {lost} did not come, by their sequence numbers", session.label)?;
         }
+        for GapReport { mirror, count, total_ms } in &self.gaps {
+            let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
+            let seconds = std::time::Duration::from_millis(*total_ms).as_secs_f64();
+            writeln!(
+                f,
+                "  {mirror}: the connection was lost {times}; of {seconds:.1} s nothing is known"
+            )?;
+        }
         if self.out_of_order > 0 {
             writeln!(f, "  out of the order of time: {}", packets(self.out_of_order))?;
         }
         for tool in &self.tools {
-            write_tool(f, tool)?;
+            f.write_str(&tool_text(tool))?;
         }
         for file in &self.files {
             let name = match file.path.to_str() {
@@ -336,14 +348,14 @@ impl Receipt {
 }
 
 /// What a tool got, in a few lines: only what happened.
-fn write_tool(f: &mut fmt::Formatter<'_>, tool: &ToolReport) -> fmt::Result {
+pub fn tool_text(tool: &ToolReport) -> String {
     let ToolReport { name, outlet, account, trouble } = tool;
     let (sent, offered) = (packets(account.sent), packets(account.offered));
-    write!(f, "  {name} ({outlet}): sent {sent}")?;
+    let mut text = format!("  {name} ({outlet}): sent {sent}");
     if account.datagrams != account.sent {
-        write!(f, " in {}", grouped(account.datagrams))?;
+        text += &format!(" in {}", grouped(account.datagrams));
     }
-    writeln!(f, ", {} bytes, of {offered} offered", grouped(account.sent_bytes))?;
+    text += &format!(", {} bytes, of {offered} offered\n", grouped(account.sent_bytes));
     let dropped = ToolDrop::ALL.map(|reason| (reason.to_string(), account.dropped(reason)));
     let treated = [
         ("of those sent, stripped", account.stripped),
@@ -352,12 +364,12 @@ fn write_tool(f: &mut fmt::Formatter<'_>, tool: &ToolReport) -> fmt::Result {
     ];
     let treated = treated.map(|(what, count)| (what.to_owned(), count));
     for (what, count) in dropped.into_iter().chain(treated).filter(|(_, count)| *count > 0) {
-        writeln!(f, "    {what}: {}", grouped(count))?;
+        text += &format!("    {what}: {}\n", grouped(count));
     }
-    match trouble {
-        Some(trouble) => writeln!(f, "    trouble: {trouble}"),
-        None => Ok(()),
+    if let Some(trouble) = trouble {
+        text += &format!("    trouble: {trouble}\n");
     }
+    text
 }
 
 struct Column {

@@ -405,7 +405,7 @@ fn request<'a>(wanted: &'a RecordingWanted, point: &'a Point) -> Request<'a> {
         ip_names: Vec::new(),
         mac_names: Vec::new(),
         tools: Vec::new(),
-        tenant: None,
+        owner: broker::Owner::Tenant(None),
         past: None,
     }
 }

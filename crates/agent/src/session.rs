@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use broker::Owner;
 use capture::{OpenError, Opening, RingSize, Side};
-use deliver::ToolSocketKind;
+use deliver::{Relay, ToolSocket, ToolSocketKind};
 use pipeline::Limits;
 use plan::{Interface, Point, PointKind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,6 +19,7 @@ use select::bpf::{InKernel, MIN_KEPT_BYTES, Program};
 use select::{Filter, Ownership};
 use wire::Timestamp;
 
+use crate::calls::{Arrival, Calls, Party};
 use crate::channel::Channel;
 use crate::defaults::free_bytes;
 use crate::kernel::KernelRules;
@@ -57,8 +59,8 @@ pub struct Request<'a> {
     pub past: Option<PastOrder>,
     /// Tools that packets are sent to.
     pub tools: Vec<ToolWanted>,
-    /// The VM's tenant, as the grants of the tools name it.
-    pub tenant: Option<String>,
+    /// Whose packets they are, for the grants of the tools.
+    pub owner: Owner,
 }
 
 /// Why a session could not start.
@@ -73,6 +75,14 @@ pub enum SessionError {
         /// The tool.
         name: String,
         /// What the system said.
+        source: io::Error,
+    },
+    /// The sender of a capture could not be connected.
+    #[error("cannot connect to {mirror}: {source}")]
+    Sender {
+        /// The mirror, as it was named.
+        mirror: String,
+        /// What the system said, or why the sender is not believed.
         source: io::Error,
     },
     /// The engine refused, with a sentence of its own.
@@ -128,8 +138,17 @@ pub struct Session {
     pub in_kernel: Vec<InKernel>,
     /// What makes this host the end of mirrors' tunnels, as long as it lives.
     _ends: Vec<OwnedFd>,
-    /// Tools that readers call, each by its number.
-    listeners: Vec<(u32, OwnedFd)>,
+    /// Who is connected, and who is called again.
+    calls: Calls,
+    /// What mirrors and tools are called.
+    names: Names,
+}
+
+/// What those are called to whom connections are made.
+#[derive(Debug, Default)]
+struct Names {
+    mirrors: Vec<String>,
+    tools: Vec<String>,
 }
 
 /// What happens to a running capture.
@@ -159,15 +178,19 @@ impl Session {
         let rules = KernelRules::at(request.point, request.filter.map(|(_, filter)| filter));
         if request.past.is_some() {
             // Sockets that nobody reads for a while would lose packets.
-            return Self::launch(job(request, ring), ring, Vec::new());
+            return Self::launch(request, ring, Vec::new());
         }
-        let tools = tools::open_all(&request.tools, request.tenant.as_deref())?;
+        let tools = tools::open_all(&request.tools, &request.owner)?;
         // First what can fail without a trace; packets wait in the rings meanwhile.
-        let opened = open_all(request, &rules, ring)?;
+        let mut relays = Vec::new();
+        let opened = open_all(request, &rules, ring, &mut relays)?;
         let (sockets, in_kernel): (Vec<_>, _) = opened.into_iter().unzip();
         let ends = request.mirrors.iter().filter_map(MirrorSource::hold_open).collect();
-        let launched = Self::launch(job(request, ring), ring, tools)?;
-        let session = Self { in_kernel, _ends: ends, ..launched };
+        let launched = Self::launch(request, ring, tools)?;
+        let mut session = Self { in_kernel, _ends: ends, ..launched };
+        for (number, relay) in relays {
+            session.calls.keep(Party::Mirror(number), Some(relay));
+        }
         for socket in &sockets {
             session.order(&Order::AddSocket, Some(socket.as_fd()))?;
         }
@@ -181,7 +204,7 @@ impl Session {
     /// Whatever keeps the session from seeing all it was asked to see.
     pub fn go_live(&mut self, request: &Request<'_>) -> Result<(), SessionError> {
         let rules = KernelRules::at(request.point, request.filter.map(|(_, filter)| filter));
-        let opened = open_all(request, &rules, self.ring)?;
+        let opened = open_all(request, &rules, self.ring, &mut Vec::new())?;
         let (sockets, in_kernel): (Vec<_>, _) = opened.into_iter().unzip();
         self.in_kernel = in_kernel;
         for socket in &sockets {
@@ -270,16 +293,36 @@ impl Session {
         self.order(&Order::Entitle(grants, at), None)
     }
 
-    /// Hands readers that have called to the engine.
-    fn take_readers(&self) -> Result<(), SessionError> {
-        for (number, listener) in &self.listeners {
-            // One that has gone again meanwhile is no reader.
-            while let Ok(Some(reader)) = deliver::accept_reader(listener) {
-                let order = Order::AddReader(*number, reader.export);
-                self.order(&order, Some(reader.fd.as_fd()))?;
+    /// Hands connections that have come to the engine. Returns what a person should hear.
+    fn take_calls(&mut self) -> Result<Option<String>, SessionError> {
+        let Some(Arrival { party, connection }) = self.calls.next() else { return Ok(None) };
+        let name = self.names.of(party);
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => return Ok(Some(format!("{name} cannot be connected: {error}"))),
+        };
+        let (order, said) = match party {
+            Party::Tool(number) => (Order::AddReader(number, connection.export), None),
+            Party::Mirror(number) => {
+                (Order::Reconnect(number), Some(format!("{name} is connected again")))
             }
+        };
+        self.order(&order, Some(connection.fd.as_fd()))?;
+        if let Some(said) = &said {
+            self.comment(said)?;
         }
-        Ok(())
+        Ok(said)
+    }
+
+    /// A connection is lost: it is made again. Returns what a person should hear.
+    fn lost(&mut self, party: Party, why: Option<String>) -> Event {
+        let why = self.calls.trouble(party).or(why);
+        self.calls.call_again(party);
+        let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+        Event::Said(format!(
+            "the connection to {} is lost{why}; calling again",
+            self.names.of(party)
+        ))
     }
 
     /// From `at` on, these packets of interface `number` are the VM's, and no others.
@@ -317,7 +360,9 @@ impl Session {
     /// # Errors
     /// When the engine is gone without a word.
     pub fn next(&mut self, longest: Duration) -> Result<Option<Event>, SessionError> {
-        self.take_readers()?;
+        if let Some(text) = self.take_calls()? {
+            return Ok(Some(Event::Said(text)));
+        }
         let timeout = Timespec {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: longest.subsec_nanos().into(),
@@ -334,9 +379,15 @@ impl Session {
             News::CaughtUp => Ok(Some(Event::CaughtUp)),
             News::Said(text) => Ok(Some(Event::Said(text))),
             News::Failed { message } => Err(SessionError::Refused(message)),
-            News::Ended(outcome) => {
+            News::SenderLost { point, why } => Ok(Some(self.lost(Party::Mirror(point), Some(why)))),
+            News::ToolLost(number) => Ok(Some(self.lost(Party::Tool(number), None))),
+            News::Ended(mut outcome) => {
                 // It has said its last word; only its exit is left.
                 let _ = self.engine.wait();
+                for (number, tool) in (0..).zip(&mut outcome.tools) {
+                    let trouble = self.calls.trouble(Party::Tool(number));
+                    tool.trouble = trouble.or(tool.trouble.take());
+                }
                 Ok(Some(Event::Ended(outcome)))
             }
         }
@@ -344,10 +395,11 @@ impl Session {
 
     /// Starts the engine and waits until its output is open and its fences are up.
     fn launch(
-        job: Job,
+        request: &Request<'_>,
         ring: RingSize,
-        tools: Vec<(ToolOrder, OwnedFd)>,
+        tools: Vec<(ToolOrder, ToolSocket)>,
     ) -> Result<Self, SessionError> {
+        let job = job(request, ring);
         let failed = |source| SessionError::Engine { what: "could not be started", source };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         let is_stdout = job.output.path.is_none() && !job.output.is_nothing;
@@ -360,16 +412,21 @@ impl Session {
             .spawn()
             .map_err(failed)?;
         let (sandbox, in_kernel) = (Sandbox::default(), Vec::new());
-        let (listeners, _ends) = (Vec::new(), Vec::new());
-        let mut session = Self { engine, channel, sandbox, ring, in_kernel, _ends, listeners };
+        let (calls, _ends) = (Calls::new(request.mirrors), Vec::new());
+        let names = Names {
+            mirrors: request.mirrors.iter().map(ToString::to_string).collect(),
+            tools: tools.iter().map(|(order, _)| format!("tool {}", order.tool.name)).collect(),
+        };
+        let mut session = Self { engine, channel, sandbox, ring, in_kernel, _ends, calls, names };
         session.order(&Order::Start(Box::new(job)), None)?;
-        for (number, (order, fd)) in (0..).zip(tools) {
+        for (number, (order, socket)) in (0..).zip(tools) {
             let is_listening = order.kind == ToolSocketKind::Listener;
-            let sent = Some(fd.as_fd()).filter(|_| !is_listening);
+            let sent = Some(socket.fd.as_fd()).filter(|_| !is_listening);
+            let outlet = order.tool.outlet.clone();
             session.order(&Order::AddTool(Box::new(order)), sent)?;
-            if is_listening {
-                session.listeners.push((number, fd));
-            }
+            let listener = is_listening.then_some((socket.fd, socket.tls));
+            session.calls.add_tool(outlet, listener);
+            session.calls.keep(Party::Tool(number), socket.relay);
         }
         match session.receive()? {
             News::Ready(sandbox) => Ok(Self { sandbox, ..session }),
@@ -395,6 +452,16 @@ impl Session {
             }))),
             Err(error) => Err(broken(error)),
         }
+    }
+}
+
+impl Names {
+    fn of(&self, party: Party) -> String {
+        let (names, number) = match party {
+            Party::Tool(number) => (&self.tools, number),
+            Party::Mirror(number) => (&self.mirrors, number),
+        };
+        names.get(number as usize).cloned().unwrap_or_else(|| party.to_string())
     }
 }
 
@@ -467,9 +534,17 @@ fn open_all(
     request: &Request<'_>,
     rules: &KernelRules,
     ring: RingSize,
+    relays: &mut Vec<(u32, Relay)>,
 ) -> Result<Vec<(OwnedFd, InKernel)>, SessionError> {
     let interfaces = request.point.interfaces.iter().enumerate();
-    let open = |(number, interface)| match request.mirrors.get(number) {
+    let open = |(number, interface): (usize, _)| match request.mirrors.get(number) {
+        Some(mirror) if mirror.is_stream() => {
+            let failed = |source| SessionError::Sender { mirror: mirror.to_string(), source };
+            let (socket, relay) = mirror.connect().map_err(failed)?.into_parts();
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            relays.extend(relay.map(|relay| (number, relay)));
+            Ok((socket, InKernel::Nothing))
+        }
         Some(mirror) => open_mirror(interface, mirror, kernel_snaplen(request), ring),
         None => open(interface, request, rules, ring),
     };

@@ -2,8 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use broker::{Broker, Grant, Mtu, Outlet, Ready, Tool, ToolAccount};
-use deliver::{ToolOutlets, ToolSocket, ToolSocketKind, open_tool};
+use broker::{Broker, Grant, Mtu, Outlet, Owner, Ready, Tool};
+use deliver::{ToolOutlets, ToolReport, ToolSocket, ToolSocketKind, open_tool};
 use select::{Claim, Cleared, Export, Exports, Filter, Ownership, Resolved, ToolSet};
 use serde::{Deserialize, Serialize};
 use wire::file::{InterfaceHeader, SectionHeader};
@@ -32,26 +32,11 @@ pub(crate) struct ToolOrder {
     pub(crate) is_allowed: bool,
 }
 
-/// What a tool got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolReport {
-    /// Its name.
-    pub name: String,
-    /// Its encapsulation and where it is.
-    pub outlet: String,
-    /// Every packet offered to it.
-    #[serde(flatten)]
-    pub account: ToolAccount,
-    /// What went wrong last, if anything did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
-}
-
 /// Opens the way to each tool.
 pub(crate) fn open_all(
     tools: &[ToolWanted],
-    tenant: Option<&str>,
-) -> Result<Vec<(ToolOrder, OwnedFd)>, SessionError> {
+    owner: &Owner,
+) -> Result<Vec<(ToolOrder, ToolSocket)>, SessionError> {
     let open = |wanted: &ToolWanted| {
         let name = wanted.tool.name.to_string();
         let opened = open(&wanted.tool.outlet)
@@ -62,9 +47,9 @@ pub(crate) fn open_all(
             kind: opened.kind,
             mtu: opened.mtu,
             export: opened.export,
-            is_allowed: wanted.tool.grant.allows(tenant),
+            is_allowed: owner.is_allowed_by(&wanted.tool.grant),
         };
-        Ok((order, opened.fd))
+        Ok((order, opened))
     };
     tools.iter().map(open).collect()
 }
@@ -74,8 +59,7 @@ fn open(outlet: &Outlet) -> std::io::Result<ToolSocket> {
     let (fd, mtu) = capture::frame_sender(interface)?;
     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
     let mtu = Mtu::try_from(mtu).map_err(std::io::Error::other)?;
-    let export = Some(Export::Vlan(vlan.value()));
-    Ok(ToolSocket { fd, kind: ToolSocketKind::Datagrams, mtu, export })
+    Ok(ToolSocket::datagrams(fd, mtu, Export::Vlan(vlan.value())))
 }
 
 /// The tools of a running capture, in the engine.
@@ -174,6 +158,16 @@ impl ToolSink {
         }
     }
 
+    /// Whether a tool has nobody to write to, and is one that is called again.
+    pub(crate) fn is_lost(&self, number: usize) -> bool {
+        self.outlets.is_lost(number)
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.tools.len()
+    }
+
     /// Packets that overtap itself sends.
     pub(crate) const fn exports(&self) -> &Exports {
         &self.exports
@@ -186,19 +180,10 @@ impl ToolSink {
 
     /// Closes everything; what each tool got.
     pub(crate) fn finish(self, now: Timestamp) -> Vec<ToolReport> {
-        let mut accounts: Vec<ToolAccount> = (0..self.tools.len())
-            .map(|number| self.broker.account(number).unwrap_or_default())
-            .collect();
-        let troubles = self.outlets.finish(now, &mut accounts);
-        let tools = self.tools.iter().zip(accounts).zip(troubles);
-        tools
-            .map(|((tool, account), trouble)| ToolReport {
-                name: tool.name.to_string(),
-                outlet: tool.outlet.to_string(),
-                account,
-                trouble,
-            })
-            .collect()
+        let account = |number| self.broker.account(number).unwrap_or_default();
+        let tools = self.tools.iter().enumerate();
+        let reports = tools.map(|(number, tool)| ToolReport::new(tool, account(number)));
+        self.outlets.finish(now, reports.collect())
     }
 }
 

@@ -22,5 +22,5 @@ pub use broker::{Broker, Outlets, Ready};
 pub use mask::{Mask, MaskField, UnknownField};
 pub use policy::{NotASlice, Oversized, Policy, Slice};
 pub use registry::{Registry, RegistryError};
-pub use tool::{Grant, Mtu, NotAToolName, Outlet, SessionId, Tool, ToolName};
+pub use tool::{Grant, Mtu, NotAToolName, Outlet, Owner, SessionId, Tls, Tool, ToolName};
 pub use wrap::Wrap;

@@ -103,12 +103,18 @@ pub enum Outlet {
     PcapOverIp {
         /// Where the tool listens.
         target: SocketAddr,
+        /// How TLS is spoken with it; `None` for plain TCP.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tls: Option<Tls>,
     },
     /// pcapng over TCP, to tools that call us.
     #[serde(rename = "pcap-over-ip-listen")]
     PcapOverIpListen {
         /// Where we listen.
         listen: SocketAddr,
+        /// How TLS is spoken with those who call; `None` for plain TCP.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tls: Option<Tls>,
     },
     /// A pcapng file on this host.
     File {
@@ -186,12 +192,34 @@ impl fmt::Display for Outlet {
                 write!(f, "{word} {target}{}", at_port(*port, tzsp_port()))
             }
             Self::Rspan { interface, vlan } => write!(f, "{word} {interface} vlan {vlan}"),
-            Self::PcapOverIp { target } => write!(f, "{word} {target}"),
-            Self::PcapOverIpListen { listen } => write!(f, "{word} {listen}"),
+            Self::PcapOverIp { target: end, tls } | Self::PcapOverIpListen { listen: end, tls } => {
+                write!(f, "{word} {end}{}", if tls.is_some() { " tls" } else { "" })
+            }
             Self::File { path } | Self::Unix { path } => write!(f, "{word} {}", path.display()),
             Self::Stdout => f.write_str(word),
         }
     }
+}
+
+/// How TLS is spoken with a peer: who it must be, and who we are. Files in PEM, read when a
+/// connection is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The authorities of which one must have signed the peer's certificate. There is no TLS with a
+    /// peer that is not verified.
+    pub ca: PathBuf,
+    /// Our certificate, with those between it and its authority; `None` shows none, which only who
+    /// calls may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its private key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// The name that must be in the peer's certificate; `None` for its address. Of those who call
+    /// no name is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// Whose packets a tool may have. Without a word it is those of nobody's tenant only: a VM that
@@ -219,6 +247,25 @@ impl Grant {
                 Some(tenant) => self.tenants.contains(tenant),
                 None => self.tenants.is_empty(),
             }
+    }
+}
+
+/// Whose packets a capture takes, as far as grants are concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// Those of VMs of this tenant; `None` for VMs that belong to none.
+    Tenant(Option<String>),
+    /// Anybody's: whose they are is not told apart.
+    Anybody,
+}
+
+impl Owner {
+    /// Whether a grant allows these packets, while it holds.
+    pub fn is_allowed_by(&self, grant: &Grant) -> bool {
+        match self {
+            Self::Tenant(tenant) => grant.allows(tenant.as_deref()),
+            Self::Anybody => grant.everyone,
+        }
     }
 }
 

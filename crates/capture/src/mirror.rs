@@ -80,7 +80,12 @@ impl MirrorReceiver {
     /// Why there is none.
     pub fn open<'a>(&'a mut self, packet: Packet<'a>) -> Result<Received<'a>, NotMirrored> {
         let Some(form) = self.rule.form else {
-            self.opened += 1;
+            self.opened += u64::from(packet.link == LinkType::ETHERNET || is_ip(packet.link));
+            let packet = match packet.link {
+                LinkType::ETHERNET => packet,
+                link if is_ip(link) => self.with_ethernet(packet),
+                _ => return Err(NotMirrored::Unreadable),
+            };
             return Ok(Received { packet, session: None, is_first: false });
         };
         self.layers.fill(packet.link, packet.data, &self.ports);
@@ -98,7 +103,9 @@ impl MirrorReceiver {
         let lost_before = packet.lost_before + lost;
         let packet = Packet { time: time.min(packet.time), lost_before, ..packet };
         let opened = if found.link == LinkType::RAW {
-            self.framed(&found, packet)
+            let mut unused = Vec::new();
+            let opened = found.open(packet, &mut unused);
+            self.with_ethernet(opened)
         } else {
             found.open(packet, &mut self.frame)
         };
@@ -122,10 +129,8 @@ impl MirrorReceiver {
 
     /// An IP packet that was mirrored without its frame, in one whose addresses are all zero: a file
     /// has one link type, and most mirrors send Ethernet.
-    fn framed<'a>(&'a mut self, found: &Mirrored, packet: Packet<'a>) -> Packet<'a> {
-        let opened = found.open(packet, &mut self.frame);
-        let Packet { time, direction, checksum, lost_before, point, wire_len, .. } = opened;
-        let data = packet.data.get(found.start..found.end).unwrap_or_default();
+    fn with_ethernet<'a>(&'a mut self, packet: Packet<'_>) -> Packet<'a> {
+        let Packet { time, direction, checksum, lost_before, point, wire_len, data, .. } = packet;
         let is_ipv6 = data.first().is_some_and(|first| first >> 4 == 6);
         let kind = if is_ipv6 { IPV6 } else { IPV4 };
         self.frame.clear();
@@ -136,6 +141,10 @@ impl MirrorReceiver {
         let (link, data) = (LinkType::ETHERNET, self.frame.as_slice());
         Packet { time, point, link, data, wire_len, direction, checksum, lost_before }
     }
+}
+
+const fn is_ip(link: LinkType) -> bool {
+    matches!(link, LinkType::RAW | LinkType::RAW_BSD | LinkType::IPV4 | LinkType::IPV6)
 }
 
 const HEAD_LEN: u32 = 14;

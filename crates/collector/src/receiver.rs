@@ -37,7 +37,7 @@ pub struct Counters {
     pub kernel_drops: Option<u64>,
     /// Connections taken.
     pub connections: u64,
-    /// Connections refused because there were too many.
+    /// Connections refused because there were too many, of all or of one address.
     pub connections_refused: u64,
     /// Connections closed because what came was not IPFIX, or not in the TLS that was asked for.
     pub connections_not_ipfix: u64,
@@ -56,6 +56,8 @@ struct Shared {
 impl Receiver {
     /// How many connections there may be at one time.
     pub const MOST_CONNECTIONS: usize = 1024;
+    /// How many of them from one address: one that holds many shuts no other out.
+    pub const MOST_OF_ONE: usize = 64;
     /// How many batches there are, of a MiB each.
     const BATCHES: usize = 64;
 
@@ -261,7 +263,8 @@ fn accept(
             }
         };
         let shared = &filling.shared;
-        if streams.len() >= Receiver::MOST_CONNECTIONS {
+        let of_one = streams.iter().filter(|stream| stream.peer.ip() == peer.ip()).count();
+        if streams.len() >= Receiver::MOST_CONNECTIONS || of_one >= Receiver::MOST_OF_ONE {
             shared.refused.fetch_add(1, Ordering::Relaxed);
             continue;
         }

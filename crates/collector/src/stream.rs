@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
 use rustls::{ServerConfig, ServerConnection};
 
 use crate::batch::Batch;
@@ -17,6 +18,7 @@ pub(crate) struct Stream {
     /// What came of a message that is not whole yet.
     held: Vec<u8>,
     began: Instant,
+    has_spoken: bool,
 }
 
 /// Why a connection is over.
@@ -35,9 +37,11 @@ impl Stream {
         tls: Option<&Arc<ServerConfig>>,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        // An exporter that lost its power says nothing, for ever.
+        let _ = sockopt::set_socket_keepalive(&socket, true);
         let tls = tls.map(|config| ServerConnection::new(Arc::clone(config)).map(Box::new));
         let tls = tls.transpose().map_err(io::Error::other)?;
-        Ok(Self { socket, peer, tls, held: Vec::new(), began: Instant::now() })
+        Ok(Self { socket, peer, tls, held: Vec::new(), began: Instant::now(), has_spoken: false })
     }
 
     /// Whether it has something to say to the other side.
@@ -45,10 +49,12 @@ impl Stream {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// Whether it should have spoken its first words long ago.
+    /// Whether it should have spoken its first words long ago. One that has, and is silent now,
+    /// is kept: there may be nothing to export.
     pub(crate) fn is_overdue(&self) -> bool {
-        let is_silent = self.tls.as_ref().is_some_and(|tls| tls.is_handshaking());
-        is_silent && self.began.elapsed() > HANDSHAKE
+        let is_handshaking = self.tls.as_ref().is_some_and(|tls| tls.is_handshaking());
+        let age = self.began.elapsed();
+        is_handshaking && age > HANDSHAKE || !self.has_spoken && age > FIRST_MESSAGE
     }
 
     /// Reads what is there, at most some 64 KiB, and shows the messages that are whole.
@@ -115,6 +121,7 @@ impl Stream {
             }
             let Some(message) = self.held.get(at..at + len) else { break };
             each(message);
+            self.has_spoken = true;
             at += len;
         }
         self.held.drain(..at);
@@ -130,3 +137,6 @@ fn is_later(error: &io::Error) -> bool {
 const CHUNK: usize = 65_536;
 /// How long the handshake of TLS may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the first message may take. RFC 7011, section 8: templates are sent when a connection
+/// begins, before there is a flow to tell of.
+const FIRST_MESSAGE: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::audit::{Action, Answer, Draft, Who};
 use crate::ca::{Authority, Fingerprint, RotationError};
 use crate::enrolled::Enrolled;
-use crate::grants::{Grant, GrantId, Purpose, Role, User};
+use crate::grants::{Grant, GrantId, Role, User};
 use crate::names::{AgentId, UserName};
 use crate::recorder_key::RecorderKey;
 use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Versioned};
@@ -39,17 +39,14 @@ pub struct Office<'a> {
 pub struct Outcome {
     /// The answer.
     pub reply: Reply,
-    /// What must not go on because of it.
+    /// Which agent must hear of it.
     pub over: Option<Over>,
 }
 
-/// Something that is no longer so, on which sessions may stand.
+/// What is no longer so at an agent. Sessions and streams that stand on a user, a token or a grant
+/// hear of their end from the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Over {
-    /// This user may capture no more.
-    User(UserName),
-    /// This grant is no more.
-    Grant(GrantId),
     /// This agent is no more.
     Agent(AgentId),
     /// What this agent has recorded can be read no more; its recorder has another key.
@@ -80,8 +77,7 @@ impl Office<'_> {
             Command::ListUsers => Reply::Users(self.users()?),
             Command::AddUser { name, role, note } => self.add_user(command, name, *role, note)?,
             Command::ChangeUser { name, role, is_enabled } => {
-                let is_over = self.change_user(command, name, *role, *is_enabled)?;
-                over = is_over.then(|| Over::User(name.clone()));
+                self.change_user(command, name, *role, *is_enabled)?;
                 Reply::Done
             }
             Command::ListTokens => Reply::Tokens(self.tokens()?),
@@ -96,7 +92,6 @@ impl Office<'_> {
                 self.found::<Grant>(id)?;
                 let change = Change::remove(Kind::Grant, id.to_string(), Expected::Anything)?;
                 self.commit(command, &[change])?;
-                over = Some(Over::Grant(id.clone()));
                 Reply::Done
             }
             Command::ListAgents => {
@@ -160,14 +155,13 @@ impl Office<'_> {
         Ok(Reply::Done)
     }
 
-    /// Says whether the user may capture no more.
     fn change_user(
         &self,
         command: &Command,
         name: &UserName,
         role: Option<Role>,
         is_enabled: Option<bool>,
-    ) -> Result<bool, AdminError> {
+    ) -> Result<(), AdminError> {
         let found = self.found::<User>(name)?;
         let mut user = found.value.clone();
         user.role = role.unwrap_or(user.role);
@@ -180,9 +174,7 @@ impl Office<'_> {
                 return Err(AdminError::LastAdmin(name.clone()));
             }
         }
-        let is_over = !user.is_enabled || !user.role.may(Purpose::Capture);
-        self.commit(command, &[Change::put(&user, Expected::Version(found.version))?])?;
-        Ok(is_over)
+        self.commit(command, &[Change::put(&user, Expected::Version(found.version))?])
     }
 
     fn tokens(&self) -> Result<Vec<TokenRow>, AdminError> {

@@ -65,6 +65,17 @@ impl Grants {
         self.of(user, purpose, now).flat_map(|grant| grant.machines.iter().cloned()).collect()
     }
 
+    /// Whether this grant is there, good at this time or not.
+    pub fn has(&self, id: &GrantId) -> bool {
+        self.0.iter().any(|grant| grant.id == *id)
+    }
+
+    /// Whether some grant has begun or ended after `then`, up to `now`.
+    pub fn turned(&self, then: Timestamp, now: Timestamp) -> bool {
+        let is_between = |at: Timestamp| then < at && at <= now;
+        self.0.iter().flat_map(|grant| [grant.from, grant.until]).flatten().any(is_between)
+    }
+
     /// The grants that let `user` do `purpose` at `now` with some machine.
     fn of(&self, user: &User, purpose: Purpose, now: Timestamp) -> impl Iterator<Item = &Grant> {
         self.0.iter().filter(move |grant| {

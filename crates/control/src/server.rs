@@ -17,9 +17,12 @@ mod hello;
 mod metrics;
 mod people;
 mod relay;
+mod sight;
+mod telling;
+mod threshold;
 mod traffic;
 mod watch;
-mod watching;
+mod whereabouts;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -153,7 +156,8 @@ pub async fn serve(
         // Lines that are open would keep the server from ending.
         stopping.close();
     };
-    server.serve_with_incoming_shutdown(connections(listener, hello, log), stopped).await?;
+    let connections = connections(listener, hello, desk.threshold.clone(), log);
+    server.serve_with_incoming_shutdown(connections, stopped).await?;
     watch.abort();
     alerts.abort();
     if let Some(within) = within {

@@ -4,185 +4,32 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-use std::sync::{Arc, Mutex};
+mod site;
+
 use std::time::{Duration, Instant};
 
 use api::document::{Note, Part, Wish};
 use api::proto::agents_client::AgentsClient;
 use api::proto::enrolment_client::EnrolmentClient;
 use api::proto::from_agent::Said;
-use api::proto::people_client::PeopleClient;
 use api::proto::{
-    AdministerRequest, EnrolRequest, FetchRequest, FindRequest, FollowRequest, FromAgent, Hello,
+    AdministerRequest, EnrolRequest, FetchRequest, FindRequest, FollowRequest, FromAgent,
     ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest, RemoveSessionRequest,
     RenewRequest, StartSessionRequest, StatusRequest, StopSessionRequest, WatchMachinesRequest,
     WatchRequest,
 };
-use api::tls::Controller;
-use control::admin::{Command, Made, NewGrant, NewInvitation, Reply, first_admin};
-use control::ca::{Authority, Request as Key};
-use control::server::{Settings, serve};
-use control::store::SqliteStore;
-use telemetry::Log;
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tonic::{Code, Request};
 
-/// A controller in a folder of its own.
-struct Site {
-    controller: Controller,
-    admin: String,
-    log: Arc<Mutex<Vec<String>>>,
-    /// Memory is the whole process's, so there is one site at a time.
-    _alone: tokio::sync::MutexGuard<'static, ()>,
-    _folder: tempfile::TempDir,
-    _stop: oneshot::Sender<()>,
-}
-
-impl Site {
-    async fn new() -> Self {
-        static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let alone = ALONE.lock().await;
-        api::tls::install_provider();
-        let folder = tempfile::tempdir().unwrap();
-        let now = jiff::Timestamp::now();
-        let authority = Authority::open_or_make(folder.path(), now).unwrap();
-        let ca_pem = authority.now().ca.certificate().pem();
-        let store = SqliteStore::open(&folder.path().join("store.sqlite")).unwrap();
-        let admin =
-            first_admin(&store, "admin".parse().unwrap(), now).unwrap().unwrap().to_string();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = Arc::clone(&log);
-        let settings = Settings {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            authority,
-            store: Box::new(store),
-            version: "test".into(),
-            log: Log::new(move |event| lines.lock().unwrap().push(format!("{event:?}"))),
-            metrics: None,
-            within: None,
-        };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, address) = oneshot::channel();
-        tokio::spawn(async move {
-            let ready = |address| _ = ready.send(address);
-            serve(settings, ready, async { _ = stopped.await }).await.unwrap();
-        });
-        let address = address.await.unwrap().to_string();
-        let controller = Controller { address, ca_pem };
-        Self { controller, admin, log, _alone: alone, _folder: folder, _stop: stop }
-    }
-
-    fn channel(&self) -> Channel {
-        self.controller.channel(None).unwrap()
-    }
-
-    fn people(&self) -> PeopleClient<Channel> {
-        PeopleClient::new(self.channel()).max_decoding_message_size(usize::MAX)
-    }
-
-    fn by<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let bearer = format!("Bearer {}", self.admin);
-        request.metadata_mut().insert("authorization", bearer.parse().unwrap());
-        request
-    }
-
-    async fn order(&self, command: &Command) -> Reply {
-        let command_json = serde_json::to_string(command).unwrap();
-        let reply = self.people().administer(self.by(AdministerRequest { command_json })).await;
-        serde_json::from_str(&reply.unwrap().into_inner().reply_json).unwrap()
-    }
-
-    /// An agent that was let in: a channel with its certificate.
-    async fn agent(&self, name: &str) -> Channel {
-        let invitation = NewInvitation {
-            address: self.controller.address.parse().unwrap(),
-            agent: None,
-            uses: 1,
-            expires_at: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
-            note: String::new(),
-        };
-        let Reply::Made(Made { token, .. }) = self.order(&Command::Invite(invitation)).await else {
-            panic!("no invitation");
-        };
-        let key = Key::make().unwrap();
-        let (host, version) = (name.to_owned(), "test".to_owned());
-        let ask = EnrolRequest { token, host, request: key.der.into(), version };
-        let given = EnrolmentClient::new(self.channel()).enrol(ask).await.unwrap().into_inner();
-        self.controller.channel(Some((&given.certificate_pem, &key.key_pem))).unwrap()
-    }
-
-    /// The whole audit log.
-    async fn audit(&self) -> Vec<String> {
-        let ask = self.by(ReadAuditRequest { first: 0, last: 0 });
-        let mut pages = self.people().read_audit(ask).await.unwrap().into_inner();
-        let mut lines = Vec::new();
-        while let Some(page) = pages.message().await.unwrap() {
-            lines.extend(page.line);
-        }
-        lines
-    }
-
-    /// How long somebody honest waits for an answer.
-    async fn is_served(&self) -> Duration {
-        let began = Instant::now();
-        let ask = FindRequest { what: "nothing".into(), at_ns: 0, ..FindRequest::default() };
-        self.people().find(self.by(ask)).await.unwrap();
-        began.elapsed()
-    }
-
-    /// A session over everything, for the administrator.
-    async fn session(&self) -> String {
-        let grant = NewGrant {
-            to: "admin".parse().unwrap(),
-            machines: ["all".parse().unwrap()].into(),
-            purposes: [control::grants::Purpose::Capture].into(),
-            snaplen: control::grants::Snaplen::WHOLE,
-            longest: None,
-            from: None,
-            until: None,
-            needs_reason: false,
-            note: String::new(),
-        };
-        self.order(&Command::AddGrant(grant)).await;
-        let session = self.people().start_session(self.by(wish())).await.unwrap().into_inner();
-        let session: api::document::Session = serde_json::from_str(&session.session_json).unwrap();
-        session.id
-    }
-}
-
-fn wish() -> StartSessionRequest {
-    let wish = Wish {
-        tenants: vec!["acme".into()],
-        lifetime_s: 3600,
-        snaplen: 1 << 18,
-        ..Wish::default()
-    };
-    StartSessionRequest { wish_json: serde_json::to_string(&wish).unwrap() }
-}
+use site::{Site, code, line, wish};
 
 fn resident_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
-fn code<T>(answer: Result<T, Status>) -> Code {
-    answer.err().map_or(Code::Ok, |status| status.code())
-}
-
-/// Opens a line and says hello; what the controller says comes out at the end.
-async fn line(
-    channel: Channel,
-) -> (mpsc::Sender<FromAgent>, Result<tonic::Streaming<api::proto::ToAgent>, Status>) {
-    let (to, said) = mpsc::channel(4);
-    let hello = Hello { version: "test".into(), host: "hv".into(), ..Hello::default() };
-    to.send(FromAgent { said: Some(Said::Hello(hello)) }).await.unwrap();
-    let mut client = AgentsClient::new(channel).max_encoding_message_size(usize::MAX);
-    let heard = client.attend(ReceiverStream::new(said)).await;
-    (to, heard.map(tonic::Response::into_inner))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -446,4 +293,72 @@ async fn a_user_who_follows_and_starts_everything_without_reading_is_bounded() {
     let ask = StartSessionRequest { wish_json: huge.unwrap() };
     assert_ne!(code(site.people().start_session(site.by(ask)).await), Code::Ok);
     assert!(site.is_served().await < Duration::from_secs(1));
+}
+
+/// What a stranger at another address of this host says before anybody could let them in.
+async fn knock(at: std::net::SocketAddr, say: &[u8]) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut stream = socket.connect(at).await.ok()?;
+    // One that is turned away at once may not even take it.
+    let _ = stream.write_all(say).await;
+    Some(stream)
+}
+
+/// Somebody who has shaken hands and begun HTTP/2, and then says nothing.
+async fn greeted(site: &Site) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(site.controller.ca_pem.as_bytes()).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let mut config = config.with_no_client_auth();
+    config.alpn_protocols.push(b"h2".to_vec());
+    let stream = knock(site.controller.address.parse().unwrap(), b"").await.unwrap();
+    let name = api::tls::CONTROLLER_NAME.try_into().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&empty_settings).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_only_stand_there_are_bounded_and_gone_after_a_while() {
+    let site = Site::new().await;
+    let at = site.controller.address.parse().unwrap();
+    let before = resident_mb();
+    let garbage: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    // The record of a greeting that never goes on; one that says it is as long as it can be.
+    let half_open = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
+    let endless = [[22, 3, 1, 64, 0, 1, 255, 255, 255].as_slice(), &[0; 9000]].concat();
+    let words: [&[u8]; 5] =
+        [b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &half_open, &endless, &garbage];
+    let mut greeted = greeted(&site).await;
+    let mut standing = Vec::new();
+    for number in 0..3000 {
+        standing.extend(knock(at, words[number % words.len()]).await);
+    }
+    assert!(site.is_served().await < Duration::from_secs(1), "from another address");
+    let grown = resident_mb().saturating_sub(before);
+    assert!(grown < 200, "{grown} MB");
+    let honest = site.people();
+    let ask = || site.by(StatusRequest {});
+    honest.clone().status(ask()).await.unwrap();
+    let began = Instant::now();
+    for mut stream in standing {
+        let patience = Duration::from_secs(20).saturating_sub(began.elapsed());
+        let end = async {
+            let mut answer = [0; 4096];
+            while matches!(stream.read(&mut answer).await, Ok(1..)) {}
+        };
+        tokio::time::timeout(patience, end).await.expect("it stands there for ever");
+    }
+    // Settings, an answer to ours, pings perhaps; then the end.
+    let patience = Duration::from_secs(20).saturating_sub(began.elapsed());
+    let end = async { while matches!(greeted.read(&mut [0; 4096]).await, Ok(1..)) {} };
+    tokio::time::timeout(patience, end).await.expect("who has shaken hands stands there for ever");
+    // Those who were let in have been left alone.
+    honest.clone().status(ask()).await.unwrap();
+    let begun = site.log.lock().unwrap().len();
+    assert!(begun < 20, "{begun} lines in the log");
 }

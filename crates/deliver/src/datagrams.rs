@@ -86,6 +86,11 @@ impl Datagrams {
         self.forget_gone();
     }
 
+    /// Whether more than half of the queue waits.
+    pub(crate) const fn is_crowded(&self) -> bool {
+        self.queue.len() - self.gone >= MOST_QUEUED / 2 || self.buffer.len() >= MOST_BYTES / 2
+    }
+
     /// Whether something has not been sent yet.
     pub(crate) const fn is_waiting(&self) -> bool {
         self.gone < self.queue.len()

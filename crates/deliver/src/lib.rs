@@ -16,6 +16,7 @@ mod outlet;
 mod place;
 mod schedule;
 mod settings;
+mod tls;
 mod tools;
 
 pub use account::{FileAccount, PointCounters, Summary, Totals};
@@ -23,4 +24,7 @@ pub use byte_sink::{ByteSink, WriteError};
 pub use error::SinkError;
 pub use file_sink::{End, FileSink, Outcome};
 pub use settings::{Destination, Existing, FileSettings, Interval, Ring, StopLimits, WhenSlow};
-pub use tools::{ToolOutlets, ToolSocket, ToolSocketKind, accept_reader, open_tool};
+pub use tls::{Relay, TlsEnd};
+pub use tools::{
+    ToolOutlets, ToolReport, ToolSocket, ToolSocketKind, accept, call, open_tool, reader,
+};

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Mtu, Outlet, Outlets, ToolAccount, ToolDrop};
+use broker::{Mtu, Outlet, Outlets, Tls, Tool, ToolAccount, ToolDrop};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, connect, getsockname};
 use select::Export;
@@ -22,6 +22,7 @@ use wire::file::{InterfaceHeader, SectionHeader};
 use wire::{Packet, Timestamp};
 
 use crate::datagrams::Datagrams;
+use crate::tls::{Relay, TlsEnd};
 use crate::{Destination, FileSettings, FileSink, WhenSlow};
 
 /// A tool that was opened.
@@ -35,6 +36,10 @@ pub struct ToolSocket {
     pub mtu: Mtu,
     /// How its packets are known on the wire, so that they are not captured again.
     pub export: Option<Export>,
+    /// What speaks TLS for it as long as it lives.
+    pub relay: Option<Relay>,
+    /// How those who call a listener are spoken with; `None` for plain TCP.
+    pub tls: Option<TlsEnd>,
 }
 
 /// How a tool's socket is used.
@@ -45,6 +50,8 @@ pub enum ToolSocketKind {
     Datagrams,
     /// A stream of pcapng.
     Stream,
+    /// A stream of pcapng to somebody who is called again when the connection is lost.
+    Caller,
     /// Readers are taken from it; each gets a stream of pcapng.
     Listener,
 }
@@ -63,13 +70,17 @@ pub fn open_tool(outlet: &Outlet) -> io::Result<ToolSocket> {
         Outlet::Gre { target, .. }
         | Outlet::Erspan2 { target, .. }
         | Outlet::Erspan3 { target, .. } => open_gre(*target),
-        Outlet::PcapOverIp { target } => {
-            tcp_tool(TcpStream::connect_timeout(target, CONNECT_WITHIN)?)
+        Outlet::PcapOverIp { target, tls } => {
+            let host = target.ip().to_string();
+            let tls = tls.as_ref().map(|tls| TlsEnd::caller(tls, &host)).transpose()?;
+            let connection = TcpStream::connect_timeout(target, CONNECT_WITHIN)?;
+            Ok(ToolSocket { kind: ToolSocketKind::Caller, ..reader(connection, tls.as_ref())? })
         }
-        Outlet::PcapOverIpListen { listen } => {
+        Outlet::PcapOverIpListen { listen, tls } => {
+            let tls = tls.as_ref().map(TlsEnd::called).transpose()?;
             let listener = TcpListener::bind(listen)?;
             listener.set_nonblocking(true)?;
-            Ok(stream(listener.into(), ToolSocketKind::Listener, None))
+            Ok(ToolSocket { tls, ..stream(listener.into(), ToolSocketKind::Listener, None) })
         }
         Outlet::Unix { path } => {
             Ok(stream(UnixStream::connect(path)?.into(), ToolSocketKind::Stream, None))
@@ -90,17 +101,58 @@ pub fn open_tool(outlet: &Outlet) -> io::Result<ToolSocket> {
     }
 }
 
-/// The next reader that has called, if one has.
+/// The next connection of somebody who has called, if one has.
 ///
 /// # Errors
 /// What the system says.
-pub fn accept_reader(listener: &impl AsFd) -> io::Result<Option<ToolSocket>> {
+pub fn accept(listener: &impl AsFd) -> io::Result<Option<TcpStream>> {
     let listener = TcpListener::from(listener.as_fd().try_clone_to_owned()?);
     match listener.accept() {
-        Ok((reader, _)) => tcp_tool(reader).map(Some),
+        Ok((connection, _)) => Ok(Some(connection)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The reader at the other end of a connection. With TLS that takes as long as the handshake.
+///
+/// # Errors
+/// What the system says, or why the reader is not believed.
+pub fn reader(connection: TcpStream, tls: Option<&TlsEnd>) -> io::Result<ToolSocket> {
+    let export = Some(Export::Tcp(connection.local_addr()?, connection.peer_addr()?));
+    notice_silence(&connection)?;
+    let Some(tls) = tls else {
+        return Ok(stream(connection.into(), ToolSocketKind::Stream, export));
+    };
+    let (fd, relay) = tls.connect(connection)?;
+    Ok(ToolSocket { relay: Some(relay), ..stream(fd, ToolSocketKind::Stream, export) })
+}
+
+/// Connects to somebody who sends a capture: a stream to be read.
+///
+/// # Errors
+/// What the system says, or why the peer is not believed.
+pub fn call(host: &str, port: u16, tls: Option<&Tls>) -> io::Result<(OwnedFd, Option<Relay>)> {
+    let tls = tls.map(|tls| TlsEnd::caller(tls, host)).transpose()?;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_WITHIN) {
+            Ok(connection) => {
+                let ToolSocket { fd, relay, .. } = reader(connection, tls.as_ref())?;
+                return Ok((fd, relay));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// A peer that has vanished without a word is noticed within a minute.
+fn notice_silence(connection: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(connection, true)?;
+    sockopt::set_tcp_keepidle(connection, Duration::from_secs(20))?;
+    sockopt::set_tcp_keepintvl(connection, Duration::from_secs(10))?;
+    Ok(sockopt::set_tcp_keepcnt(connection, 4)?)
 }
 
 fn open_udp(target: SocketAddr) -> io::Result<ToolSocket> {
@@ -137,16 +189,41 @@ fn datagrams(fd: OwnedFd, target: IpAddr, export: Export) -> io::Result<ToolSock
     let _ = sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER);
     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
     let mtu = Mtu::try_from(mtu).map_err(io::Error::other)?;
-    Ok(ToolSocket { fd, kind: ToolSocketKind::Datagrams, mtu, export: Some(export) })
-}
-
-fn tcp_tool(connection: TcpStream) -> io::Result<ToolSocket> {
-    let export = Export::Tcp(connection.local_addr()?, connection.peer_addr()?);
-    Ok(stream(connection.into(), ToolSocketKind::Stream, Some(export)))
+    Ok(ToolSocket::datagrams(fd, mtu, export))
 }
 
 const fn stream(fd: OwnedFd, kind: ToolSocketKind, export: Option<Export>) -> ToolSocket {
-    ToolSocket { fd, kind, mtu: Mtu::ETHERNET, export }
+    ToolSocket { fd, kind, mtu: Mtu::ETHERNET, export, relay: None, tls: None }
+}
+
+impl ToolSocket {
+    /// A socket that takes each packet in a datagram or frame of its own.
+    pub fn datagrams(fd: OwnedFd, mtu: Mtu, export: Export) -> Self {
+        Self { mtu, ..stream(fd, ToolSocketKind::Datagrams, Some(export)) }
+    }
+}
+
+/// What a tool got.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ToolReport {
+    /// Its name.
+    pub name: String,
+    /// Its encapsulation and where it is.
+    pub outlet: String,
+    /// Every packet offered to it.
+    #[serde(flatten)]
+    pub account: ToolAccount,
+    /// What went wrong last, if anything did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+impl ToolReport {
+    /// As far as the broker knows it.
+    pub fn new(tool: &Tool, account: ToolAccount) -> Self {
+        let (name, outlet) = (tool.name.to_string(), tool.outlet.to_string());
+        Self { name, outlet, account, trouble: None }
+    }
 }
 
 /// The tools of a broker, in the order of their numbers.
@@ -165,7 +242,7 @@ enum ToolOutlet {
         readers: Vec<FileSink>,
         /// What readers got that have gone: packets that were taken and did not arrive.
         unwritten: u64,
-        is_listening: bool,
+        kind: ToolSocketKind,
         why: Option<String>,
     },
 }
@@ -187,7 +264,6 @@ impl ToolOutlets {
         fd: Option<OwnedFd>,
         now: Timestamp,
     ) -> Result<(), String> {
-        let is_listening = kind == ToolSocketKind::Listener;
         match (kind, fd) {
             (ToolSocketKind::Datagrams, Some(fd)) => {
                 self.outlets.push(ToolOutlet::Datagrams(Box::new(Datagrams::new(fd))));
@@ -195,9 +271,9 @@ impl ToolOutlets {
             (ToolSocketKind::Datagrams, None) => return Err("its socket is missing".into()),
             (_, fd) => {
                 let readers = Vec::new();
-                let outlet = ToolOutlet::Streams { readers, unwritten: 0, is_listening, why: None };
+                let outlet = ToolOutlet::Streams { readers, unwritten: 0, kind, why: None };
                 self.outlets.push(outlet);
-                if let Some(fd) = fd.filter(|_| !is_listening) {
+                if let Some(fd) = fd.filter(|_| kind != ToolSocketKind::Listener) {
                     self.add_reader(self.outlets.len() - 1, fd, now)?;
                 }
             }
@@ -239,6 +315,14 @@ impl ToolOutlets {
         }
     }
 
+    /// Whether tool `number` has nobody it could write to, and is one that is called again.
+    pub fn is_lost(&self, number: usize) -> bool {
+        let Some(ToolOutlet::Streams { readers, kind, .. }) = self.outlets.get(number) else {
+            return false;
+        };
+        *kind == ToolSocketKind::Caller && readers.iter().all(|reader| reader.ended().is_some())
+    }
+
     /// Sends what waits, as far as that takes no waiting. To be called some ten times a second.
     pub fn flush(&mut self) {
         for outlet in &mut self.outlets {
@@ -255,8 +339,19 @@ impl ToolOutlets {
         }
     }
 
+    /// Whether some tool takes what it is sent more slowly than it comes, so that more would be
+    /// refused soon.
+    pub fn is_crowded(&self) -> bool {
+        self.outlets.iter().any(|outlet| match outlet {
+            ToolOutlet::Datagrams(datagrams) => datagrams.is_crowded(),
+            ToolOutlet::Streams { readers, .. } => {
+                readers.iter().any(|reader| reader.waiting_bytes() >= MANY_WAITING)
+            }
+        })
+    }
+
     /// Ends all streams, gives up what nobody takes, and enters it into the accounts.
-    pub fn finish(mut self, now: Timestamp, accounts: &mut [ToolAccount]) -> Vec<Option<String>> {
+    pub fn finish(mut self, now: Timestamp, mut reports: Vec<ToolReport>) -> Vec<ToolReport> {
         for _ in 0..FINISHING_ROUNDS {
             self.flush();
             let is_waiting = |outlet: &ToolOutlet| match outlet {
@@ -268,8 +363,10 @@ impl ToolOutlets {
             }
             std::thread::sleep(FINISHING_REST);
         }
-        let outlets = self.outlets.into_iter().zip(accounts);
-        outlets.map(|(outlet, account)| outlet.finish(now, account)).collect()
+        for (outlet, report) in self.outlets.into_iter().zip(&mut reports) {
+            report.trouble = outlet.finish(now, &mut report.account);
+        }
+        reports
     }
 }
 
@@ -283,7 +380,7 @@ impl ToolOutlet {
                 account.unsend(failed.packets, failed.datagrams);
                 failed.why.map(|errno| io::Error::from(errno).to_string())
             }
-            Self::Streams { readers, unwritten, is_listening, mut why } => {
+            Self::Streams { readers, unwritten, kind, mut why } => {
                 let mut lost = unwritten;
                 for reader in readers {
                     let summary = reader.finish(now);
@@ -292,7 +389,7 @@ impl ToolOutlet {
                         why = Some(failure.to_string());
                     }
                 }
-                if !is_listening {
+                if kind != ToolSocketKind::Listener {
                     account.unsend(lost, lost);
                 } else if lost > 0 {
                     why = Some(format!("readers that went away had {lost} packets to come"));
@@ -320,14 +417,14 @@ impl Outlets for ToolOutlets {
     }
 
     fn write(&mut self, number: usize, packet: &Packet<'_>) -> Result<(), ToolDrop> {
-        let Some(ToolOutlet::Streams { readers, unwritten, is_listening, why }) =
+        let Some(ToolOutlet::Streams { readers, unwritten, kind, why }) =
             self.outlets.get_mut(number)
         else {
             return Err(ToolDrop::SinkFailed);
         };
-        let mut result = Err(match is_listening {
-            true => ToolDrop::NotConnected,
-            false => ToolDrop::SinkFailed,
+        let mut result = Err(match kind {
+            ToolSocketKind::Listener => ToolDrop::NotConnected,
+            _ => ToolDrop::SinkFailed,
         });
         let mut has_ended = false;
         for reader in &mut *readers {
@@ -345,8 +442,8 @@ impl Outlets for ToolOutlets {
                 Err(error) => *why = Some(error.to_string()),
             }
         }
-        if has_ended && *is_listening {
-            // Another may call.
+        if has_ended && *kind != ToolSocketKind::Stream {
+            // Another may call, or be called.
             for reader in readers.extract_if(.., |reader| reader.ended().is_some()) {
                 *unwritten += reader.finish(packet.time).packets_unwritten;
             }
@@ -360,6 +457,7 @@ impl fmt::Display for ToolSocketKind {
         f.write_str(match self {
             Self::Datagrams => "datagrams",
             Self::Stream => "stream",
+            Self::Caller => "caller",
             Self::Listener => "listener",
         })
     }
@@ -370,6 +468,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// What the kernel may hold for one tool, in bytes, if it allows so much.
 const SEND_BUFFER: usize = 1 << 20;
 const MOST_READERS: usize = 8;
+/// Bytes waiting for a reader that is slow; it gets no more at twice as many.
+const MANY_WAITING: u64 = 2 << 20;
 /// How long what waits at the end is tried.
 const FINISHING_ROUNDS: u32 = 25;
 const FINISHING_REST: Duration = Duration::from_millis(20);

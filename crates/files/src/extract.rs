@@ -15,6 +15,7 @@ use wire::mirror::MirrorForm;
 use wire::{Layers, LinkType, Packet, Strip, Timestamp, TunnelPorts};
 
 use crate::copies::Copies;
+use crate::feed::ToolFeed;
 use crate::mirrors::Mirrors;
 use crate::outputs::{Encoding, Key, OutputError, Outputs};
 use crate::pieces::{First, Held, Pieces};
@@ -107,6 +108,18 @@ pub enum ExtractError {
 /// # Errors
 /// An output cannot be opened. Whatever happens later is in the receipt.
 pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractError> {
+    extract_to(inputs, request, None)
+}
+
+/// Extracts packets as [`extract`] does, and offers each that is written to tools as well.
+///
+/// # Errors
+/// As [`extract`].
+pub fn extract_to(
+    inputs: OpenInputs,
+    request: Request,
+    feed: Option<ToolFeed>,
+) -> Result<Receipt, ExtractError> {
     let taken = inputs.identities().collect();
     let mut outputs = Outputs::open(request.target.clone(), taken, Arc::clone(&request.stop))?;
     if request.mirror.is_some() {
@@ -126,12 +139,15 @@ pub fn extract(inputs: OpenInputs, request: Request) -> Result<Receipt, ExtractE
             tally: Tally::default(),
             first_link: None,
             pieces: Pieces::new(),
+            feed,
         },
         hands: Hands::default(),
     };
     let mut sources = inputs.into_sources();
     let (ended, failure) = match &mut sources[..] {
-        [source] if job.rules.request.can_be_shared() => job.run_threads(source),
+        [source] if job.rules.request.can_be_shared() && job.results.feed.is_none() => {
+            job.run_threads(source)
+        }
         _ => job.run(&mut sources),
     };
     Ok(job.finish(sources, ended, failure))
@@ -261,7 +277,8 @@ impl Job {
     }
 
     fn finish(self, sources: Vec<Source>, ended: Ended, failure: Option<OutputError>) -> Receipt {
-        let Results { mut outputs, mut tally, first_link, .. } = self.results;
+        let Results { mut outputs, mut tally, first_link, feed, .. } = self.results;
+        let tools = feed.map(ToolFeed::finish).unwrap_or_default();
         let mirrors = self.mirrors.map(|mirrors| mirrors.finish(&self.rules, &mut outputs));
         let link = first_link.unwrap_or(LinkType::ETHERNET);
         let repeated = outputs.repeated;
@@ -277,6 +294,7 @@ impl Job {
             inputs: sources.into_iter().map(|source| source.account).collect(),
             outputs,
             tally,
+            tools,
             repeated,
             copies: self.copies.map(Copies::report),
             mirrors: mirrors.unwrap_or_default(),
@@ -313,6 +331,9 @@ impl Rules {
             return Look::Refused(Fate::OtherLink);
         };
         if self.needs_headers {
+            if let Some(fate) = selection.refuses_at_a_glance(input, packet) {
+                return Look::Refused(fate);
+            }
             hands.layers.fill(packet.link, packet.data, &selection.ports);
             if hands.layers.has_fragment() {
                 return Look::Piece(point);
@@ -426,6 +447,8 @@ pub(crate) struct Results {
     first_link: Option<LinkType>,
     /// What is known of packets in fragments.
     pub(crate) pieces: Pieces,
+    /// The tools that get what is written.
+    feed: Option<ToolFeed>,
 }
 
 /// The way of packets that come one after the other.
@@ -583,6 +606,12 @@ impl Way<'_> {
         } else {
             outputs.take_as(keys, packet, record, point, points)?
         };
+        if fate == Fate::Written
+            && let Some(feed) = &mut self.results.feed
+        {
+            let number = point.number_in(packet.link).unwrap_or(point.number);
+            feed.offer(packet, number, points.name(point)).map_err(OutputError::Tool)?;
+        }
         shaped.count(&mut self.results.tally, fate);
         Ok(fate)
     }

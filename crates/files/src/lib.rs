@@ -8,6 +8,7 @@ mod copies;
 mod datagrams;
 mod extract;
 mod fate;
+mod feed;
 mod metering;
 mod mirrors;
 mod outputs;
@@ -23,8 +24,9 @@ mod whose;
 
 pub use copies::{CopiesReport, PairReport};
 pub use datagrams::{Datagram, DatagramReport, datagrams};
-pub use extract::{DedupRequest, Ended, ExtractError, Request, extract};
+pub use extract::{DedupRequest, Ended, ExtractError, Request, extract, extract_to};
 pub use fate::{Fate, Tally};
+pub use feed::{FeedTool, ToolFeed};
 pub use metering::{FlowReport, FlowRequest, flows};
 pub use mirrors::MirrorReport;
 pub use outputs::{FileFormat, OutputError, Split, Target};

@@ -33,6 +33,8 @@ pub enum FileFormat {
 pub struct Target {
     /// The file; `None` is standard output. Split files are called after it.
     pub path: Option<PathBuf>,
+    /// Whether nothing is written at all: packets go to tools only.
+    pub is_nothing: bool,
     /// Whether files that are there already are written over.
     pub existing: Existing,
     /// The format.
@@ -183,7 +185,7 @@ impl Outputs {
             taken,
             repeated: 0,
         };
-        if outputs.target.split.is_none() {
+        if outputs.target.split.is_none() && !outputs.target.is_nothing {
             outputs.begin(Key::Only)?;
         }
         Ok(outputs)
@@ -322,6 +324,9 @@ impl Outputs {
         points: &Points,
     ) -> Result<Fate, OutputError> {
         let Some(number) = point.number_in(packet.link) else { return Ok(Fate::OtherLink) };
+        if self.target.is_nothing {
+            return Ok(Fate::Written);
+        }
         let index = match self.last {
             Some((last, index)) if last == key => index,
             _ => self.index(key)?,
@@ -614,6 +619,9 @@ pub enum OutputError {
         /// The file.
         path: PathBuf,
     },
+    /// A tool cannot be sent to.
+    #[error("{0}")]
+    Tool(String),
     /// There are more files than a system holds open.
     #[error("more than {most} files; select less, or split by something else")]
     TooMany {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use deliver::ToolReport;
 use wire::LinkType;
 use wire::file::{Damage, DamageReason};
 
@@ -16,6 +17,8 @@ pub struct Receipt {
     pub outputs: Vec<OutputAccount>,
     /// Every packet by its fate.
     pub tally: Tally,
+    /// What each tool got of those written.
+    pub tools: Vec<ToolReport>,
     /// How often a written packet is in one more output, because it is of two VMs or tenants.
     pub repeated: u64,
     /// What was found about copies, if they were looked for.
@@ -43,7 +46,8 @@ impl Receipt {
     pub fn is_complete(&self) -> bool {
         let is_lost = Fate::ALL.iter().any(|fate| fate.is_loss() && self.tally.of(*fate) > 0);
         let is_whole = self.inputs.iter().all(InputAccount::is_whole);
-        !is_lost && is_whole && self.failure.is_none()
+        let is_sent = self.tools.iter().all(|tool| tool.account.lost() == 0);
+        !is_lost && is_whole && is_sent && self.failure.is_none()
     }
 }
 

@@ -40,6 +40,17 @@ impl Wanted {
         self.vms.is_some() || self.filter.is_some()
     }
 
+    /// Why a packet is not wanted, where that can be seen without finding its headers.
+    #[inline]
+    fn refuses_at_a_glance(&self, packet: &Packet<'_>, ports: &TunnelPorts) -> Option<Fate> {
+        let (filter, fate) = match (&self.vms, &self.filter) {
+            (Some(vms), _) => (vms, Fate::OtherVm),
+            (None, Some(filter)) => (filter, Fate::NotSelected),
+            (None, None) => return None,
+        };
+        filter.refuses_at_a_glance(packet, ports).then_some(fate)
+    }
+
     fn refuses(&self, packet: &Packet<'_>, layers: &Layers) -> Option<Fate> {
         if self.vms.as_ref().is_some_and(|vms| !vms.matches(packet, layers)) {
             return Some(Fate::OtherVm);
@@ -118,6 +129,13 @@ impl Selection {
     #[inline]
     pub fn wants_time(&self, time: Timestamp) -> bool {
         self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
+    }
+
+    /// Why the packet of input number `input` is not wanted, where that can be seen without finding
+    /// its headers. It is no fragment then.
+    #[inline]
+    pub(crate) fn refuses_at_a_glance(&self, input: usize, packet: &Packet<'_>) -> Option<Fate> {
+        self.at(input, packet.point).refuses_at_a_glance(packet, &self.ports)
     }
 
     /// Why the packet of input number `input` is not wanted, if it is not. `layers` must come from

@@ -18,6 +18,7 @@ mod table;
 mod tenants;
 mod tools;
 mod tunnels;
+mod watching;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -37,6 +38,7 @@ Examples:
   overtap find                               every machine of this host
   overtap plan web                           every place where the packets of web can be seen
   overtap capture web -w web.pcapng          at the best of them, until Ctrl-C
+  overtap watch web                          on a full screen: where it is, who talks to it
   overtap record 'web-*' --size 6GiB          a flight recorder of these
   overtap capture web --last 10m             what it has seen, then live
   overtap mirror web --to vxlan://10.0.0.9?vni=7    its packets to a tool, until Ctrl-C
@@ -52,6 +54,7 @@ enum Command {
     Capture(commands::capture::Args),
     Record(commands::record::Args),
     Recorder(commands::recorder::Args),
+    Watch(commands::watch::Args),
     Mirror(Box<commands::mirror::Args>),
     Decode(commands::decode::Args),
     Stat(commands::stat::Args),
@@ -90,6 +93,9 @@ enum Command {
     /// Reads packets for a capture; started by it, never by hand.
     #[command(name = agent::ENGINE_WORD, hide = true)]
     CaptureEngine,
+    /// Captures every machine of this host for `top --live`; started by it, never by hand.
+    #[command(name = commands::every_port::WORD, hide = true)]
+    EveryPort,
 }
 
 /// How results are printed.
@@ -117,6 +123,7 @@ fn obey() -> anyhow::Result<Exit> {
         Command::Capture(args) => commands::capture::run(&args),
         Command::Record(args) => commands::record::run(&args),
         Command::Recorder(args) => commands::recorder::run(&args),
+        Command::Watch(args) => commands::watch::run(&args),
         Command::Mirror(args) => commands::mirror::run(&args),
         Command::Decode(args) => commands::decode::run(&args),
         Command::Stat(args) => commands::stat::run(&args),
@@ -149,6 +156,7 @@ fn obey() -> anyhow::Result<Exit> {
         }
         Command::Man { command } => man(command.as_deref()),
         Command::CaptureEngine => commands::capture::run_engine(),
+        Command::EveryPort => commands::every_port::run(),
     }
 }
 

@@ -30,6 +30,7 @@ impl Folder {
 
     fn run(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_overtap"));
+        command.env("OVERTAP_STATE_DIR", self.path("state"));
         command.current_dir(self.0.path()).args(words).output().unwrap()
     }
 
@@ -184,6 +185,74 @@ fn a_vm_is_taken_out_by_its_name_and_nobody_elses_packet_with_it() {
     ]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(!folder.path("x.pcapng").exists());
+}
+
+#[test]
+fn a_tool_gets_the_packets_of_a_file_that_its_grant_covers_and_no_others() {
+    let folder = Folder::new();
+    folder.capture("up.pcapng", "up0", &uplink());
+    let add = |name: &str, words: &[&str]| {
+        let added = folder.run(&[&["tools", "add", name], words].concat());
+        assert!(added.status.success(), "{added:?}");
+    };
+    add("acmes", &["--file", "acmes.pcapng", "--tenant", "acme", "--slice", "60"]);
+    add("alls", &["--file", "alls.pcapng", "--all-tenants", "--strip", "all"]);
+    add("nobodys", &["--file", "nobodys.pcapng"]);
+    let of = |vm: &'static str, tool: &'static str| {
+        ["up.pcapng", "--inventory", "site.toml", "--vm", vm, "--to", tool]
+    };
+    let receipt = folder.extract(&of("acme/web", "acmes"), 0);
+    assert_eq!(written(&receipt), 2);
+    let [tool] = &receipt["tools"].as_array().unwrap()[..] else { panic!("{receipt}") };
+    assert_eq!((&tool["offered"], &tool["sent"]), (&2.into(), &2.into()));
+    assert_eq!(tool["sliced"], 2);
+    assert_eq!(receipt["outputs"], serde_json::json!([]), "nothing else is written");
+    assert_eq!(folder.column("acmes.pcapng", "len"), ["102", "122"]);
+    assert_eq!(folder.column("acmes.pcapng", "caplen"), ["60", "60"]);
+    // The same MAC, and another tenant's.
+    let refused = |words: &[&str], said: &str| {
+        let output = folder.run(&[&["extract"], words].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(said), "{text}");
+    };
+    let why = "tool acmes may not have the packets of umbrella/web, which belongs to umbrella";
+    refused(&of("umbrella/web", "acmes"), why);
+    refused(&of("acme/web", "nobodys"), "which belongs to acme");
+    // Of one that is both's, and of a whole file, whosever packets are in it.
+    refused(&[&of("acme/web", "acmes")[..], &["--vm", "umbrella/web"]].concat(), why);
+    refused(&["up.pcapng", "--to", "acmes"], "whosever they are");
+    refused(&["up.pcapng", "vm acme/web", "--inventory", "site.toml", "--to", "acmes"], "whosever");
+    let words = ["up.pcapng", "--to", "alls", "-w", "whole.pcapng", "-c", "4"];
+    let receipt = folder.extract(&words, 0);
+    assert_eq!(receipt["tools"][0]["sent"], 4);
+    assert_eq!(folder.column("alls.pcapng", "len"), ["52", "62", "72", "82"]);
+    assert_eq!(folder.column("whole.pcapng", "len"), ["102", "112", "122", "132"]);
+    assert!(!folder.path("nobodys.pcapng").exists(), "it was not even made");
+}
+
+#[test]
+fn a_slow_tool_of_a_file_is_waited_for() {
+    let folder = Folder::new();
+    let frames: Vec<_> = (0..4200_u32).map(|n| frame((n % 9) as u8, 1, 2400)).collect();
+    folder.capture("many.pcapng", "up0", &frames);
+    let socket = std::os::unix::net::UnixListener::bind(folder.path("slow")).unwrap();
+    let reader = std::thread::spawn(move || {
+        let (mut stream, _) = socket.accept().unwrap();
+        let (mut all, mut some) = (0, [0; 65_536]);
+        loop {
+            std::thread::sleep(Duration::from_millis(5));
+            match std::io::Read::read(&mut stream, &mut some).unwrap() {
+                0 => return all,
+                len => all += len,
+            }
+        }
+    });
+    let added = folder.run(&["tools", "add", "slow", "--unix", "slow", "--all-tenants"]);
+    assert!(added.status.success(), "{added:?}");
+    let receipt = folder.extract(&["many.pcapng", "--to", "slow"], 0);
+    assert_eq!(receipt["tools"][0]["sent"], 4200);
+    assert!(reader.join().unwrap() > 4200 * 2442);
 }
 
 #[test]

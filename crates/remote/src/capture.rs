@@ -182,6 +182,13 @@ impl Capture {
                     Some(News::Piece(number, piece)) => self.take(number, piece),
                     Some(News::Away(number, why)) => self.away(number, why),
                     Some(News::Gone(number, why)) => self.gone(number, why),
+                    // Of nothing there is no file.
+                    Some(News::Refused(why)) if self.is_nothing_here() => return Err(why),
+                    Some(News::Refused(why)) => {
+                        tell(Told::Sentence(format!("no more of it can be fetched: {why}")));
+                        self.end.get_or_insert(why.to_string());
+                        break;
+                    }
                     Some(News::Lost(why)) => {
                         tell(Told::Sentence(format!("the session cannot be followed: {why}")));
                         self.end.get_or_insert(why);
@@ -468,6 +475,11 @@ impl Capture {
                 "the session could not be ended: {error}; it ends by itself a minute after this"
             )));
         }
+    }
+
+    /// Whether not a byte has come of any part.
+    fn is_nothing_here(&self) -> bool {
+        self.parts.iter().all(|part| part.fed_bytes == 0)
     }
 
     /// Whether every part that is not all here cannot be fetched now.

@@ -94,6 +94,12 @@ impl RemoteError {
     pub const fn is_passing(&self) -> bool {
         matches!(self, Self::Away { .. })
     }
+
+    /// Whether asking again is of no use: whoever asks is not let in, or may not have it.
+    pub const fn is_final(&self) -> bool {
+        let Self::Refused { code, .. } = self else { return false };
+        matches!(code, Code::Unauthenticated | Code::PermissionDenied)
+    }
 }
 
 impl Connection {

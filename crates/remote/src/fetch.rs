@@ -8,8 +8,8 @@ use api::document::Session;
 use api::proto::{FetchRequest, Piece, ReleaseRequest};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::Connection;
 use crate::connection::session;
+use crate::{Connection, RemoteError};
 
 /// What the tasks have to say.
 #[derive(Debug)]
@@ -22,6 +22,9 @@ pub(crate) enum News {
     Piece(usize, Piece),
     /// A part cannot be fetched now, and why; it is tried again.
     Away(usize, String),
+    /// The packets may not be fetched, or not any more, and why. Nothing more is asked: each time
+    /// would be a line in the audit log.
+    Refused(RemoteError),
     /// A part, or what is left of it, is not to be had at all, and why.
     #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "agents come back"))]
     Gone(usize, String),
@@ -81,15 +84,24 @@ pub(crate) async fn fetch(
                     }
                     Ok(None) => {
                         ahead.add_permits(1);
-                        break "the agent broke off".to_owned();
+                        break RemoteError::Failed("the agent broke off".to_owned());
                     }
                     Err(status) => {
                         ahead.add_permits(1);
-                        break status.message().to_owned();
+                        break connection.error(&status);
                     }
                 }
             },
-            Err(error) => error.to_string(),
+            Err(error) => error,
+        };
+        if why.is_final() {
+            let _ = to.send(News::Refused(why)).await;
+            return;
+        }
+        let why = match why {
+            // Which controller it is is known.
+            RemoteError::Away { reason, .. } => reason,
+            why => why.to_string(),
         };
         if to.send(News::Away(number, why)).await.is_err() {
             return;

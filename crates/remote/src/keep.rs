@@ -242,6 +242,7 @@ impl Tools {
                         return Ok(());
                     }
                 }
+                News::Refused(why) => return Err(KeepError::Lost(why.to_string())),
                 News::Away(_, why) => {
                     let since = *away_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > PATIENCE {

@@ -6,6 +6,7 @@ use api::document::Wish;
 use api::within::Passage;
 use tokio::sync::Semaphore;
 
+use crate::invitation::Invitation;
 use crate::logins::Logins;
 
 /// The door, shared by all who ask.
@@ -20,6 +21,8 @@ pub(crate) struct Door {
     pub(crate) defaults: Wish,
     /// The program, for the files that are written.
     pub(crate) application: String,
+    /// What logs a browser in that comes by a link.
+    pub(crate) invitation: Option<Invitation>,
     /// Places for those who read captures.
     pub(crate) readers: Arc<Semaphore>,
 }

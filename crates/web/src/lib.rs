@@ -6,6 +6,7 @@
 //! `overtap sessions fetch`. Decision 0015 says why.
 
 mod door;
+mod invitation;
 mod list;
 mod logins;
 mod page;
@@ -28,6 +29,7 @@ use tokio::sync::Semaphore;
 use self::door::Door;
 use self::logins::Logins;
 
+pub use self::invitation::Invitation;
 pub use self::routes::openapi;
 pub use self::serve::{Certified, WebError};
 
@@ -43,6 +45,8 @@ pub struct Settings {
     pub defaults: Wish,
     /// The program, for the files that are written.
     pub application: String,
+    /// What logs a browser in that comes by a link.
+    pub invitation: Option<Invitation>,
     /// Where it says what happens.
     pub log: Log,
 }
@@ -60,12 +64,16 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result
     let listen = |source| WebError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     ready(listener.local_addr().map_err(listen)?);
+    if let Some(invitation) = &settings.invitation {
+        invitation.open();
+    }
     let door = Arc::new(Door {
         passage: settings.passage,
         logins: Logins::default(),
         is_tls: tls.is_some(),
         defaults: settings.defaults,
         application: settings.application,
+        invitation: settings.invitation,
         readers: Arc::new(Semaphore::new(MOST_READERS)),
     });
     serve::answer(listener, tls, routes::routes(door), settings.log).await;

@@ -43,6 +43,31 @@ impl FromRequestParts<Arc<Door>> for Person {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Problem> {
+        if let Visitor(Some(person)) = Visitor::from_request_parts(parts, door).await? {
+            return Ok(person);
+        }
+        // The controller says no, and notes it.
+        let nobody = Connection::within(door.passage.clone(), peer(parts)?, None)?;
+        nobody.who_am_i().await?;
+        Err(unknown())
+    }
+}
+
+/// Somebody who comes to see whether they are known. That alone is no try to get anything, so that
+/// a page that is opened leaves nothing in the audit log.
+pub(crate) struct Visitor(Option<Person>);
+
+impl Visitor {
+    /// The person they are.
+    pub(crate) fn known(self) -> Result<Person, Problem> {
+        self.0.ok_or_else(unknown)
+    }
+}
+
+impl FromRequestParts<Arc<Door>> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Problem> {
         let peer = peer(parts)?;
         let (token, via) = match bearer(&parts.headers) {
             Some(token) => (Some(token.to_owned()), Via::Bearer),
@@ -52,19 +77,20 @@ impl FromRequestParts<Arc<Door>> for Person {
                 (cookie.and_then(|cookie| door.logins.token(cookie, now)), Via::Cookie)
             }
         };
-        let controller = Connection::within(door.passage.clone(), peer, token.as_deref())?;
-        if token.is_none() {
-            // The controller says no, and notes it.
-            controller.who_am_i().await?;
-        }
+        let Some(token) = token else { return Ok(Self(None)) };
+        let controller = Connection::within(door.passage.clone(), peer, Some(&token))?;
         if via == Via::Cookie && is_change(&parts.method) && !has_mark(&parts.headers) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "another site may have sent this: send the header X-Overtap: 1 with it",
             ));
         }
-        Ok(Self { controller, via })
+        Ok(Self(Some(Person { controller, via })))
     }
+}
+
+fn unknown() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "no token was shown, and nobody is logged in")
 }
 
 /// Where a question comes from.

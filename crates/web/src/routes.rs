@@ -29,7 +29,7 @@ use crate::person::cookie_name;
 use crate::problem::Problem;
 use crate::view::{Counted, Packet};
 
-use self::events::Changed;
+use self::events::{Changed, Refused};
 
 /// Everything that is answered.
 pub(crate) fn routes(door: Arc<Door>) -> Router {
@@ -105,7 +105,7 @@ async fn wrong_method(method: Method) -> Problem {
     ),
     modifiers(&Locks),
     // What only server-sent events carry.
-    components(schemas(Changed, Counted, Packet)),
+    components(schemas(Changed, Counted, Packet, Refused)),
     security(("bearer" = []), ("cookie" = [])),
 )]
 struct Described;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::places::Places;
 use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
@@ -73,6 +74,7 @@ pub(crate) async fn answer(
     log: Log,
 ) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let of_one = Places::new(MOST_OF_ONE);
     // Those that are open end with us.
     let mut open = JoinSet::new();
     let mut is_told = false;
@@ -82,10 +84,18 @@ pub(crate) async fn answer(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 is_told = false;
+                // Those on this host come through ssh, or a proxy, on behalf of many.
+                let theirs = match peer.ip().to_canonical().is_loopback() {
+                    true => None,
+                    false => match of_one.take(peer.ip()) {
+                        Some(theirs) => Some(theirs),
+                        None => continue,
+                    },
+                };
                 let (tls, routes) = (tls.clone(), routes.clone());
                 open.spawn(async move {
                     connection(stream, peer, tls, routes).await;
-                    drop(place);
+                    drop((place, theirs));
                 });
             }
             // No file left, mostly: that passes, or somebody must see it.
@@ -135,6 +145,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connections at the same time; the others wait. A browser has six at most, or one.
 const MOST_CONNECTIONS: usize = 1_000;
+
+/// Of one address; more are turned away.
+const MOST_OF_ONE: usize = 250;
 
 /// Questions at the same time on one connection.
 const MOST_STREAMS: u32 = 100;

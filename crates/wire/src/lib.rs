@@ -8,6 +8,7 @@ mod address;
 mod cursor;
 pub mod export;
 pub mod file;
+mod glance;
 pub mod header;
 mod kept;
 mod key;
@@ -24,6 +25,7 @@ mod walk;
 
 pub use address::{Mac, VlanId, Vni};
 pub use cursor::Cursor;
+pub use glance::is_certainly_without;
 pub use kept::KeptPacket;
 pub use key::Key;
 pub use layer::Layer;

@@ -9,7 +9,7 @@
 
 use proptest::prelude::*;
 use wire::mirror::{MirrorForm, Mirrored};
-use wire::{Layers, LinkType, Packet, StopReason, Timestamp, TunnelPorts};
+use wire::{Layer, Layers, LinkType, Packet, StopReason, Timestamp, TunnelPorts};
 
 /// What must hold for every frame.
 fn check(link: LinkType, data: &[u8]) {
@@ -48,7 +48,23 @@ fn check(link: LinkType, data: &[u8]) {
     assert_eq!((again.headers(), again.stop()), (layers.headers(), layers.stop()));
     assert_eq!(again.innermost(data).headers(), layers.innermost(data).headers());
     let _ = layers.is_innermost_hidden();
+    check_glance(link, data, &layers);
     check_mirrors(link, data, &layers);
+}
+
+/// A glance passes over no frame that the walk finds, and no fragment.
+fn check_glance(link: LinkType, data: &[u8], layers: &Layers) {
+    let ports = TunnelPorts::default();
+    if !wire::is_certainly_without(link, data, &ports, |_| false) {
+        return;
+    }
+    assert!(!layers.has_fragment());
+    for frame in layers.frames() {
+        assert_eq!(frame.layer, Layer::Ethernet);
+        let macs = data[frame.offset as usize..].first_chunk::<12>().unwrap();
+        let is_it = |seen: &[u8; 12]| std::ptr::eq(seen, macs);
+        assert!(!wire::is_certainly_without(link, data, &ports, is_it), "{frame:?}");
+    }
 }
 
 /// Whatever is taken for a mirror's lies within the packet.

@@ -1,8 +1,24 @@
-//! Logging in: a token is pasted once, a cookie that no script can read stands for it.
+//! Logging in: a token is pasted once, or a link is opened once; a cookie that no script can read
+//! stands for it.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { api, type Problem } from '../api'
 import { Wrong } from '../parts/basics'
+import { go, read } from '../route'
+
+let isSpent = false
+
+/** Logs in by the word behind `#/enter/` of a link, which is taken out of the address at once. */
+export async function enter(): Promise<void> {
+  const { path: [first, word] } = read(location.hash)
+  if (first !== 'enter') return
+  go('#/topology', true)
+  try {
+    await api.login(word ?? '')
+  } catch {
+    isSpent = true
+  }
+}
 
 export function LoginPage({ done }: { done: () => void }) {
   const [token, set] = useState('')
@@ -30,6 +46,7 @@ export function LoginPage({ done }: { done: () => void }) {
         <img src="icon.svg" alt="" width="44" height="44" />
         <h1 tabIndex={-1}>Log in to overtap</h1>
         <p>The packets of any virtual machine, wherever it runs now.</p>
+        {isSpent && <p role="alert">That link was used already, or is of an earlier run. <code>overtap serve --local</code> has printed another one.</p>}
         <label for="token">Token</label>
         <input ref={box} id="token" type="password" class="mono" value={token} autocomplete="current-password" spellcheck={false} required
           placeholder="ovtu_…" aria-describedby="token-help" onInput={(event) => set(event.currentTarget.value)} />

@@ -109,8 +109,7 @@ fn users_tokens_and_grants_are_made_listed_and_removed() {
     let id = grants[0].id.clone();
     assert_eq!(act(&store, "ann", &Command::ListGrants).unwrap().reply, Reply::Grants(grants));
 
-    let outcome = act(&store, "root", &Command::RemoveGrant { id: id.clone() }).unwrap();
-    assert_eq!(outcome.over, Some(Over::Grant(id.clone())), "sessions on it must end");
+    act(&store, "root", &Command::RemoveGrant { id: id.clone() }).unwrap();
     let again = act(&store, "root", &Command::RemoveGrant { id });
     assert!(matches!(again, Err(AdminError::Unknown { kind: Kind::Grant, .. })));
     act(&store, "root", &Command::RemoveToken { id: token.id }).unwrap();
@@ -251,12 +250,10 @@ fn there_is_always_an_administrator() {
         assert!(matches!(refused, Err(AdminError::LastAdmin(_))), "{command}");
     }
     act(&store, "root", &add_user("ann", Role::Admin)).unwrap();
-    let outcome = act(&store, "ann", &change("root", None, Some(false))).unwrap();
-    assert_eq!(outcome.over, Some(Over::User(name("root"))));
+    act(&store, "ann", &change("root", None, Some(false))).unwrap();
     let refused = act(&store, "ann", &change("ann", Some(Role::Viewer), None));
     assert!(matches!(refused, Err(AdminError::LastAdmin(_))), "a disabled one does not count");
-    let outcome = act(&store, "ann", &change("root", None, Some(true))).unwrap();
-    assert_eq!(outcome.over, None);
+    act(&store, "ann", &change("root", None, Some(true))).unwrap();
 }
 
 #[test]

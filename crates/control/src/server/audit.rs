@@ -1,6 +1,5 @@
 //! Gives the audit log to administrators, page by page.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use api::proto::{AuditEntries, ReadAuditRequest};
@@ -13,16 +12,13 @@ use crate::audit::{Action, Answer, Draft, Who};
 
 use super::desk::{Asker, Desk, broken, draft};
 
-/// Pages of the log.
-pub(super) type Pages = Pin<Box<dyn Stream<Item = Result<AuditEntries, Status>> + Send>>;
-
 /// The log from where it is asked for to where it ends now. Reading it is an entry of its own,
 /// and so is being refused it.
 pub(super) fn read(
     desk: Arc<Desk>,
     asker: &Asker,
     ask: &ReadAuditRequest,
-) -> Result<Pages, Status> {
+) -> Result<impl Stream<Item = Result<AuditEntries, Status>> + use<>, Status> {
     let role = asker.user.role;
     let refusal = (!role.administers())
         .then(|| format!("the role {role} may not read the audit log; it needs the role admin"));
@@ -47,7 +43,7 @@ pub(super) fn read(
     };
     let (to, pages) = mpsc::channel(2);
     tokio::spawn(async move { send(&desk, first.max(1), end, &to).await });
-    Ok(Box::pin(ReceiverStream::new(pages)))
+    Ok(ReceiverStream::new(pages))
 }
 
 async fn send(desk: &Desk, first: u64, end: u64, to: &mpsc::Sender<Result<AuditEntries, Status>>) {

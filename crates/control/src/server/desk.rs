@@ -17,16 +17,17 @@ use crate::audit::{Action, Answer, Draft, Strangers, Who};
 use crate::ca::{Authority, Before, Fingerprint, Peer, Revocation};
 use crate::clock::Moment;
 use crate::fleet::Fleet;
-use crate::grants::{Grant, Grants, MachineFacts, User};
-use crate::names::AgentId;
+use crate::grants::{Grant, Grants, MachineFacts, Permit, User};
+use crate::names::{AgentId, UserName};
 use crate::recorder_key::RecorderKey;
 use crate::sessions::Sessions;
 use crate::store::{Change, Expected, Kind, Store, StoreError, Stored, Version};
-use crate::tokens::{UserCredential, UserToken};
+use crate::tokens::{TokenId, UserCredential, UserToken};
 
 use super::relay::Relay;
+use super::threshold::Threshold;
 use super::traffic::{Asking, Traffic};
-use super::watching::MOST_WATCHERS;
+use super::whereabouts::MOST_WATCHERS;
 
 /// The desk.
 pub(super) struct Desk {
@@ -46,9 +47,12 @@ pub(super) struct Desk {
     keeping: Mutex<()>,
     /// Set when the controller ends.
     is_closing: watch::Sender<bool>,
+    /// The version of the store that was seen last.
+    changes: watch::Sender<Option<Version>>,
     /// Grants as of a version of the store.
     grants: Mutex<Option<(Version, Arc<Grants>)>>,
     strangers: Mutex<Strangers>,
+    pub(super) threshold: Threshold,
     /// Places for those who watch where machines are.
     pub(super) watchers: Arc<Semaphore>,
     /// Who asks about traffic, and of what.
@@ -87,6 +91,9 @@ impl Written {
 pub(super) struct Asker {
     pub(super) user: User,
     pub(super) from: String,
+    /// The token they showed, and when it ends.
+    pub(super) token: TokenId,
+    pub(super) expires_at: Option<Timestamp>,
 }
 
 impl Stored for Session {
@@ -124,8 +131,10 @@ impl Desk {
             orders,
             keeping: Mutex::new(()),
             is_closing: watch::Sender::new(false),
+            changes: watch::Sender::new(None),
             grants: Mutex::new(None),
             strangers: Mutex::new(Strangers::new(Timestamp::now())),
+            threshold: Threshold::new(),
             watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
             asking: Asking::new(traffic),
         };
@@ -150,6 +159,7 @@ impl Desk {
     }
 
     fn look(&self) {
+        self.see_changes();
         let now = now();
         let (overdue, forgotten, notes, past_over, are_orders_new) = {
             let mut state = self.state();
@@ -181,6 +191,45 @@ impl Desk {
             self.ring();
         }
         self.keep_changed();
+    }
+
+    /// Acts on what has become different in the store, whoever made it so: this controller, or
+    /// another one.
+    pub(super) fn see_changes(&self) {
+        // One that cannot be read says so wherever it is needed.
+        let Ok(version) = self.blocking(|store| store.version()) else { return };
+        let is_new = self.changes.send_if_modified(|seen| {
+            let before = seen.replace(version);
+            before != Some(version)
+        });
+        if is_new {
+            self.end_unfounded();
+        }
+    }
+
+    /// Ends sessions whose owners may not see their packets any more: a grant they stand on is
+    /// gone, or the account.
+    fn end_unfounded(&self) {
+        let running: Vec<(String, Permit)> = {
+            let state = self.state();
+            let running = state.sessions.iter().filter(|session| session.ended.is_none());
+            let permit = |session: &Session| serde_json::from_value(session.permit.clone()).ok();
+            running.filter_map(|session| Some((session.id.clone(), permit(session)?))).collect()
+        };
+        if running.is_empty() {
+            return;
+        }
+        let Ok(grants) = self.grants() else { return };
+        for (id, permit) in running {
+            let name = permit.user().as_str();
+            let Ok(user) = self.blocking(|store| store.one::<User>(name)) else { return };
+            let may = |user: User| user.is_enabled && user.role.may(permit.purpose());
+            let is_founded = user.is_some_and(|user| may(user.value))
+                && permit.grants().all(|grant| grants.has(grant));
+            if !is_founded {
+                self.end_session(&id, "its owner may not see these packets any more");
+            }
+        }
     }
 
     /// Retires the authority before once its time is over and all agents have renewed.
@@ -311,6 +360,11 @@ impl Desk {
         let _ = closing.wait_for(|is_closing| *is_closing).await;
     }
 
+    /// Tells that the store is not as it was, within half a second.
+    pub(super) fn changes(&self) -> watch::Receiver<Option<Version>> {
+        self.changes.subscribe()
+    }
+
     /// Sends the orders as they are now to all agents.
     pub(super) fn publish(&self) {
         let orders = Written::of(&self.state().sessions);
@@ -380,6 +434,11 @@ impl Desk {
         self.blocking(|store| store.commit(&[], std::slice::from_ref(draft))).map(drop)
     }
 
+    /// Puts an entry into the audit log about something that is so whether or not it can be.
+    pub(super) fn audit(&self, draft: &Draft) {
+        self.trouble("an audit entry cannot be written", self.note(draft));
+    }
+
     /// Puts an entry about somebody who was not let in into the audit log, unless it is one of too
     /// many.
     pub(super) fn note_stranger(&self, draft: Draft) {
@@ -388,7 +447,7 @@ impl Desk {
             strangers.admit(draft)
         };
         if let Some(draft) = admitted {
-            self.trouble("an audit entry cannot be written", self.note(&draft));
+            self.audit(&draft);
         }
     }
 
@@ -419,15 +478,14 @@ impl Desk {
     /// Who asks, by the token they show. Whoever shows none that is good is in the audit log.
     pub(super) fn let_in_user(&self, request: &Request<()>) -> Result<Asker, Status> {
         let from = peer_of(request.remote_addr());
-        self.user(request).map(|user| Asker { user, from: from.clone() }).map_err(|refusal| {
-            let (who, because) = refusal;
+        self.asker(request, &from).map_err(|(who, because)| {
             let answer = Answer::Refused { because: because.clone() };
             self.note_stranger(Draft { who, from, ..draft(Action::LogIn, answer) });
             Status::unauthenticated(because)
         })
     }
 
-    fn user(&self, request: &Request<()>) -> Result<User, (Who, String)> {
+    fn asker(&self, request: &Request<()>, from: &str) -> Result<Asker, (Who, String)> {
         let nobody = |why: String| (Who::Unknown(String::new()), why);
         let shown = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let shown = shown.and_then(|value| value.strip_prefix("Bearer "));
@@ -435,18 +493,44 @@ impl Desk {
         let token: UserToken = shown.parse().map_err(|error| nobody(format!("{error}")))?;
         let unknown = |why: String| (Who::Unknown(token.id.to_string()), why);
         let failed = |error: StoreError| unknown(error.to_string());
-        let id = token.id.to_string();
-        let found = self.blocking(|store| store.one::<UserCredential>(&id)).map_err(failed)?;
+        let found = self.credential(token.id).map_err(failed)?;
         let refused = || unknown("the token is not known here; see overtap login".into());
-        let credential = found.ok_or_else(refused)?.value;
+        let credential = found.ok_or_else(refused)?;
         let name = credential
             .open(&token.secret, Timestamp::now())
             .map_err(|refusal| unknown(refusal.to_string()))?;
-        let user = self.blocking(|store| store.one::<User>(name.as_str())).map_err(failed)?;
-        match user.map(|user| user.value) {
-            Some(user) if user.is_enabled => Ok(user),
-            _ => Err((Who::User(name.clone()), format!("the account {name} is disabled"))),
-        }
+        let disabled = || (Who::User(name.clone()), format!("the account {name} is disabled"));
+        Ok(Asker {
+            user: self.account(name).map_err(failed)?.ok_or_else(disabled)?,
+            from: from.to_owned(),
+            token: token.id,
+            expires_at: credential.expires_at,
+        })
+    }
+
+    /// Whether somebody who was let in would be let in now; if not, why.
+    pub(super) fn still_let_in(&self, asker: &Asker) -> Result<Result<(), String>, StoreError> {
+        let name = &asker.user.name;
+        Ok(if asker.expires_at.is_some_and(|end| end <= Timestamp::now()) {
+            Err("the token has ended meanwhile; log in again: overtap login".to_owned())
+        } else if self.credential(asker.token)?.is_none() {
+            Err("the token was removed meanwhile; log in again: overtap login".to_owned())
+        } else if self.account(name)?.is_none() {
+            Err(format!("the account {name} was disabled meanwhile"))
+        } else {
+            Ok(())
+        })
+    }
+
+    fn credential(&self, token: TokenId) -> Result<Option<UserCredential>, StoreError> {
+        let found = self.blocking(|store| store.one::<UserCredential>(&token.to_string()))?;
+        Ok(found.map(|credential| credential.value))
+    }
+
+    /// The account of that name, if there is one and it is enabled.
+    fn account(&self, name: &UserName) -> Result<Option<User>, StoreError> {
+        let found = self.blocking(|store| store.one::<User>(name.as_str()))?;
+        Ok(found.map(|user| user.value).filter(|user| user.is_enabled))
     }
 
     /// Which agent is at the other end, by its certificate, and which authority signed that.

@@ -31,6 +31,7 @@ use crate::names::AgentId;
 
 use super::desk::{Asker, Desk};
 use super::hello::Hello;
+use super::threshold::{Standing, Threshold};
 
 /// Lets people in that show a good token; the service finds an [`Asker`] with the request.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ pub(super) struct PeopleDoor(pub(super) Arc<Desk>);
 impl Interceptor for PeopleDoor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let asker = self.0.let_in_user(&request)?;
+        let_in(&self.0, &request);
         request.extensions_mut().insert(asker);
         Ok(request)
     }
@@ -51,9 +53,17 @@ pub(super) struct AgentsDoor(pub(super) Arc<Desk>);
 impl Interceptor for AgentsDoor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let (agent, issuer) = self.0.let_in_agent(&request)?;
+        let_in(&self.0, &request);
         request.extensions_mut().insert(agent);
         request.extensions_mut().insert(issuer);
         Ok(request)
+    }
+}
+
+/// The connection may stay.
+fn let_in(desk: &Desk, request: &Request<()>) {
+    if let Some(peer) = request.remote_addr() {
+        desk.threshold.let_in(peer);
     }
 }
 
@@ -177,6 +187,7 @@ where
 pub(super) fn connections(
     listener: TcpListener,
     mut hello: Hello,
+    threshold: Threshold,
     log: Log,
 ) -> ReceiverStream<io::Result<TlsStream<Counted>>> {
     let (to, connections) = mpsc::channel(1);
@@ -185,17 +196,22 @@ pub(super) fn connections(
         let mut is_told = false;
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let at_threshold = tokio::select! {
+                place = threshold.place() => place,
+                () = to.closed() => None,
+            };
+            let Some(at_threshold) = at_threshold else { return };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = to.closed() => return,
             };
-            let accepted = accepted.and_then(|(stream, _)| Ok((stream, hello.acceptor()?)));
-            match accepted {
-                Ok((stream, acceptor)) => {
+            match accepted.and_then(|(stream, peer)| Ok((stream, peer, hello.acceptor()?))) {
+                Ok((stream, peer, acceptor)) => {
                     is_told = false;
+                    let Some(standing) = threshold.arrive(peer, at_threshold) else { continue };
                     // One that sends at once what it has; if it cannot be, it is only slower.
                     let _ = stream.set_nodelay(true);
-                    let greeting = acceptor.accept(Counted { stream, _place: place });
+                    let greeting = acceptor.accept(Counted { stream, standing, _place: place });
                     let to = to.clone();
                     tokio::spawn(async move {
                         // Who does not say who it is, or says what nobody believes, is gone.
@@ -218,9 +234,10 @@ pub(super) fn connections(
     ReceiverStream::new(connections)
 }
 
-/// A connection that has a place as long as it lasts.
+/// A connection that has a place as long as it lasts, and ends if nobody on it is let in.
 pub(super) struct Counted {
     stream: TcpStream,
+    standing: Standing,
     _place: OwnedSemaphorePermit,
 }
 
@@ -238,6 +255,9 @@ impl AsyncRead for Counted {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.standing.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }

@@ -1,18 +1,18 @@
 //! The people's service: finding, sessions, and the packets of one's own sessions.
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::document::{Note, Session, Status as Health, Wish};
 use api::proto::people_server::People as Service;
 use api::proto::{
-    AdministerReply, AdministerRequest, FetchRequest, FindReply, FindRequest, FollowRequest,
-    ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest, RefilterSessionRequest,
-    ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply, RemoveSessionRequest, SendPart,
-    SessionReply, StartSessionRequest, StatusReply, StatusRequest, StopSessionRequest, ToAgent,
-    TrafficRequest, WatchMachinesRequest, WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
+    AdministerReply, AdministerRequest, AuditEntries, FetchRequest, FindReply, FindRequest,
+    FollowRequest, ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest,
+    RefilterSessionRequest, ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply,
+    RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest, StatusReply, StatusRequest,
+    StopSessionRequest, ToAgent, TrafficReply, TrafficRequest, WatchMachinesReply, WatchMachinesRequest, WatchReply,
+    WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::{SignedDuration, Timestamp};
@@ -20,7 +20,6 @@ use plan::Names;
 use select::{Filter, NoNames, Resolved};
 use telemetry::Event;
 use tokio::sync::mpsc;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -31,22 +30,19 @@ use crate::tokens::random;
 
 use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
 use super::gate;
-use super::watching::{self, Watching};
-use super::{audit, traffic, watch};
+use super::telling::{Telling, while_let_in};
+use super::{audit, traffic, watch, whereabouts};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
 
-type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, Status>> + Send>>;
-type Replies = Pin<Box<dyn Stream<Item = Result<SessionReply, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl Service for PeopleService {
-    type ReadAuditStream = audit::Pages;
-    type WatchMachinesStream = Watching;
-    type FollowStream = Replies;
-    type FetchStream = Pieces;
-    type WatchStream = watch::Changes;
-    type TrafficStream = traffic::Replies;
+    type ReadAuditStream = Telling<AuditEntries>;
+    type WatchMachinesStream = Telling<WatchMachinesReply>;
+    type FollowStream = Telling<SessionReply>;
+    type FetchStream = Telling<Piece>;
+    type WatchStream = Telling<WatchReply>;
+    type TrafficStream = Telling<TrafficReply>;
 
     async fn who_am_i(
         &self,
@@ -59,18 +55,20 @@ impl Service for PeopleService {
     async fn watch(
         &self,
         request: Request<WatchRequest>,
-    ) -> Result<Response<watch::Changes>, Status> {
+    ) -> Result<Response<Telling<WatchReply>>, Status> {
         let asker = gate::asker(&request)?;
-        Ok(Response::new(watch::watch(Arc::clone(&self.0), asker)))
+        let told = watch::watch(Arc::clone(&self.0), asker.clone())?;
+        Ok(Response::new(while_let_in(&self.0, asker, "watch".into(), told)))
     }
 
     async fn traffic(
         &self,
         request: Request<TrafficRequest>,
-    ) -> Result<Response<traffic::Replies>, Status> {
+    ) -> Result<Response<Telling<TrafficReply>>, Status> {
         let asker = gate::asker(&request)?;
         let question = request.into_inner().question_json;
-        traffic::ask(&self.0, &asker, &question).await.map(Response::new)
+        let told = traffic::ask(&self.0, &asker, &question).await?;
+        Ok(Response::new(while_let_in(&self.0, asker, "traffic".into(), told)))
     }
 
     async fn find(&self, request: Request<FindRequest>) -> Result<Response<FindReply>, Status> {
@@ -94,9 +92,12 @@ impl Service for PeopleService {
     async fn watch_machines(
         &self,
         request: Request<WatchMachinesRequest>,
-    ) -> Result<Response<Watching>, Status> {
+    ) -> Result<Response<Telling<WatchMachinesReply>>, Status> {
         let asker = gate::asker(&request)?;
-        watching::watch(&self.0, asker, request.into_inner().what).map(Response::new)
+        let what = request.into_inner().what;
+        let subject = format!("watch {what}").trim_end().to_owned();
+        let told = whereabouts::watch(&self.0, asker.clone(), what)?;
+        Ok(Response::new(while_let_in(&self.0, asker, subject, told)))
     }
 
     async fn status(
@@ -234,7 +235,10 @@ impl Service for PeopleService {
         Ok(Response::new(RemoveSessionReply {}))
     }
 
-    async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Replies>, Status> {
+    async fn follow(
+        &self,
+        request: Request<FollowRequest>,
+    ) -> Result<Response<Telling<SessionReply>>, Status> {
         let asker = gate::asker(&request)?;
         let session = self.seen(&asker, &request.into_inner().session)?;
         if !self.0.state().sessions.follow(&session.id) {
@@ -244,15 +248,21 @@ impl Service for PeopleService {
         // What a slow reader has not read yet is old: one that waits is enough.
         let (to, replies) = mpsc::channel(1);
         let service = Self(Arc::clone(&self.0));
+        let subject = format!("follow {}", session.id);
         tokio::spawn(async move { service.tell(&session.id, &to).await });
-        Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
+        let told = ReceiverStream::new(replies);
+        Ok(Response::new(while_let_in(&self.0, asker, subject, told)))
     }
 
-    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<Pieces>, Status> {
+    async fn fetch(
+        &self,
+        request: Request<FetchRequest>,
+    ) -> Result<Response<Telling<Piece>>, Status> {
         let asker = gate::asker(&request)?;
         let FetchRequest { session, agent, part, offset } = request.into_inner();
         let line = self.line_of_part(&asker, &session, &agent, part)?;
         let (transfer, pieces) = self.0.relay.await_from(&agent)?;
+        let subject = format!("fetch {session}");
         let send = SendPart { transfer: transfer.clone(), session, part, offset };
         let send = ToAgent { said: Some(to_agent::Said::Send(send)) };
         let sent = tokio::time::timeout(BEGIN_WITHIN, line.send(Ok(send))).await;
@@ -266,7 +276,8 @@ impl Service for PeopleService {
             tokio::time::sleep(BEGIN_WITHIN).await;
             desk.relay.give_up(&transfer);
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
+        let told = ReceiverStream::new(pieces);
+        Ok(Response::new(while_let_in(&self.0, asker, subject, told)))
     }
 
     async fn release(
@@ -307,15 +318,14 @@ impl Service for PeopleService {
             AdminError::Store(_) | AdminError::NoEntropy(_) => Status::internal(error.to_string()),
             _ => Status::invalid_argument(error.to_string()),
         })?;
-        if let Some(over) = &done.over {
-            self.end_all_over(over);
-            match over {
-                Over::Agent(agent) => self.0.turn_away(agent).await,
-                Over::Recorder(agent) => {
-                    self.0.tell_recorder_key(agent).await.map_err(|error| broken(&error))?;
-                }
-                Over::User(_) | Over::Grant(_) => {}
+        // Sessions and streams that stand on what is no more end with it.
+        self.0.see_changes();
+        match &done.over {
+            Some(Over::Agent(agent)) => self.0.turn_away(agent).await,
+            Some(Over::Recorder(agent)) => {
+                self.0.tell_recorder_key(agent).await.map_err(|error| broken(&error))?;
             }
+            None => {}
         }
         let reply_json = serde_json::to_string(&done.reply)
             .map_err(|error| Status::internal(error.to_string()))?;
@@ -325,34 +335,14 @@ impl Service for PeopleService {
     async fn read_audit(
         &self,
         request: Request<ReadAuditRequest>,
-    ) -> Result<Response<audit::Pages>, Status> {
+    ) -> Result<Response<Telling<AuditEntries>>, Status> {
         let asker = gate::asker(&request)?;
-        audit::read(Arc::clone(&self.0), &asker, &request.into_inner()).map(Response::new)
+        let told = audit::read(Arc::clone(&self.0), &asker, &request.into_inner())?;
+        Ok(Response::new(while_let_in(&self.0, asker, "read".into(), told)))
     }
 }
 
 impl PeopleService {
-    /// Ends the sessions that stand on something that is no more.
-    fn end_all_over(&self, over: &Over) {
-        let stands = |session: &Session| {
-            let permit = serde_json::from_value::<Permit>(session.permit.clone());
-            permit.is_ok_and(|permit| match over {
-                Over::User(user) => permit.user() == user,
-                Over::Grant(id) => permit.grants().any(|grant| grant == id),
-                // What it captured is still its sessions'; it only answers no more.
-                Over::Agent(_) | Over::Recorder(_) => false,
-            })
-        };
-        let ended: Vec<String> = {
-            let state = self.0.state();
-            let running = state.sessions.iter().filter(|session| session.ended.is_none());
-            running.filter(|session| stands(session)).map(|session| session.id.clone()).collect()
-        };
-        for id in ended {
-            self.0.end_session(&id, "its owner may not see these packets any more");
-        }
-    }
-
     /// Starts a session, or says why not; either is in the audit log.
     fn start(&self, asker: &Asker, wish: Wish) -> Result<Session, Status> {
         let grants = self.0.grants()?;
@@ -678,7 +668,6 @@ impl PeopleService {
                 // Clocks become better known, and agents come and go, without a word.
                 () = tokio::time::sleep(Duration::from_secs(2)) => revision = None,
                 () = to.closed() => break,
-                () = self.0.closing() => break,
             }
         }
         self.0.state().sessions.unfollow(id, now());

@@ -76,7 +76,7 @@ impl Asking {
 }
 
 /// What a question may be answered with.
-pub(super) struct Sight {
+pub(super) struct Seen {
     /// Everything if `None`.
     #[cfg_attr(not(feature = "flow-store"), expect(dead_code, reason = "there is no store"))]
     pub(super) granted: Option<Arc<TrafficGrant>>,
@@ -90,7 +90,7 @@ pub(super) async fn ask(
 ) -> Result<Replies, Status> {
     let question: Question = serde_json::from_str(question_json)
         .map_err(|error| Status::invalid_argument(format!("the question: {error}")))?;
-    let sight = sight(desk, asker, &question)?;
+    let seen = seen(desk, asker, &question)?;
     let asking = &desk.asking;
     let is_long = matches!(question.what, What::Flows { .. });
     let places = if is_long { &asking.flows } else { &asking.sums };
@@ -110,7 +110,7 @@ pub(super) async fn ask(
         };
         let answered = match question.what {
             What::Exporters => exporters::answer(traffic.exporters.as_deref(), &mut tell),
-            _ => answer(&traffic, &question, &sight, &mut tell),
+            _ => answer(&traffic, &question, &seen, &mut tell),
         };
         if let Err(status) = answered {
             // Nobody listens any more if it fails.
@@ -130,7 +130,7 @@ pub(super) use store::new_talkers;
 fn answer(
     _: &Traffic,
     _: &Question,
-    _: &Sight,
+    _: &Seen,
     _: &mut dyn FnMut(&Told) -> bool,
 ) -> Result<(), Status> {
     Err(Status::unimplemented(
@@ -139,7 +139,7 @@ fn answer(
 }
 
 /// What `asker` may see of it; it is in the audit log either way.
-fn sight(desk: &Desk, asker: &Asker, question: &Question) -> Result<Sight, Status> {
+fn seen(desk: &Desk, asker: &Asker, question: &Question) -> Result<Seen, Status> {
     let grants = desk.grants()?;
     let granted = grants.traffic(&asker.user, Timestamp::now());
     let is_everything = granted.as_ref().is_some_and(TrafficGrant::is_everything);
@@ -167,14 +167,14 @@ fn sight(desk: &Desk, asker: &Asker, question: &Question) -> Result<Sight, Statu
         desk.note(&entry).map_err(|error| broken(&error))?;
     }
     match (refusal, granted) {
-        (None, Some(_)) if is_everything => Ok(Sight { granted: None }),
+        (None, Some(_)) if is_everything => Ok(Seen { granted: None }),
         (None, Some(mut granted)) => {
             if granted.has_ids() {
                 let history = desk.state().fleet.history(|_| true);
                 let known = history.episodes().iter().map(|episode| facts(&episode.machine));
                 granted.learn(&known.collect());
             }
-            Ok(Sight { granted: Some(Arc::new(granted)) })
+            Ok(Seen { granted: Some(Arc::new(granted)) })
         }
         (because, _) => Err(Status::permission_denied(because.unwrap_or_default())),
     }

@@ -5,15 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::proto::WatchReply;
 use inventory::Machine;
-use tokio::sync::mpsc;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use wire::Timestamp;
 
@@ -21,55 +18,40 @@ use crate::fleet::Fleet;
 
 use super::desk::{Asker, Desk};
 use super::people::{may_see, shown};
+use super::sight::Sight;
+use super::telling::every;
 
-/// What is said to somebody.
-pub(super) type Changes = Pin<Box<dyn Stream<Item = Result<WatchReply, Status>> + Send>>;
-
-/// Watches for somebody until they do not listen any more.
-pub(super) fn watch(desk: Arc<Desk>, asker: Asker) -> Changes {
-    // Whoever reads slowly hears later of more at once.
-    let (to, changes) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut seen = Seen::default();
+/// What is not as it was, from now on. The first word says nothing but that.
+pub(super) fn watch(
+    desk: Arc<Desk>,
+    asker: Asker,
+) -> Result<impl Stream<Item = Result<WatchReply, Status>>, Status> {
+    let mut seen = Seen {
+        sight: Sight::new(&desk)?,
+        hosts: BTreeMap::new(),
+        sessions: BTreeMap::new(),
+        agents: BTreeMap::new(),
+    };
+    let mut is_first = true;
+    Ok(every(LOOK_EVERY, move || {
+        let news = seen.look(&desk, &asker)?;
         // What is there at the beginning is no news, but that we watch from here on is.
-        let mut said = seen.look(&desk, &asker).map(|_| WatchReply::default());
-        // Then they ask again, with a token that is looked at again.
-        let over = tokio::time::sleep(LONGEST);
-        tokio::pin!(over);
-        loop {
-            match said {
-                Ok(news) if news == WatchReply::default() && !seen.is_new => {}
-                said => {
-                    seen.is_new = false;
-                    let is_error = said.is_err();
-                    if to.send(said).await.is_err() || is_error {
-                        return;
-                    }
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = to.closed() => return,
-                () = &mut over => return,
-                () = desk.closing() => return,
-            }
-            said = seen.look(&desk, &asker);
+        if std::mem::take(&mut is_first) {
+            return Ok(Some(WatchReply::default()));
         }
-    });
-    Box::pin(ReceiverStream::new(changes))
+        Ok((news != WatchReply::default()).then_some(news))
+    }))
 }
 
 /// What somebody was told to be.
 struct Seen {
-    is_new: bool,
+    sight: Sight,
     /// By agent: the look that was compared last, and what it showed.
     hosts: BTreeMap<String, Host>,
     /// By id, the revision.
     sessions: BTreeMap<String, u64>,
     /// Which agents were there.
     agents: BTreeMap<String, bool>,
-    /// Which grants it was compared by.
-    grants: usize,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -79,25 +61,11 @@ struct Host {
     shown: u64,
 }
 
-impl Default for Seen {
-    fn default() -> Self {
-        Self {
-            is_new: true,
-            hosts: BTreeMap::new(),
-            sessions: BTreeMap::new(),
-            agents: BTreeMap::new(),
-            grants: 0,
-        }
-    }
-}
-
 impl Seen {
     /// What is not as it was.
     fn look(&mut self, desk: &Desk, asker: &Asker) -> Result<WatchReply, Status> {
-        let grants = desk.grants()?;
-        // The same grants are the same object: see `Desk::grants`.
-        let is_regranted = std::mem::replace(&mut self.grants, Arc::as_ptr(&grants).addr())
-            != Arc::as_ptr(&grants).addr();
+        let is_regranted = self.sight.look(desk)?;
+        let grants = self.sight.grants();
         let is_shown = shown(&grants, asker);
         let state = desk.state();
         let host = self.changed_hosts(&state.fleet, is_regranted, is_shown);
@@ -160,6 +128,3 @@ fn digest<'a>(machines: impl Iterator<Item = &'a Machine>) -> u64 {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// How long somebody is told without having shown a token.
-const LONGEST: Duration = Duration::from_secs(600);

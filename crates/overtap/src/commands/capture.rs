@@ -5,6 +5,7 @@ mod last;
 mod said;
 mod signals;
 mod to_tools;
+mod told;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,8 @@ pub(crate) struct Args {
 
     /// Receive what a mirror sends to this host, out of what it puts around frames: erspan://IP,
     /// gre://IP, vmware://IP, vxlan://IP:4789?vni=N, geneve://IP, tzsp://IP, rspan://IFACE?vlan=N,
-    /// span://IFACE. May be given several times; an interface may stand for the address.
+    /// span://IFACE, pcap-over-ip://HOST:PORT. May be given several times; an interface may stand
+    /// for the address.
     #[arg(long, value_name = "MIRROR", conflicts_with_all = ["point", "detach", "last"])]
     mirror: Vec<MirrorSource>,
 
@@ -151,6 +153,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 
+    /// Tell a program how it goes: one object a line on standard error.
+    #[arg(long, hide = true)]
+    tell: bool,
+
     /// Print nothing but errors.
     #[arg(short, long)]
     quiet: bool,
@@ -178,7 +184,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost.";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    run_shown(args, None)
+    run_shown(args, args.tell.then(told::listener))
 }
 
 /// Runs the command; `listener` hears what a terminal would show.
@@ -213,7 +219,9 @@ pub(super) fn run_shown(args: &Args, listener: Option<Listener>) -> anyhow::Resu
         })?,
     };
     let past = args.last.order(&machine, &point)?;
-    let tools = to_tools::wanted(args.to.as_deref(), live.site(), &machine)?;
+    // Of a mirror everything is taken, whosever it is, where no VM is named.
+    let owner = Some(&machine).filter(|_| args.mirror.is_empty() || args.vm() != ALL);
+    let tools = to_tools::wanted(args.to.as_deref(), live.site(), owner)?;
     if past.is_some() && !tools.is_empty() {
         return Err(
             WrongUsage("what was recorded goes into files only, not to tools".into()).into()

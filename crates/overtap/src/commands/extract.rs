@@ -1,6 +1,7 @@
 //! `overtap extract`: selected packets of capture files into another one.
 
 pub(crate) mod said;
+mod to_tools;
 pub(crate) mod whose;
 pub(crate) mod words;
 
@@ -37,8 +38,8 @@ pub(crate) struct Args {
     words: Vec<String>,
 
     /// Where to write; `-` is standard output.
-    #[arg(short, long, value_name = "OUT")]
-    write: PathBuf,
+    #[arg(short, long, value_name = "OUT", required_unless_present = "to")]
+    write: Option<PathBuf>,
 
     /// Only packets of this VM, by its MAC within its networks at the time of each packet. May be
     /// given several times.
@@ -96,7 +97,12 @@ pub(crate) struct Args {
 
     /// Only packets seen before this time.
     #[arg(long, value_name = "TIME", value_parser = words::parse_time)]
-    to: Option<Timestamp>,
+    until: Option<Timestamp>,
+
+    /// Send the packets to these tools (overtap tools), several with commas between them, each
+    /// within its grant. Nothing is written then unless -w says so. A TIME means --until.
+    #[arg(long, value_name = "TOOL|TIME", value_parser = parse_to)]
+    to: Option<To>,
 
     /// Stop after writing this many packets.
     #[arg(short = 'c', long, value_name = "PACKETS",
@@ -139,6 +145,7 @@ Examples:
   overtap extract uplink.pcapng 'host 10.0.7.12' --strip -w - | tshark -r -
   overtap extract tap.pcapng uplink.pcapng --dedup --tenant-map one -w once.pcapng
   overtap extract mirror.pcapng --decapsulate -w frames.pcapng   out of ERSPAN, GRE, VXLAN ...
+  overtap extract uplink.pcapng --vm web-01 --strip --to ids-1      to a tool, within its grant
   overtap extract big.pcapng --slice-after-headers 0 -w headers.pcapng
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but packets were lost or are damaged.";
@@ -160,11 +167,17 @@ enum Format {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (paths, expression) = words::split(&args.words)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let request = request(args, &expression, Arc::clone(&stop))?;
+    let inventory = Inventory::new(&args.inventory);
+    let tools = match &args.to {
+        Some(To::Tools(names)) => to_tools::wanted(names, &args.vm, &inventory)?,
+        _ => Vec::new(),
+    };
+    let request = request(args, &expression, &inventory, Arc::clone(&stop))?;
     let inputs = OpenInputs::open(&paths)?;
     words::on_signals(&stop)?;
+    let feed = to_tools::feed(tools, &request)?;
     let bar = said::Bar::begin(inputs.progress(), args.quiet);
-    let receipt = match files::extract(inputs, request) {
+    let receipt = match files::extract_to(inputs, request, feed) {
         Ok(receipt) => receipt,
         Err(files::ExtractError::Output(error @ files::OutputError::IsInput { .. })) => {
             return Err(WrongUsage(error.to_string()).into());
@@ -172,18 +185,32 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Err(error) => return Err(error.into()),
     };
     drop(bar);
-    said::print(&receipt, args.output, args.quiet, is_stdout(&args.write))?;
+    said::print(&receipt, args.output, args.quiet, is_stdout(args))?;
     Ok(exit(&receipt))
 }
 
-fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Result<Request> {
-    let is_stdout = is_stdout(&args.write);
-    let inventory = Inventory::new(&args.inventory);
+fn request(
+    args: &Args,
+    expression: &str,
+    inventory: &Inventory,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<Request> {
+    let is_stdout = is_stdout(args);
+    let until = match (args.until, &args.to) {
+        (Some(_), Some(To::Time(_))) => {
+            return Err(WrongUsage("--to with a time means --until; give one".into()).into());
+        }
+        (None, Some(To::Time(time))) => Some(*time),
+        (until, _) => until,
+    };
+    if args.write.is_none() && matches!(args.to, None | Some(To::Time(_))) {
+        return Err(WrongUsage("give -w OUT, or a tool with --to".into()).into());
+    }
     let vms = inventory.filter_of(&args.vm)?;
-    let filter = words::parse_filter(expression, &inventory)?;
+    let filter = words::parse_filter(expression, inventory)?;
     let wanted = Wanted { vms, filter };
     let elsewhere = inventory.elsewhere(&wanted, &args.vm, expression);
-    let split = split(args, &inventory)?;
+    let split = split(args, inventory)?;
     let mut ports = inventory.tunnel_ports();
     args.tunnels.add_to(&mut ports);
     inventory.say_notes();
@@ -194,15 +221,16 @@ fn request(args: &Args, expression: &str, stop: Arc<AtomicBool>) -> anyhow::Resu
     }
     let bytes = |bytes: Option<u32>| bytes.map(|bytes| bytes as usize);
     Ok(Request {
-        selection: Selection { wanted, elsewhere, from: args.from, to: args.to, ports },
+        selection: Selection { wanted, elsewhere, from: args.from, to: until, ports },
         mirror: args.decapsulate,
         strip: args.strip.unwrap_or(Strip::NOTHING),
         slice: Slice { bytes: bytes(args.slice), after_headers: bytes(args.slice_after_headers) },
-        dedup: dedup(args, &inventory)?,
+        dedup: dedup(args, inventory)?,
         count: args.count,
         threads: usize::from(args.threads),
         target: Target {
-            path: (!is_stdout).then(|| args.write.clone()),
+            path: args.write.clone().filter(|_| !is_stdout),
+            is_nothing: args.write.is_none(),
             existing: if args.force { Existing::Replace } else { Existing::Refuse },
             format: format(args),
             split,
@@ -229,7 +257,8 @@ fn dedup(args: &Args, inventory: &Inventory) -> anyhow::Result<Option<files::Ded
 }
 
 fn format(args: &Args) -> FileFormat {
-    let is_pcap = args.write.extension().is_some_and(|extension| extension == "pcap");
+    let extension = args.write.as_deref().and_then(Path::extension);
+    let is_pcap = extension.is_some_and(|extension| extension == "pcap");
     match args.format {
         Some(Format::Pcapng) => FileFormat::Pcapng,
         Some(Format::Pcap) => FileFormat::Pcap(None),
@@ -240,8 +269,26 @@ fn format(args: &Args) -> FileFormat {
     }
 }
 
-fn is_stdout(path: &Path) -> bool {
-    path == Path::new("-")
+fn is_stdout(args: &Args) -> bool {
+    args.write.as_deref() == Some(Path::new("-"))
+}
+
+/// What `--to` says.
+#[derive(Debug, Clone)]
+enum To {
+    Time(Timestamp),
+    Tools(String),
+}
+
+fn parse_to(text: &str) -> Result<To, String> {
+    match words::parse_time(text) {
+        Ok(time) => Ok(To::Time(time)),
+        Err(error) => {
+            let is_name = |name: &str| name.trim().parse::<broker::ToolName>().is_ok();
+            let are_names = text.split(',').all(is_name);
+            if are_names { Ok(To::Tools(text.to_owned())) } else { Err(error.to_string()) }
+        }
+    }
 }
 
 /// What `--split-by` says, before the inventory is asked.

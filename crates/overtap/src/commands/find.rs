@@ -17,6 +17,7 @@ use jiff::tz::TimeZone;
 use platform::LiveSite;
 
 use self::journal::Journal;
+pub(crate) use self::text::{short_place, short_way};
 use crate::Output;
 use crate::controller;
 use crate::exit::{Exit, WrongUsage};

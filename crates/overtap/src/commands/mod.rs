@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod capture;
 pub(crate) mod collect;
 pub(crate) mod decode;
+pub(crate) mod every_port;
 pub(crate) mod exporters;
 pub(crate) mod extcap;
 pub(crate) mod extract;
@@ -32,6 +33,7 @@ pub(crate) mod tokens;
 pub(crate) mod tools;
 pub(crate) mod top;
 pub(crate) mod users;
+pub(crate) mod watch;
 
 /// Prints to standard output. A reader that has seen enough and closed the pipe is no error.
 pub(crate) fn print_out(text: &[u8]) -> anyhow::Result<()> {

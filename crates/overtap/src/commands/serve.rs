@@ -1,5 +1,7 @@
 //! `overtap serve`: the controller.
 
+mod local;
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -13,6 +15,7 @@ use control::alerts::{Alert, When};
 use control::ca::Authority;
 use control::server::{Settings, Traffic, serve};
 use control::store::{PostgresStore, SqliteStore, Store};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use telemetry::{Event, Log};
 
 use crate::commands::capture::far::detached_wish;
@@ -26,6 +29,11 @@ use crate::role::Role;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
+    /// For this computer alone, without any set-up: controller, this host's agent and a page at
+    /// 127.0.0.1:7480, whose link is printed. Ctrl-C ends all of it and leaves nothing behind.
+    #[arg(long, conflicts_with_all = ["listen", "dir", "postgres", "web_name", "web_cert"])]
+    local: bool,
+
     /// Where to listen, for agents and for people.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:7443")]
     listen: SocketAddr,
@@ -81,6 +89,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
+  overtap serve --local                  one command on one host, as root: a page for its VMs
   overtap serve                          on port 7443, kept in /var/lib/overtap/controller
   overtap serve --listen 10.0.0.5:7443 --dir ./controller
   overtap serve --web 127.0.0.1:7480     and a page for browsers on this host (or through ssh -L)
@@ -95,10 +104,14 @@ The first start makes an administrator and prints how to log in. Then, as that a
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    if args.local {
+        return local::run(args);
+    }
     let now = jiff::Timestamp::now();
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     api::tls::install_provider();
+    raise_most_files();
     let authority = Authority::open_or_make(&args.dir, now)?;
     let store = store(args)?;
     if let Some(token) = first_admin(&*store, "admin".parse()?, now)? {
@@ -118,7 +131,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         log: log.clone(),
         metrics: args.role.metrics,
-        traffic: Traffic { flows: args.flows.clone(), exporters: args.exporters.clone() },
+        traffic: traffic(args),
         alerts: alerts(args)?,
         within: door.is_some().then_some(within),
     };
@@ -134,6 +147,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     })??;
     Ok(Exit::Done)
+}
+
+/// Every agent and every reader is a file; 1024 of them, as a shell gives, are not many.
+fn raise_most_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where even that is not allowed, the limit stays and says so when it is met.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The door for browsers.
@@ -164,6 +184,7 @@ fn door(
         passage,
         defaults: detached_wish(),
         application: concat!("overtap ", env!("CARGO_PKG_VERSION")).into(),
+        invitation: None,
         log,
     })
 }
@@ -188,6 +209,10 @@ fn hand_over(login: &str, args: &Args) -> anyhow::Result<()> {
         path.display()
     )));
     Ok(())
+}
+
+fn traffic(args: &Args) -> Traffic {
+    Traffic { flows: args.flows.clone(), exporters: args.exporters.clone() }
 }
 
 fn alerts(args: &Args) -> anyhow::Result<Vec<Alert>> {

@@ -157,7 +157,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Remove { id } => far.wait(far.connection.remove(id))?,
         Command::Fetch { id, write, force, release, quiet, .. } => {
             let fetching = Fetching {
-                session: find(&far, id)?,
+                session: fetchable(&far, id)?,
                 write: write.clone(),
                 force: *force,
                 releases: *release,
@@ -168,7 +168,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         Command::Store { id, to, quiet, access } => {
             let bucket = Bucket::open(BucketAddress::parse(to)?.below(id), &access.access())?;
-            store(&far, find(&far, id)?, bucket, *quiet, args.output)?;
+            store(&far, fetchable(&far, id)?, bucket, *quiet, args.output)?;
         }
     }
     Ok(Exit::Done)
@@ -178,6 +178,13 @@ fn find(far: &Far, id: &str) -> anyhow::Result<Session> {
     let sessions = far.wait(far.connection.sessions())?;
     let session = sessions.into_iter().find(|session| session.id == *id);
     session.with_context(|| format!("there is no session {id}; see overtap sessions list"))
+}
+
+/// A session whose packets are ours: an administrator sees those of others, but not their packets.
+fn fetchable(far: &Far, id: &str) -> anyhow::Result<Session> {
+    let session = find(far, id)?;
+    far.wait(far.connection.may_fetch(&session))?;
+    Ok(session)
 }
 
 fn store(

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-use broker::{Grant, Mask, Mtu, Outlet, Oversized, Policy, SessionId, Slice, Tool, ToolName};
+use broker::{Grant, Mask, Mtu, Outlet, Oversized, Policy, SessionId, Slice, Tls, Tool, ToolName};
 use clap::ArgGroup;
 use wire::{Strip, VlanId, Vni};
 
@@ -83,9 +83,23 @@ struct Add {
     /// pcapng over TCP, to a tool that listens here.
     #[arg(long, value_name = "ADDRESS:PORT", group = "encapsulation")]
     pcap_over_ip: Option<SocketAddr>,
-    /// pcapng over TCP, to tools that connect here; whoever can reach it gets the packets.
+    /// pcapng over TCP, to tools that connect here; without --tls-ca whoever can reach it gets the
+    /// packets.
     #[arg(long, value_name = "ADDRESS:PORT", group = "encapsulation")]
     pcap_over_ip_listen: Option<SocketAddr>,
+    /// With pcap-over-IP: speak TLS, with a peer whose certificate one of these authorities has
+    /// signed. File in PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// Our certificate; needed to be called, shown to whoever asks where we call.
+    #[arg(long, value_name = "FILE", requires = "tls_ca", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The private key of our certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// The name in the certificate of the tool that is called. Default: its address.
+    #[arg(long, value_name = "NAME", requires = "tls_ca", requires = "pcap_over_ip")]
+    tls_name: Option<String>,
     /// A pcapng file, which must not exist when a capture begins.
     #[arg(long, value_name = "FILE", group = "encapsulation")]
     file: Option<PathBuf>,
@@ -207,11 +221,27 @@ impl Add {
         })
     }
 
+    /// How TLS is spoken, if it is.
+    fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        let Some(ca) = &self.tls_ca else { return Ok(None) };
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+        Ok(Some(Tls {
+            ca: std::path::absolute(ca)?,
+            certificate: absolute(&self.tls_certificate)?,
+            key: absolute(&self.tls_key)?,
+            name: self.tls_name.clone(),
+        }))
+    }
+
     fn outlet(&self) -> anyhow::Result<Outlet> {
         let wrong = |text: &str| WrongUsage(text.to_owned());
         let vni = Vni::new(self.vni).ok_or_else(|| wrong("the VNI has more than 24 bits"))?;
         let session = SessionId::try_from(self.session).map_err(WrongUsage)?;
         let port = |own| self.port.unwrap_or(own);
+        let is_stream = self.pcap_over_ip.is_some() || self.pcap_over_ip_listen.is_some();
+        if self.tls_ca.is_some() && !is_stream {
+            return Err(wrong("--tls-ca is for --pcap-over-ip and --pcap-over-ip-listen").into());
+        }
         // Relative to where a capture is started later nothing is meant.
         let absolute = |path: &PathBuf| std::path::absolute(path);
         let outlet = if let Some(target) = self.vxlan {
@@ -231,9 +261,13 @@ impl Add {
             let vlan = vlan.ok_or_else(|| wrong("--rspan needs its --vlan"))?;
             Outlet::Rspan { interface, vlan }
         } else if let Some(target) = self.pcap_over_ip {
-            Outlet::PcapOverIp { target }
+            Outlet::PcapOverIp { target, tls: self.tls()? }
         } else if let Some(listen) = self.pcap_over_ip_listen {
-            Outlet::PcapOverIpListen { listen }
+            let tls = self.tls()?;
+            if tls.as_ref().is_some_and(|tls| tls.certificate.is_none()) {
+                return Err(wrong("who is called needs --tls-certificate and --tls-key").into());
+            }
+            Outlet::PcapOverIpListen { listen, tls }
         } else if let Some(path) = &self.file {
             Outlet::File { path: absolute(path)? }
         } else if let Some(path) = &self.unix {

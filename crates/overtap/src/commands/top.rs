@@ -1,6 +1,9 @@
 //! `overtap top`, `overtap pairs` and `overtap matrix`: who moves how much, and between whom.
 
+mod live;
 mod said;
+
+use std::time::Duration;
 
 use clap::ValueEnum;
 use flows::{By, Matrix, Summary};
@@ -8,7 +11,8 @@ use flows::{By, Matrix, Summary};
 use super::flows::Form;
 use super::flows::gather::Gather;
 use super::flows::say_account;
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongUsage};
+use crate::quantity::parse_duration;
 
 /// Prints who moves most: machines, hosts, tenants, applications or ports.
 ///
@@ -17,15 +21,25 @@ use crate::exit::Exit;
 #[derive(clap::Args)]
 #[command(after_help = TOP_EXAMPLES)]
 pub(crate) struct TopArgs {
-    /// Of what.
-    #[arg(value_enum)]
-    of: Of,
+    /// Of what. With --live it may be left out.
+    #[arg(value_enum, required_unless_present = "live")]
+    of: Option<Of>,
 
     #[command(flatten)]
     gather: Gather,
 
     #[command(flatten)]
     shape: Shape,
+
+    /// With --live: how often it is counted anew.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration,
+          requires = "live")]
+    every: Duration,
+
+    /// With --live --output json: end after so many lines.
+    #[arg(long, value_name = "LINES", requires = "live",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
 }
 
 /// What rows are of.
@@ -64,12 +78,20 @@ Examples:
   overtap top vms --from exports.pcap --output json
   overtap top tenants --store /var/lib/overtap/flows --last 1h
   overtap top vms --last 1h              what the controller knows, as far as your grants show it
+  overtap top --live                     this host as it is now, on a full screen
+  overtap top --live --output json | jq '.vms[0]'
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.";
 
 /// Runs `overtap top`.
 pub(crate) fn run_top(args: &TopArgs) -> anyhow::Result<Exit> {
-    let by = match args.of {
+    if args.gather.is_whole_host() {
+        return run_live(args);
+    }
+    let Some(of) = args.of else {
+        return Err(WrongUsage("say of what, before --live: overtap top vms --live".into()).into());
+    };
+    let by = match of {
         Of::Vms => By::Vms,
         Of::Hosts => By::Hosts,
         Of::Tenants => By::Tenants,
@@ -77,7 +99,7 @@ pub(crate) fn run_top(args: &TopArgs) -> anyhow::Result<Exit> {
         Of::Ports => By::Ports,
         Of::Addresses => By::Addresses,
     };
-    let heading = args.of.to_possible_value().map(|value| value.get_name().to_owned());
+    let heading = of.to_possible_value().map(|value| value.get_name().to_owned());
     let heading = heading.as_deref().unwrap_or_default();
     if let Some(asked) = args.gather.asked()? {
         return said::print(&said::summary(&asked.summary(by)?, heading, &args.shape)?);
@@ -88,6 +110,28 @@ pub(crate) fn run_top(args: &TopArgs) -> anyhow::Result<Exit> {
     super::print_out(&said::summary(&summary, heading, &args.shape)?)?;
     say_account(&gathered, args.gather.is_quiet());
     Ok(gathered.exit)
+}
+
+/// Shows this host as it is now.
+fn run_live(args: &TopArgs) -> anyhow::Result<Exit> {
+    let of = match args.of {
+        None | Some(Of::Vms) => screen::Of::Vms,
+        Some(Of::Addresses) => screen::Of::Talkers,
+        Some(_) => {
+            return Err(
+                WrongUsage("--live shows vms or addresses, and pairs of them".into()).into()
+            );
+        }
+    };
+    let is_json = match args.shape.output {
+        Form::Table => false,
+        Form::Json => true,
+        Form::Csv | Form::Parquet => {
+            return Err(WrongUsage("--live fills a screen, or writes --output json".into()).into());
+        }
+    };
+    let (every, count, most) = (args.every, args.count, args.shape.top);
+    live::run(&live::Wanted { of, every, is_json, count, most })
 }
 
 /// Prints who talks to whom, both directions in one row.

@@ -42,7 +42,7 @@ pub use self::groups::Groups;
 pub use self::interest::Interest;
 pub use self::resolver::{Member, Name, NameKind, NoNames, Resolved, Resolver, UnknownName};
 pub use self::words::Explanation;
-use wire::{Layers, Packet};
+use wire::{Layers, Packet, TunnelPorts};
 
 use self::expression::Expression;
 use self::lower::{Meanings, Node, lower};
@@ -112,6 +112,17 @@ impl Filter {
     /// What it comes down to.
     pub(crate) const fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Whether the packet is certainly not wanted, and no fragment, as far as can be seen without
+    /// its layers: nearly every packet that has none of the vNICs that a filter demands.
+    #[inline]
+    pub fn refuses_at_a_glance(&self, packet: &Packet<'_>, ports: &TunnelPorts) -> bool {
+        self.named().is_some_and(|named| {
+            wire::is_certainly_without(packet.link, packet.data, ports, |macs| {
+                named.has_one_of(macs)
+            })
+        })
     }
 
     /// Whether the packet is wanted. `layers` must come from the same bytes.

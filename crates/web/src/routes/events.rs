@@ -25,13 +25,20 @@ pub(crate) struct Changed {
     sessions: Vec<String>,
 }
 
+/// Why nothing more is told.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Refused {
+    /// In words.
+    because: String,
+}
+
 /// What is not as it was, of what the asker may see: events `ready` (from here on nothing is
 /// missed), `machines`, `sessions` and `status`, within a second and at most two a second each.
-/// The stream ends after ten minutes: ask again.
+/// Once the asker's token is good no more, the event `refused` says why and is the last.
 #[utoipa::path(
     get, path = "/events", tag = "fleet",
     responses(
-        (status = 200, description = "Server-sent events; their data is a Changed.",
+        (status = 200, description = "Server-sent events; their data is a Changed, that of `refused` a Refused.",
          body = String, content_type = "text/event-stream"),
         (status = 401, description = "No good token.", body = Problem, content_type = "application/problem+json"),
     ),
@@ -52,7 +59,17 @@ async fn tell(mut changes: Streaming<WatchReply>, to: mpsc::Sender<Result<Event,
             change = changes.message() => change,
             () = to.closed() => return,
         };
-        let Ok(Some(WatchReply { host, session, is_status })) = change else { return };
+        let WatchReply { host, session, is_status } = match change {
+            Ok(Some(change)) => change,
+            Ok(None) => return,
+            Err(status) => {
+                let refused = Refused { because: status.message().to_owned() };
+                if let Ok(event) = Event::default().event("refused").json_data(refused) {
+                    let _ = to.send(Ok(event)).await;
+                }
+                return;
+            }
+        };
         let said = [
             (std::mem::take(&mut is_first), "ready", Changed::default()),
             (!host.is_empty(), "machines", Changed { hosts: host, ..Changed::default() }),

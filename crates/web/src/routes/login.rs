@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::door::Door;
-use crate::person::{Person, Via, cookie, cookie_name, peer};
+use crate::person::{Via, Visitor, cookie, cookie_name, peer};
 use crate::problem::{Body, Problem};
 
 /// A token to log in with.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct Token {
-    /// A user token, as `overtap tokens add` printed it.
+    /// A user token, as `overtap tokens add` printed it; or the word of a link that
+    /// `overtap serve --local` printed, which is good once.
     token: String,
 }
 
@@ -62,6 +63,8 @@ pub(crate) async fn log_in(
     From(peer): From,
     Body(Token { token }): Body<Token>,
 ) -> Result<Response, Problem> {
+    let invited = door.invitation.as_ref().and_then(|invitation| invitation.redeem(&token));
+    let token = invited.unwrap_or(token);
     let controller = Connection::within(door.passage.clone(), peer, Some(&token))?;
     controller.who_am_i().await?;
     let cookie = door.logins.add(token.trim().to_owned(), Instant::now());
@@ -81,7 +84,7 @@ pub(crate) async fn log_out(State(door): State<Arc<Door>>, headers: HeaderMap) -
     set_cookie(&door, "", "; Max-Age=0")
 }
 
-/// Who asks.
+/// Who asks. Asking with nothing to show is not in the audit log.
 #[utoipa::path(
     get, path = "/me", tag = "login",
     responses(
@@ -89,7 +92,8 @@ pub(crate) async fn log_out(State(door): State<Arc<Door>>, headers: HeaderMap) -
         (status = 401, description = "No good token.", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn me(person: Person) -> Result<Json<Me>, Problem> {
+pub(crate) async fn me(visitor: Visitor) -> Result<Json<Me>, Problem> {
+    let person = visitor.known()?;
     let reply = person.controller.who_am_i().await?;
     let is_admin = reply.role == "admin";
     Ok(Json(Me { name: reply.name, role: reply.role, is_admin, via: person.via }))

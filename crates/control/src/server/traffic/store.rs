@@ -13,7 +13,7 @@ use flowstore::{Ask, Condition, Filter, Kind, Rank, Reader, Shown, Source, Store
 use tonic::Status;
 use wire::Timestamp;
 
-use super::{Sight, Traffic};
+use super::{Seen, Traffic};
 use crate::alerts::Talker;
 use crate::grants::TrafficGrant;
 
@@ -36,7 +36,7 @@ impl flowstore::Sight for TrafficGrant {
 pub(super) fn answer(
     traffic: &Traffic,
     question: &Question,
-    sight: &Sight,
+    seen: &Seen,
     tell: &mut dyn FnMut(&Answer) -> bool,
 ) -> Result<(), Status> {
     let folder = traffic.flows.as_deref().ok_or_else(|| {
@@ -45,7 +45,7 @@ pub(super) fn answer(
              collect --store writes",
         )
     })?;
-    let ask = asked(question, sight)?;
+    let ask = asked(question, seen)?;
     let reader = Reader::open(folder).map_err(|error| failed(&error))?;
     match &question.what {
         What::Top { by, most } => tell(&top(&reader, &ask, *by, *most)?),
@@ -68,7 +68,7 @@ pub(super) fn answer(
     Ok(())
 }
 
-fn asked(question: &Question, sight: &Sight) -> Result<Ask, Status> {
+fn asked(question: &Question, seen: &Seen) -> Result<Ask, Status> {
     let conditions = question.conditions.iter().map(|condition| condition.parse::<Condition>());
     let conditions = conditions.collect::<Result<Vec<_>, _>>().map_err(Status::invalid_argument)?;
     let everything = Ask::everything();
@@ -81,7 +81,7 @@ fn asked(question: &Question, sight: &Sight) -> Result<Ask, Status> {
         to,
         filter: Filter::new(conditions),
         source: if question.is_from_rows { Source::Rows } else { Source::Sums },
-        sight: sight.granted.clone().map(|granted| granted as Arc<dyn flowstore::Sight>),
+        sight: seen.granted.clone().map(|granted| granted as Arc<dyn flowstore::Sight>),
     })
 }
 

@@ -19,10 +19,12 @@ pub(super) struct Said {
 
 /// What is shown of a capture.
 pub(in crate::commands) enum Shown<'a> {
+    /// Where it looks and until when, before the first packet.
+    Beginning(&'a str),
     /// Something that happened.
     Line(&'a str),
-    /// How it goes now.
-    Progress(&'a str),
+    /// How it goes now, in words and in figures.
+    Progress(&'a str, Progress),
 }
 
 /// Somebody who is shown it, whether standard error is quiet or not.
@@ -57,31 +59,40 @@ impl Said {
         });
         let targets: Vec<String> = file.into_iter().chain(tools).collect();
         let targets = targets.join(", ");
-        self.line(&format!("{} at its {} -> {targets}", wanted.machine.name, point.kind));
+        self.first(&format!("{} at its {} -> {targets}", wanted.machine.name, point.kind));
         for miss in &point.misses {
-            self.line(&format!("  misses: {miss}"));
+            self.first(&format!("  misses: {miss}"));
         }
         if let Some(stops) = stops(wanted, duration) {
-            self.line(&format!("  stops {stops}"));
+            self.first(&format!("  stops {stops}"));
             if !is_lifted {
-                self.line("    (--no-limits lifts what you did not ask for, --min-free the last)");
+                self.first("    (--no-limits lifts what you did not ask for, --min-free the last)");
             }
         }
         if let Some(past) = &wanted.past {
             let then = if past.is_live { ", then live" } else { "" };
-            self.line(&format!("  first what {} has recorded{then}", past.directory.display()));
+            self.first(&format!("  first what {} has recorded{then}", past.directory.display()));
             if !past.is_live {
                 return;
             }
         }
         let labels: Vec<&str> = point.interfaces.iter().map(|i| i.label.as_str()).collect();
-        self.line(&format!("  listening on {}; Ctrl-C stops", labels.join(", ")));
+        self.first(&format!("  listening on {}; Ctrl-C stops", labels.join(", ")));
+    }
+
+    /// A line of the beginning.
+    fn first(&mut self, text: &str) {
+        self.stay(text, Shown::Beginning(text));
     }
 
     /// A line that stays.
     pub(super) fn line(&mut self, text: &str) {
+        self.stay(text, Shown::Line(text));
+    }
+
+    fn stay(&mut self, text: &str, shown: Shown<'_>) {
         if let Some(listener) = &mut self.listener {
-            listener(Shown::Line(text));
+            listener(shown);
         }
         if !self.is_quiet {
             self.clear();
@@ -99,7 +110,7 @@ impl Said {
         let text = progress_line(self.last, now, progress);
         self.last = Some((now, progress));
         if let Some(listener) = &mut self.listener {
-            listener(Shown::Progress(&text));
+            listener(Shown::Progress(&text, progress));
         }
         if !is_shown {
             return;

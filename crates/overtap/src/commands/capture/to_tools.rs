@@ -11,10 +11,11 @@ use crate::exit::WrongUsage;
 use crate::tools;
 
 /// The tools that were named, each with a grant for the VM and a selection that is understood.
+/// Without a VM the packets may be anybody's, and a tool must be allowed everybody's.
 pub(super) fn wanted(
     names: Option<&str>,
     site: &Site,
-    machine: &Machine,
+    machine: Option<&Machine>,
 ) -> anyhow::Result<Vec<ToolWanted>> {
     let Some(names) = names else { return Ok(Vec::new()) };
     let named = tools::named(names)?;
@@ -23,6 +24,19 @@ pub(super) fn wanted(
         return Err(WrongUsage(format!("a capture sends to {most} tools at most")).into());
     }
     let understood = |tool: broker::Tool| {
+        let Some(machine) = machine else {
+            if !tool.grant.everyone {
+                anyhow::bail!(
+                    "tool {} may not have every frame of a mirror, whosever it is: its grant is for \
+                     {}; name a VM, or give the tool --all-tenants",
+                    tool.name,
+                    tool.grant
+                );
+            }
+            let expression = tool.policy.select.as_deref().unwrap_or_default();
+            let explained = explained(expression, site, &agent::every_machine())?;
+            return Ok(ToolWanted { tool, explained });
+        };
         let tenant = machine.tenant.as_deref();
         if !tool.grant.allows(tenant) {
             let owner = match tenant {

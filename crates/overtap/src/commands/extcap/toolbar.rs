@@ -62,8 +62,8 @@ impl Toolbar {
         Box::new(move |shown| {
             // A toolbar that is gone has no need to know.
             let _ = match shown {
-                Shown::Progress(text) => self.send(STATUS, SET, text),
-                Shown::Line(text) => {
+                Shown::Progress(text, _) => self.send(STATUS, SET, text),
+                Shown::Beginning(text) | Shown::Line(text) => {
                     let text = text.trim();
                     self.send(LOG, ADD, &format!("{text}\n"))
                         .and_then(|()| self.send(STATUS, STATUS_BAR, text))

@@ -153,6 +153,9 @@ fn text(receipt: &Receipt) -> Result<String, std::fmt::Error> {
         let (packets, bytes) = (number(output.packets), show_bytes(output.bytes));
         writeln!(text, "{path}: {packets} packets, {bytes}")?;
     }
+    for tool in &receipt.tools {
+        text += &agent::tool_text(tool);
+    }
     Ok(text)
 }
 
@@ -205,6 +208,7 @@ fn json(receipt: &Receipt) -> serde_json::Value {
             Ended::ReaderGone => "reader gone",
             Ended::Failed => "failed",
         },
+        "tools": receipt.tools,
         "complete": receipt.is_complete(),
         "failure": receipt.failure,
         "inputs": inputs,

@@ -271,7 +271,8 @@ fn choice(uplink: &Uplink) -> &'static str {
     }
 }
 
-fn short_place(place: &Attachment) -> String {
+/// `br-int:vnet3`.
+pub(crate) fn short_place(place: &Attachment) -> String {
     let port = place.port.as_deref().or(place.device.as_deref()).unwrap_or("-");
     match &place.switch {
         Some(switch) => format!("{switch}:{port}"),
@@ -279,7 +280,8 @@ fn short_place(place: &Attachment) -> String {
     }
 }
 
-fn short_way(place: &Attachment) -> String {
+/// `VNI 5001 eth0`.
+pub(crate) fn short_way(place: &Attachment) -> String {
     let all: Vec<String> = place
         .networks
         .iter()

@@ -33,8 +33,9 @@ pub(crate) struct Gather {
     from: Vec<PathBuf>,
 
     /// Capture this VM now, as overtap capture does, until Ctrl-C; what else is typed is the
-    /// expression.
-    #[arg(long, value_name = "VM", conflicts_with = "from")]
+    /// expression. For overtap top without VM: show all VMs of this host as it is now.
+    #[arg(long, value_name = "VM", conflicts_with = "from", num_args = 0..=1,
+          default_missing_value = "")]
     live: Option<String>,
 
     /// Where machines are looked up: an inventory file; may be given several times. Without, ends
@@ -146,6 +147,11 @@ impl Gather {
         !self.words.is_empty() || !self.from.is_empty() || self.is_live()
     }
 
+    /// Whether all VMs of this host are to be shown as it is now.
+    pub(crate) fn is_whole_host(&self) -> bool {
+        self.live.as_deref() == Some("")
+    }
+
     /// The store that rows go to.
     pub(crate) const fn stored(&self) -> &Stored {
         &self.stored
@@ -171,6 +177,10 @@ impl Gather {
         counting: Counting,
         each: &mut impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
     ) -> anyhow::Result<Gathered> {
+        if self.is_whole_host() {
+            let text = "--live needs a VM here; overtap top --live shows all of this host";
+            return Err(WrongUsage(text.into()).into());
+        }
         let mut capture =
             self.live.as_ref().map(|vm| Capture::begin(vm, &self.words)).transpose()?;
         let (paths, expression) = match &capture {

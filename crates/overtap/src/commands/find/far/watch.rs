@@ -42,7 +42,10 @@ async fn attend(far: &Far, what: &str, known: &mut Known) -> anyhow::Result<Exit
             Err(Trouble::Remote(error)) => eprintln!("overtap: {error}; waiting for it"),
             Ok(()) => eprintln!("overtap: the controller has ended; waiting for it"),
         }
-        while far.connection.status().await.is_err() {
+        while let Err(error) = far.connection.status().await {
+            if error.is_final() {
+                return Err(error.into());
+            }
             tokio::time::sleep(RETRY_EVERY).await;
         }
     }
