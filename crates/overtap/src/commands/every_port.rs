@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agent::{Event, Output, Request, Rotation, Session};
 use anyhow::bail;
+use broker::Owner;
 use inventory::Site;
 use jiff::Timestamp;
 use pipeline::Limits;
@@ -177,7 +178,7 @@ fn request(point: &Point, buffer_bytes: u64) -> Request<'_> {
         mac_names: Vec::new(),
         past: None,
         tools: Vec::new(),
-        tenant: None,
+        owner: Owner::Anybody,
     }
 }
 
