@@ -436,7 +436,8 @@ function Exporters() {
   if (!value) return <Waiting what="the exporters" />
   const written = value.written ? Date.parse(value.written) : null
   const now = written ?? Date.now()
-  const isSilent = (it: Exporter) => !it.last_seen || now - Date.parse(it.last_seen) > SILENT_MS
+  // Some say once in another domain that they begin, and never speak there again.
+  const isSilent = (it: Exporter) => it.records + it.samples > 0 && Boolean(it.last_seen) && now - Date.parse(it.last_seen!) > SILENT_MS
   const items = [...value.items].sort((one, other) => Number(isSilent(other)) - Number(isSilent(one)) || (other.lost ?? 0) - (one.lost ?? 0))
   const silent = items.filter(isSilent).length
   return (
@@ -457,7 +458,7 @@ function Exporters() {
                 <tr key={`${it.address} ${it.port} ${it.protocol} ${it.domain}`}>
                   <td><b class="mono">{it.address}{it.port !== null && `:${it.port}`}</b></td>
                   <td>{it.protocol}{it.domain !== 0 && <span class="quiet-text"> domain {it.domain}</span>}</td>
-                  <td>{isSilent(it) ? <><Badge tone="warn">silent</Badge> <span class="quiet-text">{it.last_seen ? ago(Date.parse(it.last_seen)) : 'never'}</span></> : <Badge tone="good">heard</Badge>}</td>
+                  <td>{it.records + it.samples === 0 ? <Badge tone="quiet">no flows</Badge> : isSilent(it) ? <><Badge tone="warn">silent</Badge> <span class="quiet-text">{ago(Date.parse(it.last_seen!))}</span></> : <Badge tone="good">heard</Badge>}</td>
                   <td class="number labelled" data-label="records">{count(it.records)}</td>
                   <td class="number labelled" data-label="samples">{count(it.samples)}</td>
                   <td class={it.lost ? 'number bad-text labelled' : 'number labelled'} data-label="lost">{it.lost === null ? <span class="quiet-text" title="The numbers of this exporter are not understood yet">not known</span> : <>{count(it.lost)}{it.lost > 0 && <span class="quiet-text"> {it.lost_unit}</span>}</>}</td>

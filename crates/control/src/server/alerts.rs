@@ -132,7 +132,9 @@ async fn exporters(state: PathBuf) -> Option<BTreeMap<String, Exporter>> {
     let read = tokio::task::spawn_blocking(move || read_exporters(&state)).await;
     let known = read.ok()?.ok()?;
     let written_s = known.written_ns / NS;
-    let each = known.exporters.into_iter().map(|exporter| {
+    // Some say once in another domain that they begin, and never speak there again.
+    let tells = |exporter: &api::traffic::Exporter| exporter.records > 0 || exporter.samples > 0;
+    let each = known.exporters.into_iter().filter(tells).map(|exporter| {
         let name = format!("{} {} domain {}", exporter.address, exporter.protocol, exporter.domain);
         let heard_s = exporter.last_seen_ns / NS;
         (name, Exporter { heard_s, written_s, lost: exporter.lost.unwrap_or(0) })
