@@ -120,7 +120,7 @@ function Overview({ words, time }: { words: Words; time: Time }) {
         <span><b>{count(totals.packets)}</b> packets</span>
         <span>in <b>{count(totals.flows)}</b> {totals.flows === 1 ? 'flow' : 'flows'}, each counted once</span>
         {totals.octets_copied > 0 && <span class="quiet-text">{bytes(totals.octets_copied)} seen once more at other points</span>}
-        {totals.flows_of_unknown_rate > 0 && <Badge tone="warn">{counted(totals.flows_of_unknown_rate, 'flow')} sampled nobody says how</Badge>}
+        {totals.flows_of_unknown_rate > 0 && <Badge tone="warn">{counted(totals.flows_of_unknown_rate, 'flow')} of unknown sampling, taken as they are</Badge>}
       </p>
       <section>
         <h2>Over time</h2>
@@ -368,7 +368,7 @@ function Flows({ words, time }: { words: Words; time: Time }) {
       {items.length > 0 && (
         <Scroll label="Flows">
           <table class="dense stack">
-            <thead><tr><th scope="col">Client</th><th scope="col">Server</th><th scope="col">Application</th><th scope="col" class="number">Bytes</th><th scope="col" class="number">To server</th><th scope="col" class="number">To client</th><th scope="col">Began</th><th scope="col">Where</th><th scope="col"><span class="unseen">Capture</span></th></tr></thead>
+            <thead><tr><th scope="col">Client</th><th scope="col">Server</th><th scope="col">Application</th><th scope="col" class="number">Bytes</th><th scope="col" class="number">To server</th><th scope="col" class="number">To client</th><th scope="col">Began</th><th scope="col"><span class="unseen">Capture</span></th><th scope="col">Where</th></tr></thead>
             <tbody>{items.map((flow, i) => <FlowLine key={`${flow.start} ${flow.community_id} ${flow.point} ${i}`} flow={flow} />)}</tbody>
           </table>
         </Scroll>
@@ -391,8 +391,8 @@ function FlowLine({ flow }: { flow: FlowRow }) {
       <td class="number labelled" data-label="→">{bytes(there)}</td>
       <td class="number labelled" data-label="←">{bytes(back)}</td>
       <td>{when(Date.parse(flow.start))} <span class="quiet-text">{seconds < 1 ? millis(seconds * 1000) : span(seconds)}</span></td>
-      <td class="wrap">{[flow.split, flow.overlay ? `${flow.overlay} ${flow.overlay_number}` : '', flow.vlan !== null ? `VLAN ${flow.vlan}` : ''].filter(Boolean).join(', ')} {flow.point !== '-' && <span class="quiet-text">seen at {flow.point}</span>}</td>
       <td><CaptureFlow flow={flow} /></td>
+      <td class="wrap">{[flow.split, flow.overlay ? `${flow.overlay} ${flow.overlay_number}` : '', flow.vlan !== null ? `VLAN ${flow.vlan}` : ''].filter(Boolean).join(', ')} {flow.point !== '-' && <span class="quiet-text">seen at {flow.point}</span>}</td>
     </tr>
   )
 }
