@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).ok_or("usage: ask DIR")?;
     let reader = Reader::open(folder.as_ref())?;
     let rows = || Ask { source: Source::Rows, ..Ask::everything() };
-    let own = || Ask { sight: Some(Arc::new(Only("t7"))), ..Ask::everything() };
+    let own = || Ask { sight: Some(Arc::new(Only("tenant-07"))), ..Ask::everything() };
     let vms = Kind::One(Subject::Vms);
     let hour = Duration::from_secs(3600);
     timed("top vms, from sums", || reader.sums(vms, &Ask::everything()).map(drop))?;

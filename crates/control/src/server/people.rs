@@ -11,8 +11,8 @@ use api::proto::{
     FollowRequest, ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest,
     RefilterSessionRequest, ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply,
     RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest, StatusReply, StatusRequest,
-    StopSessionRequest, ToAgent, TrafficReply, TrafficRequest, WatchMachinesReply, WatchMachinesRequest, WatchReply,
-    WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
+    StopSessionRequest, ToAgent, TrafficReply, TrafficRequest, WatchMachinesReply,
+    WatchMachinesRequest, WatchReply, WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::{SignedDuration, Timestamp};
