@@ -30,7 +30,7 @@ fn seen_by(sight: Only) -> Ask {
     Ask { sight: Some(Arc::new(sight)), ..Ask::everything() }
 }
 
-fn text<'r>(row: &'r StoredRow<'_>, name: &str) -> Option<String> {
+fn text(row: &StoredRow<'_>, name: &str) -> Option<String> {
     let value = row.values().find(|(column, _)| column.name == name).unwrap().1;
     match value {
         Value::Text(text) => Some(text.to_owned()),
