@@ -39,8 +39,12 @@ impl Stored {
         &self,
         _since: Option<Timestamp>,
         _until: Option<Timestamp>,
-    ) -> Option<Asked<'_>> {
-        None
+    ) -> anyhow::Result<Option<Asked<'_>>> {
+        Ok(None)
+    }
+
+    pub(crate) fn check_unasked(&self) -> anyhow::Result<()> {
+        Ok(())
     }
 }
 

@@ -25,7 +25,7 @@ use crate::tunnels::Tunnels;
 pub(crate) struct Gather {
     /// The capture files, `-` is standard input; then, if wanted, an expression in the words of
     /// tcpdump (pcap-filter(7)). It begins with the first word that names no file.
-    #[arg(value_name = "FILE... [EXPR]", required_unless_present_any = ["from", "live", "store"])]
+    #[arg(value_name = "FILE... [EXPR]")]
     words: Vec<String>,
 
     /// Take the flow exports found in this capture instead; may be given several times.
@@ -117,6 +117,9 @@ impl Gather {
         counting: Counting,
         mut each: impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
     ) -> anyhow::Result<Gathered> {
+        if !self.has_origin() {
+            return Err(no_origin());
+        }
         let inventory = Inventory::new(&self.inventory);
         let places = self.places(&inventory)?;
         if self.from.is_empty() {
@@ -129,6 +132,19 @@ impl Gather {
     /// Whether packets come as they are captured.
     pub(super) const fn is_live(&self) -> bool {
         self.live.is_some()
+    }
+
+    /// The store that is asked, or the controller, if there is neither a capture nor exports.
+    pub(crate) fn asked(&self) -> anyhow::Result<Option<Asked<'_>>> {
+        if self.has_origin() {
+            return self.stored.check_unasked().map(|()| None);
+        }
+        self.stored.asked(self.since, self.until)?.map(Some).ok_or_else(no_origin)
+    }
+
+    /// Whether flows are to be made of something.
+    const fn has_origin(&self) -> bool {
+        !self.words.is_empty() || !self.from.is_empty() || self.is_live()
     }
 
     /// Whether all VMs of this host are to be shown as it is now.
@@ -147,12 +163,6 @@ impl Gather {
             return Err(WrongUsage(text.into()));
         }
         Ok(self.words.join(" "))
-    }
-
-    /// The store that is asked, if there is neither a capture nor exports.
-    pub(crate) fn asked(&self) -> Option<Asked<'_>> {
-        let is_asked = self.words.is_empty() && self.from.is_empty() && !self.is_live();
-        is_asked.then(|| self.stored.asked(self.since, self.until)).flatten()
     }
 
     /// The store that rows go to.
@@ -296,6 +306,12 @@ impl Gather {
             flows: self.max_flows,
         }
     }
+}
+
+fn no_origin() -> anyhow::Error {
+    let what = "flows of what? Name capture files, or exports with --from, a VM with --live, a \
+                store with --store; or log in at a controller that has flows: overtap login";
+    WrongUsage(what.into()).into()
 }
 
 fn exit(inputs: &[InputAccount], is_complete: bool) -> Exit {
