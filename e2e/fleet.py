@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """overtap on several hosts: a controller on mon, agents on hv-1 and hv-2, VMs that migrate, two tenants."""
 import collections
+import glob
 import json
 import os
 import re
@@ -590,6 +591,38 @@ def posted(user, path, **body):
     return status, json.loads(text) if text.startswith("{") else text
 
 
+def watch_far():
+    """overtap watch through the controller: a VM with its talkers, followed to its other host."""
+    login_of("admin")
+    here = where("web")
+    watch = Process("mon", OVERTAP, "watch", "web", "--output", "json")
+    check("watch: it begins", until(lambda: watch.out().count("\n") > 1, 30), watch.err())
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(2)
+    migrate("web")
+    time.sleep(2)
+    sent = sending.stop()["sent"]
+    time.sleep(2)
+    equal("watch: ends with 0 by Ctrl-C", watch.stop(), 0)
+    lines = [json.loads(line) for line in watch.out().splitlines()]
+    equal("watch: where it was, and where it is", (lines[0]["hosts"], lines[-1]["hosts"]), ([here], [other(here)]))
+    talks = [talk for talk in lines[-1]["talkers"] if talk["app"].startswith("udp/")]
+    seen = max((end["sent_packets"] for talk in talks for end in talk["ends"]), default=0)
+    check("watch: every datagram of its talk is counted once, across the move", talks and seen == sent, f"{seen} of {sent}: {lines[-1]['talkers']}")
+    names = {end["vm"] for talk in talks for end in talk["ends"]}
+    check("watch: who talks has a name", any(name and name.endswith("web") for name in names), names)
+    events = [event for line in lines for event in line["events"]]
+    check("watch: the move is told", any(other(here) in event for event in events), events)
+    listed = must("sessions", "list")
+    check("watch: its session has ended with it", "running" not in listed, listed)
+    check("watch: it is in the audit log", "overtap watch" in must("audit", "list", "--output", "json"))
+    must("users", "add", "walter")
+    log_in("walter", must("tokens", "add", "walter"))
+    login_of("walter")
+    refused = overtap("mon", "watch", "web", "--output", "json", "--count", 1)
+    check("watch: who has no grant sees nothing", refused.returncode != 0 and not refused.stdout, refused.stderr)
+
+
 def over_http():
     """Find, capture, migrate, download, all with curl: the file that the program fetches."""
     status, text = asked("admin", "machines?what=web")
@@ -800,6 +833,13 @@ def grants():
             check(f"grants: the file of `{way}` has nothing of acme", b"acme:" not in open(f"{WORK}/never.pcapng", "rb").read())
             os.remove(f"{WORK}/never.pcapng")
     check("grants: a line in the audit log for each try", len(refusals()) >= before + len(ways) - 1, len(refusals()) - before)
+    before = len(refusals())
+    for words in (["find", "web"], ["find", web["id"].split(":")[1]], ["plan", web["id"].split(":")[1]], ["find", "--at", "1s ago", "web"]):
+        done = far(*words, user="bob")
+        check(f"grants: `{' '.join(words)}` shows bob nothing of acme", "acme" not in done.stdout, done.stdout)
+    equal("grants: looking for it by its name is a try, too", len(refusals()) - before, 4)
+    far("find", "we", user="bob"), far("find", "52:54:00:00:07:0a", user="bob"), far("find", "nothing", user="bob")
+    equal("grants: what may mean his own, or nothing at all, is none", len(refusals()) - before, 4)
     # His own VM has the addresses of acme's, and is captured with every trick of the expression.
     tricks = ["", "vm web-b or ip", "host 10.0.7.10 or vni 100", "any (vni 100) or ip", "ether host 52:54:00:00:07:0a", "not vni 1"]
     acme = Traffic("web", "db", "--udp", "100pps", name="acme")
@@ -1227,9 +1267,70 @@ def watched():
     migrate("web-b")
 
 
+def two_controllers():
+    """Two controllers of one PostgreSQL: the first is killed in mid-capture, the second goes on; nothing is missed."""
+    programs = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+    if not programs:
+        print("NOT RUN two controllers: PostgreSQL is not installed (scripts/deps stores)", flush=True)
+        return
+    database = f"{WORK}/postgres"
+    os.makedirs(database)
+    shutil.chown(database, "postgres", "postgres")
+    os.chmod(WORK, 0o755), os.chmod(os.path.dirname(WORK), 0o755)
+    as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
+    started("mon", *as_postgres, f"{programs[-1]}/initdb", "--no-sync", "--auth=trust", "--username=overtap", "--locale=C.UTF-8", "-E", "UTF8", f"--pgdata={database}/data")
+    server = Process("mon", *as_postgres, f"{programs[-1]}/postgres", "-c", "fsync=off", "-c", "listen_addresses=", "-k", database, "-D", f"{database}/data")
+    url = f"host={database} user=overtap dbname=postgres"
+    address = "10.0.0.9:7543"
+
+    def controller(name):
+        return Process("mon", OVERTAP, "serve", "--listen", address, "--postgres", url, "--dir", folder(name))
+
+    def begun(name):
+        until(lambda: run("mon", *as_postgres, f"{programs[-1]}/pg_isready", "-h", database).returncode == 0, 20)
+        return controller(name)
+
+    first = begun("pg-first")
+    if not check("two controllers: the first is at work", until(lambda: "listening on" in first.err(), 20), first.err()):
+        return
+    other_one = controller("pg-second")
+    check("two controllers: one with an authority of its own is refused, and told what to do",
+          until(lambda: not other_one.is_running(), 10) and "copy ca.pem" in other_one.err(), other_one.err())
+    shutil.copy2(f"{folder('pg-first')}/ca.pem", f"{folder('pg-second')}/ca.pem")
+    second = controller("pg-second")
+    check("two controllers: the second waits", until(lambda: "waiting for it to end" in second.err(), 10) and second.is_running(), second.err())
+    log_in("dba", first.err())
+    must("grants", "add", "admin", "--machine", "all", user="dba")
+    token = re.search(r"overtap agent enrol --token (\S+)", must("agents", "invite", "--uses", "2", "--address", address, user="dba"))[1]
+    agents = []
+    for host in ("hv-1", "hv-2"):
+        place = folder(f"pg-agent-{host}")
+        enrolled = run(host, OVERTAP, "agent", "enrol", "--dir", place, "--token", token)
+        agents.append(Process(host, OVERTAP, "agent", "--dir", place))
+        check(f"two controllers: {host} is there", enrolled.returncode == 0 and until(lambda: "attending" in agents[-1].err(), 10), enrolled.stderr + agents[-1].err())
+    capture = Far("web", "--point", "tap", user="dba")
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(2)
+    first.kill()
+    began = time.time()
+    check("two controllers: the second is at work once the first is gone", until(lambda: "listening on" in second.err(), 10), second.err())
+    back = lambda: sum(agent["is_connected"] for agent in json.loads(far("status", "--output", "json", user="dba").stdout or '{"agents":[]}')["agents"]) == 2
+    check("two controllers: both agents come to it", until(back, 20), f"{time.time() - began:.1f} s")
+    migrate("web")
+    time.sleep(2)
+    ended("two controllers", capture, sending)
+    kinds = must("audit", "verify", user="dba")
+    check("two controllers: one audit log of both, whole", "whole" in kinds or "entries" in kinds, kinds)
+    # Cut off from the database, it does not go on as if nothing were.
+    server.stop(signal.SIGINT)
+    check("two controllers: without the database it ends, and says why", until(lambda: not second.is_running(), 15) and "another controller may be at work" in second.err(), second.err())
+    for agent in agents:
+        agent.stop()
+
+
 if __name__ == "__main__":
     chapters(
-        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached, over_http, in_browser,
+        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached, watch_far, over_http, in_browser,
         full, filtered, growing, live, in_wireshark, grants, changes_hands, strangers, restarted_elsewhere,
-        past, past_of_another, past_revoked, past_while_away, watched,
+        past, past_of_another, past_revoked, past_while_away, watched, two_controllers,
     )

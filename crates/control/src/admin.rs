@@ -9,6 +9,7 @@ mod rows;
 use jiff::Timestamp;
 
 use crate::audit::{Action, Answer, Draft, Who};
+use crate::belonging::Belonging;
 use crate::ca::{Authority, Fingerprint, RotationError};
 use crate::enrolled::Enrolled;
 use crate::grants::{Grant, GrantId, Role, User};
@@ -320,7 +321,9 @@ impl Office<'_> {
         // In the log before it is so: nothing is done that is not there.
         let entry = self.entry(command, Answer::Granted);
         let subject = format!("{}: {} takes the place of {now}", entry.subject, next.fingerprint());
-        self.store.commit(&[], &[Draft { subject, ..entry }])?;
+        let belonging = Belonging { authority: next.fingerprint() };
+        let change = Change::put(&belonging, Expected::Anything)?;
+        self.store.commit(&[change], &[Draft { subject, ..entry }])?;
         Ok(self.authority.install(next)?)
     }
 

@@ -5,7 +5,9 @@
 //! Packets never come here, and nothing here waits for one.
 
 pub mod admin;
+pub mod alerts;
 pub mod audit;
+pub mod belonging;
 pub mod ca;
 pub mod clock;
 pub mod enrolled;

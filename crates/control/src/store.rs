@@ -20,7 +20,7 @@ use crate::audit::{Draft, Entry, Head};
 pub use document::{Change, Document, Expected, Kind, Stored, Version, Versioned};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresError, PostgresStore};
+pub use postgres::{PostgresError, PostgresStore, Turn};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteError, SqliteStore};
 

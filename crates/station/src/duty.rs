@@ -40,7 +40,7 @@ pub(crate) struct Duty {
     /// What could not be begun.
     failed: BTreeMap<Key, Failure>,
     /// Machines that an order means and its owner may not see.
-    refused: BTreeMap<Key, Trouble>,
+    refused: BTreeMap<Key, (Trouble, Uncovered)>,
     /// Machines that others were looked at for, since when they are here.
     back: BTreeMap<Key, Instant>,
     /// When the site and the orders are compared again although nothing was heard of them.
@@ -249,11 +249,13 @@ impl Duty {
             let key = part.key();
             if !wanted.contains(&key) {
                 let is_ordered = orders.sessions.iter().any(|order| order.session == key.0);
-                let why = match (is_ordered, self.refused.contains_key(&key)) {
+                let refused = self.refused.get(&key).map(|(_, refused)| *refused);
+                let why = match (is_ordered, refused) {
                     (false, _) => "the session ended",
-                    (true, true) => "the session's owner may not see it any more",
-                    (true, false) if part.is_at_peer() => "it is on a host with an agent again",
-                    (true, false) => "it left this host",
+                    (true, Some(Uncovered::Over)) => "the time it may be captured was over",
+                    (true, Some(_)) => "the session's owner may not see it any more",
+                    (true, None) if part.is_at_peer() => "it is on a host with an agent again",
+                    (true, None) => "it left this host",
                 };
                 part.stop(why);
             }
@@ -358,7 +360,9 @@ impl Duty {
             Err(Uncovered::NotAsked) => None,
             Err(refusal) => {
                 let text = format!("{} is not captured: {refusal}", machine.name);
-                let trouble = self.refused.entry(key.clone()).or_insert_with(Trouble::new);
+                let (trouble, why) =
+                    self.refused.entry(key.clone()).or_insert_with(|| (Trouble::new(), refusal));
+                *why = refusal;
                 if trouble.is_news(&text) {
                     self.board.note(Note { is_refusal: true, ..self.about(&order.session, text) });
                 }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::document::{Note, Session, Status as Health, Wish};
+use api::document::{HostFound, Note, Session, Status as Health, Wish};
 use api::proto::people_server::People as Service;
 use api::proto::{
     AdministerReply, AdministerRequest, AuditEntries, FetchRequest, FindReply, FindRequest,
     FollowRequest, ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest,
     RefilterSessionRequest, ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply,
     RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest, StatusReply, StatusRequest,
-    StopSessionRequest, ToAgent, WatchMachinesReply, WatchMachinesRequest, WatchReply,
-    WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
+    StopSessionRequest, ToAgent, TrafficReply, TrafficRequest, WatchMachinesReply,
+    WatchMachinesRequest, WatchReply, WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::{SignedDuration, Timestamp};
@@ -31,7 +31,7 @@ use crate::tokens::random;
 use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
 use super::gate;
 use super::telling::{Telling, while_let_in};
-use super::{audit, watch, whereabouts};
+use super::{audit, traffic, watch, whereabouts};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
 
@@ -42,6 +42,7 @@ impl Service for PeopleService {
     type FollowStream = Telling<SessionReply>;
     type FetchStream = Telling<Piece>;
     type WatchStream = Telling<WatchReply>;
+    type TrafficStream = Telling<TrafficReply>;
 
     async fn who_am_i(
         &self,
@@ -60,6 +61,16 @@ impl Service for PeopleService {
         Ok(Response::new(while_let_in(&self.0, asker, "watch".into(), told)))
     }
 
+    async fn traffic(
+        &self,
+        request: Request<TrafficRequest>,
+    ) -> Result<Response<Telling<TrafficReply>>, Status> {
+        let asker = gate::asker(&request)?;
+        let question = request.into_inner().question_json;
+        let told = traffic::ask(&self.0, &asker, &question).await?;
+        Ok(Response::new(while_let_in(&self.0, asker, "traffic".into(), told)))
+    }
+
     async fn find(&self, request: Request<FindRequest>) -> Result<Response<FindReply>, Status> {
         let asker = gate::asker(&request)?;
         let FindRequest { what, at_ns, host } = request.into_inner();
@@ -72,6 +83,7 @@ impl Service for PeopleService {
                 at => state.fleet.find_at(&what, wire::Timestamp::from_nanos(at), is_shown),
             }
         };
+        self.note_hidden(&asker, &grants, &what, at_ns, &found)?;
         found.retain(|found| host.is_empty() || found.host == host);
         let host_json = found.iter().map(serde_json::to_string).collect::<Result<_, _>>();
         let host_json = host_json.map_err(|error| Status::internal(error.to_string()))?;
@@ -85,6 +97,11 @@ impl Service for PeopleService {
         let asker = gate::asker(&request)?;
         let what = request.into_inner().what;
         let subject = format!("watch {what}").trim_end().to_owned();
+        if !what.is_empty() {
+            let grants = self.0.grants()?;
+            let (found, _) = self.0.state().fleet.find(&what, shown(&grants, &asker));
+            self.note_hidden(&asker, &grants, &what, 0, &found)?;
+        }
         let told = whereabouts::watch(&self.0, asker.clone(), what)?;
         Ok(Response::new(while_let_in(&self.0, asker, subject, told)))
     }
@@ -514,6 +531,47 @@ impl PeopleService {
         let granted: Vec<Selector> =
             each.into_iter().filter(|s| own.iter().any(|granted| granted.includes(s))).collect();
         Ok(if granted.is_empty() { vec![anywhere] } else { granted })
+    }
+
+    /// Notes that somebody asks for a machine which they may not see, by a name that is wholly its
+    /// own and that of none they may see. They are told as if there were none.
+    fn note_hidden(
+        &self,
+        asker: &Asker,
+        grants: &Grants,
+        what: &str,
+        at_ns: u64,
+        found: &[HostFound],
+    ) -> Result<(), Status> {
+        let is_meant = |machine: &&Machine| is_called(machine, what);
+        if what.trim().is_empty()
+            || found.iter().flat_map(|host| &host.machines).any(|machine| is_meant(&machine))
+        {
+            return Ok(());
+        }
+        let is_shown = shown(grants, asker);
+        let is_hidden = |machine: &Machine| !is_shown(machine);
+        let hidden = {
+            let state = self.0.state();
+            match at_ns {
+                0 => state.fleet.find(what, is_hidden).0,
+                at => state.fleet.find_at(what, wire::Timestamp::from_nanos(at), is_hidden).0,
+            }
+        };
+        let machines = hidden.iter().flat_map(|host| &host.machines).filter(is_meant).map(facts);
+        let machines: BTreeSet<MachineFacts> = machines.collect();
+        if machines.is_empty() {
+            return Ok(());
+        }
+        let because = "no grant shows it to them, so it is not found".to_owned();
+        let entry = Draft {
+            who: Who::User(asker.user.name.clone()),
+            from: asker.from.clone(),
+            subject: what.to_owned(),
+            machines: machines.into_iter().collect(),
+            ..draft(Action::Find, Answer::Refused { because })
+        };
+        self.0.note(&entry).map_err(|error| broken(&error))
     }
 
     /// All machines that a wish could mean, whoever may know of them: for the audit log.

@@ -10,6 +10,7 @@
 mod line;
 mod queries;
 mod tls;
+mod turn;
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::audit::{Draft, Entry, Head};
 use crate::store::{Change, Commit, Document, Kind, Store, StoreError, Version};
 
 use self::line::Line;
+
+pub use self::turn::Turn;
 
 /// A store in a PostgreSQL database.
 #[derive(Debug)]
@@ -34,25 +37,7 @@ impl PostgresStore {
     /// certificate of one of them for its name. Without, it is not encrypted, so the server must be
     /// on this machine: a socket or a loopback address.
     pub fn open(url: &str, authorities: Option<&str>) -> Result<Self, StoreError> {
-        let mut config: Config = url.parse().map_err(PostgresError::Url)?;
-        config.connect_timeout(PATIENCE).keepalives_idle(PATIENCE);
-        if config.get_application_name().is_none() {
-            config.application_name("overtap");
-        }
-        let Some(authorities) = authorities else {
-            if let Some(host) = config.get_hosts().iter().find_map(distant) {
-                return Err(PostgresError::Distant(host).into());
-            }
-            return Self::with(move || config.connect(NoTls));
-        };
-        let tls = tls::believing(authorities)?;
-        config.ssl_mode(SslMode::Require);
-        Self::with(move || config.connect(tls.clone()))
-    }
-
-    fn with(
-        connect: impl Fn() -> Result<Client, ::postgres::Error> + Send + 'static,
-    ) -> Result<Self, StoreError> {
+        let connect = connector(url, authorities)?;
         let ready = move || -> Result<Client, StoreError> {
             let mut client = connect().map_err(PostgresError::Engine)?;
             queries::prepare(&mut client)?;
@@ -60,6 +45,26 @@ impl PostgresStore {
         };
         Ok(Self(Line::open(ready)?))
     }
+}
+
+type Connector = Box<dyn Fn() -> Result<Client, ::postgres::Error> + Send>;
+
+/// What connects as `url` and `authorities` say: see [`PostgresStore::open`].
+fn connector(url: &str, authorities: Option<&str>) -> Result<Connector, StoreError> {
+    let mut config: Config = url.parse().map_err(PostgresError::Url)?;
+    config.connect_timeout(PATIENCE).keepalives_idle(PATIENCE).tcp_user_timeout(PATIENCE);
+    if config.get_application_name().is_none() {
+        config.application_name("overtap");
+    }
+    let Some(authorities) = authorities else {
+        if let Some(host) = config.get_hosts().iter().find_map(distant) {
+            return Err(PostgresError::Distant(host).into());
+        }
+        return Ok(Box::new(move || config.connect(NoTls)));
+    };
+    let tls = tls::believing(authorities)?;
+    config.ssl_mode(SslMode::Require);
+    Ok(Box::new(move || config.connect(tls.clone())))
 }
 
 impl Store for PostgresStore {

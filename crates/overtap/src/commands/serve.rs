@@ -7,13 +7,16 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use api::within::{Passage, passage};
 use control::admin::first_admin;
+use control::alerts::{Alert, When};
+use control::belonging::Belonging;
 use control::ca::Authority;
-use control::server::{Settings, serve};
-use control::store::{PostgresStore, SqliteStore, Store};
+use control::server::{Settings, Traffic, serve};
+use control::store::{PostgresStore, SqliteStore, Store, Turn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use telemetry::{Event, Log};
 
@@ -41,8 +44,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER", default_value = "/var/lib/overtap/controller")]
     dir: PathBuf,
 
-    /// Keep the memory in a PostgreSQL database instead, for several controllers at once:
-    /// host=db user=overtap dbname=overtap. The authority stays in the folder.
+    /// Keep the memory in a PostgreSQL database instead, which several controllers may share:
+    /// host=db user=overtap dbname=overtap. One of them is at work, and the next one as soon as that
+    /// is gone. The authority stays in the folder: copy its ca.pem to the others.
     #[arg(long, value_name = "PARAMETERS")]
     postgres: Option<String>,
 
@@ -50,6 +54,11 @@ pub(crate) struct Args {
     /// in this file (PEM). Needed for a database on another machine.
     #[arg(long, value_name = "FILE", requires = "postgres")]
     postgres_ca: Option<PathBuf>,
+
+    /// The database's controllers have lost their authority for good: this one's takes its place. Every
+    /// agent is to be enrolled and every user to log in again.
+    #[arg(long, requires = "postgres")]
+    new_authority: bool,
 
     /// Answer browsers there: the page and the HTTP API. In plain HTTP on a loopback address, else
     /// with a certificate of the controller's own authority.
@@ -69,6 +78,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", requires = "web_cert")]
     web_key: Option<PathBuf>,
 
+    /// Answer questions about traffic from this store of flows, which `overtap collect --store`
+    /// writes beside it.
+    #[arg(long, value_name = "DIR")]
+    flows: Option<PathBuf>,
+
+    /// Show who exports flows, from this directory, which `overtap collect --state` writes.
+    #[arg(long, value_name = "DIR")]
+    exporters: Option<PathBuf>,
+
+    /// Tell webhooks of what goes wrong, as this file says (TOML).
+    #[arg(long, value_name = "FILE")]
+    alerts: Option<PathBuf>,
+
     #[command(flatten)]
     role: Role,
 }
@@ -80,6 +102,8 @@ Examples:
   overtap serve --listen 10.0.0.5:7443 --dir ./controller
   overtap serve --web 127.0.0.1:7480     and a page for browsers on this host (or through ssh -L)
   overtap serve --web 10.0.0.5:7480      ... for all, with a certificate of its own authority
+  overtap serve --flows /var/lib/overtap/flows --exporters /var/lib/overtap/collect
+                                         who talks to whom, as overtap collect writes it there
   overtap serve --metrics 127.0.0.1:9744 --log json      for Prometheus and for log shippers
 
 The first start makes an administrator and prints how to log in. Then, as that administrator:
@@ -96,15 +120,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         .with_context(|| format!("cannot make {}", args.dir.display()))?;
     api::tls::install_provider();
     raise_most_files();
-    let authority = Authority::open_or_make(&args.dir, now)?;
+    let log = args.role.log();
+    let mut authority = Authority::open_or_make(&args.dir, now)?;
     let store = store(args)?;
+    let turn = match &args.postgres {
+        None => None,
+        Some(parameters) => {
+            Belonging::settle(&*store, &authority.now(), args.new_authority)?;
+            Some(turn(args, parameters, &log)?)
+        }
+    };
+    if turn.is_some() {
+        // It may have rotated while we waited.
+        authority = Authority::open_or_make(&args.dir, now)?;
+        Belonging::settle(&*store, &authority.now(), false)?;
+    }
     if let Some(token) = first_admin(&*store, "admin".parse()?, now)? {
         let address = reachable(args.listen);
         let ca = authority.now().ca.fingerprint();
         let login = format!("overtap login {address} --ca {ca} --token {token}");
         hand_over(&login, args)?;
     }
-    let log = args.role.log();
     let (passage, within) = passage();
     let door =
         args.web.map(|listen| door(args, listen, &authority, passage, log.clone())).transpose()?;
@@ -115,16 +151,33 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         log: log.clone(),
         metrics: args.role.metrics,
+        traffic: traffic(args),
+        alerts: alerts(args)?,
         within: door.is_some().then_some(within),
     };
     let ready = |address| log.say(Event::info(format!("listening on {address}")));
     block_on(async {
-        let serving = serve(settings, ready, stopped());
-        let Some(door) = door else { return serving.await.map_err(anyhow::Error::from) };
+        let lost = turn.map(Turn::keep);
+        let is_lost = async {
+            match lost {
+                Some(lost) => _ = lost.await,
+                None => std::future::pending().await,
+            }
+        };
+        let serving = async {
+            tokio::select! {
+                served = serve(settings, ready, stopped()) => Ok(served?),
+                () = is_lost => bail!(
+                    "the database is not to be reached, so another controller may be at work now; \
+                     start this one again, to wait for its turn"
+                ),
+            }
+        };
+        let Some(door) = door else { return serving.await };
         let scheme = if door.certified.is_some() { "https" } else { "http" };
         let open = |address| log.say(Event::info(format!("the page is at {scheme}://{address}/")));
         tokio::select! {
-            served = serving => served.map_err(anyhow::Error::from),
+            served = serving => served,
             closed = web::serve(door, open) => closed.map_err(anyhow::Error::from),
         }
     })??;
@@ -193,6 +246,40 @@ fn hand_over(login: &str, args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until no other controller of the database is at work.
+fn turn(args: &Args, parameters: &str, log: &Log) -> anyhow::Result<Turn> {
+    let authorities = args.postgres_ca.as_deref().map(read).transpose()?;
+    let mut is_told = false;
+    loop {
+        if let Some(turn) = Turn::take(parameters, authorities.as_deref())? {
+            return Ok(turn);
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            log.say(Event::info(
+                "another controller of this database is at work; waiting for it to end",
+            ));
+        }
+        std::thread::sleep(TURN_EVERY);
+    }
+}
+
+fn traffic(args: &Args) -> Traffic {
+    Traffic { flows: args.flows.clone(), exporters: args.exporters.clone() }
+}
+
+fn alerts(args: &Args) -> anyhow::Result<Vec<Alert>> {
+    let Some(path) = &args.alerts else { return Ok(Vec::new()) };
+    let alerts = Alert::read(&read(path)?).with_context(|| path.display().to_string())?;
+    let needs = |is_of: fn(When) -> bool| alerts.iter().find(|alert| is_of(alert.when));
+    if let (Some(alert), None) = (needs(When::is_of_exporters), &args.exporters) {
+        bail!("{}: alert {} needs --exporters DIR", path.display(), alert.name);
+    }
+    if let (Some(alert), None) = (needs(|when| matches!(when, When::NewTalker(_))), &args.flows) {
+        bail!("{}: alert {} needs --flows DIR", path.display(), alert.name);
+    }
+    Ok(alerts)
+}
+
 fn store(args: &Args) -> anyhow::Result<Box<dyn Store>> {
     let Some(parameters) = &args.postgres else {
         return Ok(Box::new(SqliteStore::open(&args.dir.join("store.sqlite"))?));
@@ -216,3 +303,6 @@ fn reachable(listen: SocketAddr) -> String {
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
+
+/// How soon after another controller this one is at work.
+const TURN_EVERY: Duration = Duration::from_millis(500);
