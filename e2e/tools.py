@@ -200,7 +200,7 @@ def streams():
     capture = Overtap(HOST, "box", *SMALL, "--to", "called,caller,unix,file")
     send(50)
     readers["caller"] = Reader(lambda: in_host(lambda: socket.create_connection(("127.0.0.1", 57013))))
-    check("a reader that calls is announced", until(lambda: "a reader has called" in capture.err()), capture.err())
+    check("a reader that calls is announced", until(lambda: "a reader of it is connected" in capture.err()), capture.err())
     count = send(500)
     status, receipt, file = capture.finish()
     equal("ends well", status, 0)
