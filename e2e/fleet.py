@@ -591,6 +591,38 @@ def posted(user, path, **body):
     return status, json.loads(text) if text.startswith("{") else text
 
 
+def watch_far():
+    """overtap watch through the controller: a VM with its talkers, followed to its other host."""
+    login_of("admin")
+    here = where("web")
+    watch = Process("mon", OVERTAP, "watch", "web", "--output", "json")
+    check("watch: it begins", until(lambda: watch.out().count("\n") > 1, 30), watch.err())
+    sending = Traffic("web", "db", "--udp", "100pps", name="acme")
+    time.sleep(2)
+    migrate("web")
+    time.sleep(2)
+    sent = sending.stop()["sent"]
+    time.sleep(2)
+    equal("watch: ends with 0 by Ctrl-C", watch.stop(), 0)
+    lines = [json.loads(line) for line in watch.out().splitlines()]
+    equal("watch: where it was, and where it is", (lines[0]["hosts"], lines[-1]["hosts"]), ([here], [other(here)]))
+    talks = [talk for talk in lines[-1]["talkers"] if talk["app"].startswith("udp/")]
+    seen = max((end["sent_packets"] for talk in talks for end in talk["ends"]), default=0)
+    check("watch: every datagram of its talk is counted once, across the move", talks and seen == sent, f"{seen} of {sent}: {lines[-1]['talkers']}")
+    names = {end["vm"] for talk in talks for end in talk["ends"]}
+    check("watch: who talks has a name", any(name and name.endswith("web") for name in names), names)
+    events = [event for line in lines for event in line["events"]]
+    check("watch: the move is told", any(other(here) in event for event in events), events)
+    listed = must("sessions", "list")
+    check("watch: its session has ended with it", "running" not in listed, listed)
+    check("watch: it is in the audit log", "overtap watch" in must("audit", "list", "--output", "json"))
+    must("users", "add", "walter")
+    log_in("walter", must("tokens", "add", "walter"))
+    login_of("walter")
+    refused = overtap("mon", "watch", "web", "--output", "json", "--count", 1)
+    check("watch: who has no grant sees nothing", refused.returncode != 0 and not refused.stdout, refused.stderr)
+
+
 def over_http():
     """Find, capture, migrate, download, all with curl: the file that the program fetches."""
     status, text = asked("admin", "machines?what=web")
@@ -1298,7 +1330,7 @@ def two_controllers():
 
 if __name__ == "__main__":
     chapters(
-        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached, over_http, in_browser,
+        set_up, story, uplink, cancelled, failed, claimed_twice, clocks, post_copy, hot_plugged, back_and_forth, without_agent, controller_restarts, rotated, cut_off, killed, detached, watch_far, over_http, in_browser,
         full, filtered, growing, live, in_wireshark, grants, changes_hands, strangers, restarted_elsewhere,
         past, past_of_another, past_revoked, past_while_away, watched, two_controllers,
     )

@@ -306,6 +306,126 @@ def ovs_follows():
     nothing_left("follows")
 
 
+OVN = "/run/ovn-lab"
+NORTH = f"unix:{OVN}/nb.sock"
+
+
+def nb(*words):
+    return started("hv-1", "ovn-nbctl", f"--db={NORTH}", *words)
+
+
+def ovn_set_up():
+    """A whole OVN on hv-1: both databases, northd and a controller with a bridge of its own, and acme's vaults as its VMs."""
+    kind = started("hv-1", "ovs-vsctl", "get", "bridge", "br-int", "datapath_type").strip('"')
+    server = lambda name: f"ovsdb-tool create {name}.db /usr/share/ovn/ovn-{name}.ovsschema && ovsdb-server {name}.db --remote=punix:{OVN}/{name}.sock {'--remote=ptcp:6641:127.0.0.1' if name == 'nb' else ''} --pidfile={OVN}/{name}.pid --unixctl={OVN}/{name}.ctl --detach --no-chdir --log-file={OVN}/{name}.log"
+    started("hv-1", "sh", "-c", f"rm -rf {OVN} && mkdir -p {OVN} && cd {OVN} && {server('nb')} && {server('sb')} && "
+            f"ovn-nbctl --db={NORTH} init && ovn-sbctl --db=unix:{OVN}/sb.sock init && "
+            f"OVN_RUNDIR={OVN} ovn-northd --ovnnb-db={NORTH} --ovnsb-db=unix:{OVN}/sb.sock --pidfile={OVN}/northd.pid --unixctl={OVN}/northd.ctl --detach --no-chdir --log-file={OVN}/northd.log && "
+            f"ovs-vsctl set open_vswitch . external_ids:system-id=hv-1 external_ids:ovn-bridge=br-ovn external_ids:ovn-remote=unix:{OVN}/sb.sock "
+            f"external_ids:ovn-encap-type=geneve external_ids:ovn-encap-ip=10.0.0.1 external_ids:ovn-bridge-datapath-type={kind or 'system'} && "
+            f"OVN_RUNDIR={OVN} ovn-controller unix:/run/openvswitch/db.sock --pidfile={OVN}/controller.pid --detach --no-chdir --log-file={OVN}/controller.log")
+    nb("ls-add", "vaults")
+    for machine, address in (("vault-1", "52:54:00:00:63:0f"), ("vault-2", "52:54:00:00:63:10")):
+        ids = json.loads(started("hv-1", "ovs-vsctl", "-f", "json", "--columns=external_ids", "list", "interface", f"tap-{machine}"))["data"][0][0][1]
+        port = dict(ids).get("iface-id", machine)
+        nb("lsp-add", "vaults", port, "--", "lsp-set-addresses", port, address)
+        ids = [f"external_ids:{key}=\"{value}\"" for key, value in {**dict(ids), "iface-id": port}.items()]
+        started("hv-1", "ovs-vsctl", "del-port", f"tap-{machine}", "--", "add-port", "br-ovn", f"tap-{machine}", "--", "set", "interface", f"tap-{machine}", *ids)
+        OVN_PORTS[machine] = port
+    for name, ip, address in (("vault-1", "10.99.0.16", "52:54:00:00:63:10"), ("vault-2", "10.99.0.15", "52:54:00:00:63:0f")):
+        lab("exec", name, "ip", "neigh", "replace", ip, "lladdr", address, "dev", "eth0", "nud", "permanent")
+    nb("--timeout=15", "--wait=hv", "sync")
+    sent = traffic("vault-2", "vault-1", "--udp", "100pps", "--count", "20")
+    equal("OVN carries the VMs' traffic", sent["distinct"], 20)
+
+
+OVN_PORTS = {}
+
+
+def ovn_nothing_left(what):
+    equal(f"{what}: no mirror is left in OVN", nb("mirror-list"), "")
+    equal(f"{what}: nothing of it is left in Open vSwitch", [name for name in rows("Port") + rows("Mirror") if "ovt" in name], [])
+    nothing_left(what)
+
+
+def ovn():
+    """OVN mirrors both directions, each with its number; the counts agree; removed, killed, taken away: nothing is left."""
+    if not shutil.which("ovn-northd"):
+        check("OVN is here: scripts/deps lab", False)
+        return
+    before = vswitchd()
+    ovn_set_up()
+    words = ("--means", "ovn", "--ovn-nb", NORTH)
+    judge = Tcpdump("mon", "eth0", "proto", "47")
+    run_of = {to: Mirror("vault-1", to, *words) for to in (f"gre://{TOOL}?key=101", f"erspan://{TOOL}?session=7")}
+    for to, mirror in run_of.items():
+        check(f"{to}: mirrors", mirror.is_running() and mirror.id, mirror.err())
+    sent = [traffic("vault-2", "vault-1", "--udp", "200pps", "--count", "150"), traffic("vault-1", "vault-2", "--udp", "200pps", "--count", "70", "--port", "5002")]
+    check("the lab's traffic itself lost nothing", all(s["sent"] == s["distinct"] for s in sent), sent)
+    time.sleep(COUNTED_S)
+    reports = {to: mirror.finish() for to, mirror in run_of.items()}
+    judge.finish()
+    count = collections.Counter()
+    for key, span, source, data in tshark(judge.file, fields=("gre.key", "erspan.spanid", "eth.src", "data.data")):
+        if b"acme:" in bytes.fromhex(data.split(",")[-1].replace(":", "")):
+            count[span or str(int(key or "0", 0)), source.split(",")[-1]] += 1
+    vault_1, vault_2 = "52:54:00:00:63:0f", "52:54:00:00:63:10"
+    equal("what the VM sends has the number, what goes to it the next one", dict(count),
+          {("101", vault_1): 70, ("102", vault_2): 150, ("7", vault_1): 70, ("8", vault_2): 150})
+    for to, (status, report) in reports.items():
+        equal(f"{to}: exit status 0", status, 0)
+        check(f"{to}: the switch has counted them", report["copied"]["packets"] >= 220, report)
+    ovn_nothing_left("OVN, ended")
+
+    tcp = ("--means", "ovn", "--ovn-nb", "tcp:127.0.0.1:6641")
+    load = Traffic("vault-2", "vault-1", "--udp", "500pps", "--count", "6000")
+    mirror = Mirror("vault-1", f"gre://{TOOL}?key=103", *tcp)
+    judge = Tcpdump("mon", "eth0", "proto", "47")
+    time.sleep(0.5)
+    mirror.send(signal.SIGKILL)
+    mirror.wait()
+    check("OVN, killed: its guard removes it", until(lambda: not nb("mirror-list") and not [n for n in rows("Mirror") if "ovt" in n], 10), nb("mirror-list"))
+    removed = time.time_ns()
+    time.sleep(0.7)
+    times = arrivals(judge.finish())
+    check("it did mirror the load", len(times) > 100, len(times))
+    equal("OVN, killed: nothing arrives 100 ms after it is gone", [at for at in times if at > removed + 100 * 10**6], [])
+    until(lambda: not os.listdir(os.path.join(os.environ["OVERTAP_STATE_DIR"], "mirrors")), 5)
+    ovn_nothing_left("OVN, killed")
+
+    mirror = Mirror("vault-1", f"gre://{TOOL}?key=105", *words)
+    for pid in (*mirror.children(), mirror.pid()):
+        os.kill(pid, signal.SIGKILL)
+    mirror.wait()
+    time.sleep(0.3)
+    check("killed together with its guard: OVN goes on", "ovt" in nb("mirror-list"))
+    done = overtap("hv-1", "mirror", "list")
+    check("the next command removes it and says so", f"removed mirror {mirror.id}" in done.stderr, done.stderr)
+    ovn_nothing_left("OVN, killed together with its guard")
+
+    mirror = Mirror("vault-1", f"gre://{TOOL}?key=107", *words)
+    nb("mirror-del")
+    equal("OVN, removed by somebody else: it ends", mirror.wait(), 1)
+    ovn_nothing_left("OVN, removed by somebody else")
+    load.stop()
+
+    def refused(what, reason, *more):
+        done = overtap("hv-1", "mirror", *more)
+        check(f"{what} is refused", done.returncode == 1 and reason in done.stderr, f"{done.returncode}: {done.stderr}")
+
+    refused("a VM that OVN does not know", "OVN has no logical port", "web", "--to", f"gre://{TOOL}?key=1", *words)
+    nb("lsp-set-addresses", OVN_PORTS["vault-1"], "52:54:00:00:63:ff")
+    refused("a port that is another VM's in OVN", "is another VM's port in OVN", "vault-1", "--to", f"gre://{TOOL}?key=1", *words)
+    nb("lsp-set-addresses", OVN_PORTS["vault-1"], "52:54:00:00:63:0f")
+    refused("a tunnel that OVN has not", "erspan:// of type II only", "vault-1", "--to", f"vxlan://{TOOL}?vni=1", *words)
+    refused("a database that is not there", "cannot use OVN's northbound database", "vault-1", "--to", f"gre://{TOOL}?key=1", "--means", "ovn", "--ovn-nb", "unix:/nowhere")
+    started("hv-1", "sh", "-c", f"kill $(cat {OVN}/controller.pid)")
+    refused("OVN without its controller", "ovn-controller has not made it here", "vault-1", "--to", f"gre://{TOOL}?key=1", *words)
+    ovn_nothing_left("OVN without its controller")
+    equal("the switch still runs", vswitchd(), before)
+    started("hv-1", "sh", "-c", f"cd {OVN} && kill $(cat northd.pid nb.pid sb.pid); ovs-vsctl del-br br-ovn")
+
+
 def tools():
     """A tool of the registry gets what its grant allows, by the switch where that can serve it."""
     add = lambda *words: started("hv-1", OVERTAP, "tools", "add", *words)
@@ -450,6 +570,6 @@ def tc_follows():
 
 if __name__ == "__main__":
     chapters(
-        set_up, ovs_encapsulations, ovs_span_rspan, ovs_removed_under_load, ovs_killed, ovs_refused, ovs_follows, tools,
+        set_up, ovs_encapsulations, ovs_span_rspan, ovs_removed_under_load, ovs_killed, ovs_refused, ovs_follows, ovn, tools,
         tc_tapped, tc_expression, tc_killed, tc_follows,
     )

@@ -114,6 +114,54 @@ def two_sessions():
     check("ERSPAN III: times of the switch, near ours", later and all(abs(now - t) < 60e9 for t in later))
 
 
+MIRRORED = """
+import socket, struct, sys
+gre = socket.socket(socket.AF_INET, socket.SOCK_RAW, 47)
+for n, frame in enumerate(sys.argv[1].split(",")):
+    gre.sendto(struct.pack(">HHIHHI", 0x1000, 0x88be, n, 0x1000, 7, 5) + bytes.fromhex(frame), ("10.0.0.1", 0))
+"""
+
+
+def guarded():
+    """Of a mirror that shows two tenants with the same MACs, a capture of one VM and its tools get that VM's frames only."""
+    web, db, outside = "52:54:00:00:07:0a", "52:54:00:00:07:14", "52:54:00:00:ee:01"
+    tag = lambda vlan: struct.pack(">HH", 0x8100, vlan)
+    plain = lambda marker, tags=b"", source=web, target=outside: udp_frame(source, target, "10.0.7.10", "10.0.7.99", marker, tags=tags)
+    vxlan = lambda vni, inner: struct.pack(">II", 0x08000000, vni << 8) + inner
+    carried = udp_frame(web, outside, "10.0.7.10", "10.0.7.99", vxlan(100, plain(b"forged:0001", tag(100))), port=4789, tags=tag(200))
+    frames = {
+        "own:0001": plain(b"own:0001", tag(100)),
+        "own:0002": plain(b"own:0002", tag(100), outside, web),
+        "foreign:0001": plain(b"foreign:0001", tag(200)),
+        "foreign:0002": plain(b"foreign:0002", tag(200), outside, web),
+        "nobodys:0001": plain(b"nobodys:0001"),
+        "neighbour:0001": plain(b"neighbour:0001", tag(100), db, outside),
+        "twice:0001": plain(b"twice:0001", struct.pack(">HH", 0x88A8, 100) + tag(200)),
+        "forged:0001": carried,
+        "cut:0001": plain(b"cut:0001", tag(200))[:13],
+    }
+    # Both VLANs lead out of the switch, so they name the VMs on wires.
+    started("hv-1", "ovs-vsctl", "set", "port", "patch-phy", "trunks=20,30,100,200", "--", "set", "port", "patch-int", "trunks=20,30,100,200")
+    started("hv-1", OVERTAP, "tools", "add", "ids", "--pcap-over-ip", "127.0.0.1:57020")
+    tool = Process("hv-1", "socat", "-u", "TCP-LISTEN:57020,bind=127.0.0.1", f"CREATE:{WORK}/ids.pcapng")
+    until(lambda: ":57020" in started("hv-1", "ss", "-Hltn"), 5)
+    capture = Overtap("hv-1", "web", "--mirror", "erspan://10.0.0.1", "--local", "--buffer", "4MiB", "--to", "ids")
+    started("mon", sys.executable, "-c", MIRRORED, ",".join(frame.hex() for frame in frames.values()))
+    time.sleep(0.5)
+    status, receipt, file = capture.finish()
+    tool.wait()
+    markers = lambda path: sorted(re.findall(rb"[a-z]+:0\d+", open(path, "rb").read()))
+    equal("guarded: exit status 0", status, 0)
+    adds_up(receipt)
+    equal("guarded: in the file the VM's frames and no others", markers(file.path), [b"own:0001", b"own:0002"])
+    equal("guarded: at the tool as well", markers(f"{WORK}/ids.pcapng"), [b"own:0001", b"own:0002"])
+    total = receipt["total"]
+    equal("guarded: each frame that was kept back has its reason", total["other_tenant"] + total["undecidable"] + total["not_mirrored"], len(frames) - 2)
+    equal("guarded: the tool was offered what the VM's are", receipt["tools"][0]["offered"], 2)
+    done = overtap("hv-1", "capture", "all", "--mirror", "erspan://10.0.0.1", "--local", "--to", "ids", "--duration", "1")
+    check("guarded: every frame, whosever it is, goes to no tool that may not have everybody's", done.returncode == 1 and "may not have every frame" in done.stderr, done.stderr)
+
+
 SENDER = """
 import socket, struct, sys, time
 kind, numbers = sys.argv[1], eval(sys.argv[2])
@@ -198,4 +246,4 @@ def spans():
 
 
 if __name__ == "__main__":
-    chapters(every_kind, two_sessions, holes, hostile, spans)
+    chapters(every_kind, two_sessions, guarded, holes, hostile, spans)

@@ -200,6 +200,55 @@ export interface AuditEntry {
   because: string | null
   reason: string
 }
+/** Bytes by where the two ends are. */
+export interface BySplit { intra_host: number; inter_host: number; vm_to_physical: number; group: number; outside: number; unknown: number }
+export interface Talker { name: string; octets: number; sent: number; received: number; packets: number; flows: number; by_split: BySplit }
+export interface Pair { one: string; other: string; octets: number; octets_one_to_other: number; octets_other_to_one: number; packets: number; flows: number; by_split: BySplit }
+export interface TrafficTotals { flows: number; copies: number; packets: number; octets: number; by_split: BySplit; octets_copied: number; octets_carried: number; flows_of_unknown_rate: number }
+export interface TrafficSums<T> { items: T[]; totals: TrafficTotals; is_widened: boolean; next: string | null }
+export interface TrafficSeries { step_s: number; items: { begin: string; flows: number; packets: number; octets: number; by_split: BySplit }[] }
+/** A flow, as far as the page shows it. */
+export interface FlowRow {
+  start: string
+  end: string
+  point: string
+  overlay: string | null
+  overlay_number: number | null
+  vlan: number | null
+  protocol: number
+  client_ip: string
+  client_port: number
+  client_vm: string | null
+  client_tenant: string | null
+  server_ip: string
+  server_port: number
+  server_vm: string | null
+  server_tenant: string | null
+  split: string
+  client_counted_octets: number
+  server_counted_octets: number
+  app: string
+  asked_for: string | null
+  community_id: string | null
+}
+export interface Exporter {
+  address: string
+  port: number | null
+  protocol: string
+  domain: number
+  records: number
+  samples: number
+  malformed: number
+  sets_without_template: number
+  lost: number | null
+  lost_unit: string
+  sampling: { taken: number; population: number }[]
+  clock_ahead_ms: number
+  last_seen: string | null
+}
+/** Which flows: of what time, and what they must have. */
+export interface TrafficWords { from: string | null; to: string | null; filter?: string }
+
 export interface List<T> { items: T[]; next: string | null }
 
 /** What is asked for when a capture begins. */
@@ -288,6 +337,15 @@ export const api = {
   audit: (first: number | null, limit: number) => ask<{ items: AuditEntry[]; next: number | null }>('GET', `audit${query({ first, limit })}`),
   invite: (invitation: { address: string; agent: string | null; uses: number; expires_at: string; note: string }) => ask<Made>('POST', 'agents/invitations', invitation),
   removeAgent: (name: string, reason: string) => ask<void>('DELETE', `agents/${id(name)}${query({ reason })}`),
+  top: (by: string, limit: number, words: TrafficWords) => ask<TrafficSums<Talker>>('GET', `traffic/top${query({ by, limit, ...words })}`),
+  pairs: (by: string, limit: number, words: TrafficWords) => ask<TrafficSums<Pair>>('GET', `traffic/pairs${query({ by, limit, ...words })}`),
+  split: (words: TrafficWords) => ask<{ by_split: BySplit; totals: TrafficTotals }>('GET', `traffic/split${query({ ...words })}`),
+  series: (words: TrafficWords) => ask<TrafficSeries>('GET', `traffic/series${query({ ...words })}`),
+  flows: (limit: number, cursor: string | null, words: TrafficWords) => ask<List<FlowRow>>('GET', `traffic/flows${query({ limit, cursor, ...words })}`),
+  exporters: async () => {
+    const first = await ask<List<Exporter> & { written: string | null }>('GET', `exporters${query({ limit: 1000 })}`)
+    return { items: first.items, written: first.written }
+  },
   users: () => all<User>('users'),
   addUser: (user: { name: string; role: string; note: string }) => ask<void>('POST', 'users', user),
   changeUser: (name: string, change: { role?: string; is_enabled?: boolean }) => ask<void>('POST', `users/${id(name)}`, change),

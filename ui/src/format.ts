@@ -20,6 +20,17 @@ export function bytes(value: number): string {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
 }
 
+/** A rate: `12.4 Mb/s`. */
+export function bits(value: number): string {
+  const units = ['b/s', 'kb/s', 'Mb/s', 'Gb/s', 'Tb/s']
+  let unit = 0
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000
+    unit++
+  }
+  return `${value >= 100 || Number.isInteger(value) ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
+}
+
 /** `3 d 4 h`, `12 min`, `8 s`: the two largest units at most. */
 export function span(seconds: number): string {
   const s = Math.max(0, Math.round(seconds))

@@ -15,6 +15,7 @@ import { enter, LoginPage } from './pages/login'
 import { MachinePage } from './pages/machine'
 import { MachinesPage } from './pages/machines'
 import { PeoplePage } from './pages/people'
+import { TrafficPage } from './pages/traffic'
 import { TopologyPage } from './pages/topology'
 import { theme } from './theme'
 
@@ -54,6 +55,7 @@ function view(route: Route, me: Me): ComponentChildren {
     case 'machine': return <MachinePage key={second} id={second ?? ''} words={route.words} />
     case 'captures': return <CapturesPage words={route.words} me={me} />
     case 'capture': return <CapturePage key={second} id={second ?? ''} me={me} />
+    case 'traffic': return <TrafficPage tab={second ?? ''} words={route.words} />
     case 'agents': return <AgentsPage me={me} />
     case 'people': return <PeoplePage me={me} tab={second ?? 'grants'} />
     case 'audit': return <AuditPage words={route.words} />
@@ -66,6 +68,7 @@ interface Item { path: string; name: string; icon: IconName; also?: string[]; is
 const ITEMS: Item[] = [
   { path: 'topology', name: 'Topology', icon: 'topology' },
   { path: 'machines', name: 'Machines', icon: 'machines', also: ['machine'] },
+  { path: 'traffic', name: 'Traffic', icon: 'traffic' },
   { path: 'captures', name: 'Captures', icon: 'captures', also: ['capture'] },
   { path: 'agents', name: 'Agents', icon: 'agents' },
   { path: 'people', name: 'Access', icon: 'people' },

@@ -10,6 +10,7 @@ import { createServer } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { document, host_at, now_ns, plan, rfc3339, site, topology } from './site.mjs'
 import * as sessions from './sessions.mjs'
+import * as traffic from './traffic.mjs'
 
 const PAGE = fileURLToPath(new URL('../../crates/web/page/', import.meta.url))
 const CSP = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -28,6 +29,7 @@ export async function start({ port = 0, hosts = 6, machines = 34 } = {}) {
     broken: null,
     asked: [],
   }
+  here.flows = traffic.flows(here.site)
   sessions.seed(here)
   seed_audit(here)
   const server = createServer((request, response) => {
@@ -158,6 +160,8 @@ const HANDLERS = {
     const items = here.audit.slice(from, from + limit)
     json(response, { items, next: from + limit < here.audit.length ? from + limit + 1 : null })
   },
+  traffic: (call) => traffic.answer(call, json, problem),
+  exporters: (call) => traffic.exporters(call, json, problem),
   users: administer('users'),
   tokens: administer('tokens'),
   grants: administer('grants'),

@@ -1,12 +1,13 @@
 //! What program, controller and capture agents say to each other.
 //!
-//! The messages are in `proto/overtap.proto`; what they carry as JSON is in [`document`]; who may
+//! The messages are in `proto/overtap.proto`; what they carry as JSON is in [`document`] and [`traffic`]; who may
 //! speak with whom is decided by TLS, set up in [`tls`]; [`within`] one process nothing needs it. Whoever
 //! comes takes one of the [`places`] of their address. Nothing here decides or remembers.
 
 pub mod document;
 pub mod places;
 pub mod tls;
+pub mod traffic;
 pub mod within;
 
 /// The messages and services, made of `proto/overtap.proto`.

@@ -138,9 +138,13 @@ impl Program {
             }
         };
         let shape = (!self.mask.is_nothing()).then(|| Shape::of(packet.data, layers));
-        let Some(room) = self.wrap.as_ref().map(Wrap::room) else {
+        let Some(wrap) = &self.wrap else {
             return self.write(number, packet, kept, shape.as_ref(), outlets);
         };
+        let (room, least) = (wrap.room(), wrap.least());
+        if kept < least {
+            return Err(ToolDrop::NotEthernet);
+        }
         if kept > room && self.oversized == Oversized::Refuse {
             return Err(ToolDrop::TooLarge);
         }

@@ -34,11 +34,19 @@ impl Cut {
             return None;
         }
         let ip_len = if is_v4 { 20 } else { 40 };
-        if tcp != ip + ip_len || shape.payload < tcp + 20 || shape.payload_end > data.len() {
+        if tcp != ip + ip_len
+            || shape.payload < tcp + 20
+            || shape.payload_end > data.len()
+            || shape.payload_end < shape.payload
+        {
             return None;
         }
         let most = room.min(ip + MOST_IP_BYTES);
         let each = most.checked_sub(shape.payload).filter(|each| *each > 0)?;
+        // What only a trailer makes too long has nothing to be cut into segments.
+        if shape.payload_end - shape.payload <= each {
+            return None;
+        }
         Some(Self { ip, is_v4, tcp, payload: shape.payload, end: shape.payload_end, each })
     }
 

@@ -92,6 +92,15 @@ impl Wrap {
         self.room
     }
 
+    /// The shortest frame that can be sent, in bytes: a mirror's tag goes between MACs and EtherType,
+    /// and in any other place the switches would read something else.
+    pub(crate) const fn least(&self) -> usize {
+        match self.kind {
+            Kind::Rspan(_) => ETHERNET_LEN,
+            _ => 0,
+        }
+    }
+
     /// Bytes that are put around a frame, IP and UDP included.
     pub(crate) const fn around(&self) -> usize {
         self.around

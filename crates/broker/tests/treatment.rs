@@ -5,7 +5,7 @@
 mod bed;
 
 use bed::{Shelves, faults, frame, in_vxlan, tool, vxlan};
-use broker::{Broker, Mtu, Outlet, Oversized, Policy, Ready, ToolAccount};
+use broker::{Broker, Mtu, Outlet, Oversized, Policy, Ready, Slice, ToolAccount};
 use proptest::prelude::*;
 use select::{Claim, Filter, Ownership, ToolSet};
 use wire::{LinkType, Packet, Timestamp, TunnelPorts};
@@ -165,6 +165,30 @@ fn h1_what_is_too_large_is_cut_cut_up_or_refused_as_the_policy_says() {
     let stream = Outlet::Stdout;
     let (whole, _) = sent(stream, policy(Oversized::Refuse), std::slice::from_ref(&large));
     assert_eq!(whole[0], large);
+}
+
+#[test]
+fn a_trailer_that_makes_a_frame_too_long_is_cut_and_never_counted_as_sent_without_being() {
+    for payload in [0, 700] {
+        let mut padded = frame(1, 2, true, true, 0x10, &vec![7; payload]);
+        padded.resize(3000, 0);
+        let policy = Policy { oversized: Oversized::Segment, ..Policy::default() };
+        let (sent, account) = sent(vxlan(), policy, &[padded]);
+        assert_eq!((sent.len(), sent[0].len()), (1, 1464), "{payload}");
+        assert_eq!((account.sent, account.sliced, account.segmented), (1, 1, 0), "{payload}");
+    }
+}
+
+#[test]
+fn what_is_too_short_for_a_mirrors_tag_is_not_put_on_a_wire() {
+    let outlet = Outlet::Rspan { interface: "x".into(), vlan: wire::VlanId::new(900).unwrap() };
+    let whole = frame(1, 2, true, true, 0x10, &[7; 100]);
+    for (len, count) in [(1, 0), (13, 0), (14, 1)] {
+        let slice = Slice::Bytes(std::num::NonZeroU32::new(len).unwrap());
+        let policy = Policy { slice: Some(slice), ..Policy::default() };
+        let (sent, account) = sent(outlet.clone(), policy, std::slice::from_ref(&whole));
+        assert_eq!((sent.len(), account.not_ethernet), (count, 1 - count as u64), "{len}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod grant;
 mod permit;
 mod selector;
 mod snaplen;
+mod traffic;
 mod user;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ pub use grant::{Grant, GrantId, Purpose};
 pub use permit::{Clause, Permit, Pinned, Scope, Uncovered};
 pub use selector::{Glob, Owner, Selector, SelectorError};
 pub use snaplen::{Snaplen, SnaplenError};
+pub use traffic::TrafficGrant;
 pub use user::{Role, User};
 
 /// All grants there are.

@@ -5,6 +5,7 @@
 //! Packets never come here, and nothing here waits for one.
 
 pub mod admin;
+pub mod alerts;
 pub mod audit;
 pub mod belonging;
 pub mod ca;

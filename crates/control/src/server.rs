@@ -4,9 +4,11 @@
 //! [`gate`] before anything else is read: for [`agents`] by a certificate, for [`people`] by a user
 //! token; [`enrolment`] is told it in the first words.
 //! Doors that speak something else come to the same people's service from within the process.
+//! What is known of [`traffic`] is read where a collector writes it.
 //! Packets pass through [`relay`] as bytes that nobody here looks into.
 
 mod agents;
+mod alerts;
 mod audit;
 mod desk;
 mod enrolment;
@@ -18,6 +20,7 @@ mod relay;
 mod sight;
 mod telling;
 mod threshold;
+mod traffic;
 mod watch;
 mod whereabouts;
 
@@ -39,6 +42,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
+use crate::alerts::Alert;
 use crate::ca::Authority;
 use crate::store::{Store, StoreError};
 
@@ -48,6 +52,8 @@ use self::enrolment::EnrolmentService;
 use self::gate::{AgentsDoor, Announcing, Brief, PeopleDoor, connections};
 use self::hello::Hello;
 use self::people::PeopleService;
+
+pub use self::traffic::Traffic;
 
 /// How a controller is run.
 pub struct Settings {
@@ -63,6 +69,10 @@ pub struct Settings {
     pub log: Log,
     /// Where Prometheus may ask how it is; nowhere if `None`.
     pub metrics: Option<SocketAddr>,
+    /// Where what is known of traffic is.
+    pub traffic: Traffic,
+    /// What somebody wants to be told of.
+    pub alerts: Vec<Alert>,
     /// Where lines from within this process come out, if there are any.
     pub within: Option<mpsc::Receiver<Result<Line, Infallible>>>,
 }
@@ -105,13 +115,20 @@ pub async fn serve(
     let authority = Arc::new(settings.authority);
     let hello = Hello::new(Arc::clone(&authority))?;
     let log = settings.log.clone();
-    let desk = Arc::new(Desk::open(authority, settings.store, settings.version, settings.log)?);
+    let desk = Arc::new(Desk::open(
+        authority,
+        settings.store,
+        settings.version,
+        settings.log,
+        settings.traffic,
+    )?);
     if let Some(address) = settings.metrics {
         let listen = |source| ServeError::Listen { address, source };
         let scrape = Scrape::bind(address).await.map_err(listen)?;
         desk.serve_metrics(scrape).map_err(listen)?;
     }
     let watch = tokio::spawn(Arc::clone(&desk).watch());
+    let alerts = tokio::spawn(alerts::watch(Arc::clone(&desk), settings.alerts));
     ready(local);
     let agents = AgentsService(Arc::clone(&desk));
     let within = settings.within.map(|lines| tokio::spawn(from_within(Arc::clone(&desk), lines)));
@@ -142,6 +159,7 @@ pub async fn serve(
     let connections = connections(listener, hello, desk.threshold.clone(), log);
     server.serve_with_incoming_shutdown(connections, stopped).await?;
     watch.abort();
+    alerts.abort();
     if let Some(within) = within {
         within.abort();
     }

@@ -89,6 +89,17 @@ impl Places {
         )
     }
 
+    /// The network of the vNIC that is attached to a device of a host, if it is in one alone: frames
+    /// at its own port are of that network and do not say so.
+    pub fn network_at(&self, host: &str, device: &str) -> Option<Network> {
+        let is_there =
+            |place: &&Place| place.host == host && place.device.as_deref() == Some(device);
+        match self.places.iter().rev().find(is_there)?.networks.as_slice() {
+            [one] => Some(*one),
+            _ => None,
+        }
+    }
+
     /// When machines changed their hosts, ascending.
     pub fn moves(&self) -> &[Timestamp] {
         &self.moves

@@ -409,3 +409,14 @@ fn the_name_of_an_interface_says_host_and_device() {
     assert_eq!((point.host.as_deref(), point.device.as_deref()), (Some("hv-1"), Some("vnet1")));
     assert_eq!(Point::named("eth0").host, None);
 }
+
+#[test]
+fn a_port_of_one_network_names_what_its_frames_do_not() {
+    let places = places();
+    let vni = |number| Overlay { kind: OverlayKind::Vxlan, number };
+    let network = |number| Network { overlay: Some(vni(number)), vlan: None };
+    assert_eq!(places.network_at("hv-1", "vnet1"), Some(network(5001)));
+    assert_eq!(places.network_at("hv-1", "vnet3"), Some(network(5002)), "of the other tenant");
+    assert_eq!(places.network_at("hv-2", "vnet1"), None, "that is another host");
+    assert_eq!(places.network_at("hv-1", "vnet99"), None);
+}

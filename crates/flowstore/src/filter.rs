@@ -31,9 +31,20 @@ impl Filter {
         Self(conditions)
     }
 
+    /// Its conditions.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.0
+    }
+
     /// Whether every row is meant.
     pub const fn is_everything(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What of it still holds of rows of which names are hidden: all rows that it then takes are
+    /// among those that this takes before. Hiding takes names away; only a split becomes another.
+    pub(crate) fn before_hiding(&self) -> Self {
+        Self(self.0.iter().filter(|condition| condition.word != "split").cloned().collect())
     }
 
     /// The columns that must be read to decide.

@@ -275,6 +275,7 @@ fn each_row_group(
         span: None,
         rows: scan::Rows::Roughly,
         filter: &everything,
+        sight: None,
     };
     Ok(scan(path, &wanted, each)? != Scanned::Gone)
 }

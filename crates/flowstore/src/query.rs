@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -21,9 +22,10 @@ use crate::filter::Filter;
 use crate::keeper::folder_of;
 use crate::ledger::{Entry, Sum};
 use crate::name::{Hour, Listing, PartName};
-use crate::rollup::{Grain, Rollup, add_sums, add_totals};
+use crate::rollup::{Grain, Rollup, add_sums, each_totals};
 use crate::scan::{self, Scanned, Wanted, scan};
 use crate::settings::{Kept, Settings};
+use crate::sight::Sight;
 use crate::stored::{StoredRow, StoredRows};
 use crate::subject::{Kind, Subject};
 use crate::texts::NO_TEXT;
@@ -46,6 +48,8 @@ pub struct Ask {
     pub filter: Filter,
     /// Where sums may come from.
     pub source: Source,
+    /// Only what may be shown to whoever asks; everything where `None`.
+    pub sight: Option<Arc<dyn Sight>>,
 }
 
 /// Where sums may come from.
@@ -65,11 +69,17 @@ impl Ask {
             to: Timestamp::from_nanos(u64::MAX),
             filter: Filter::new(Vec::new()),
             source: Source::Sums,
+            sight: None,
         }
     }
 
+    /// Whether it is about every row, so that sums can answer it.
+    pub(crate) fn is_about_all(&self) -> bool {
+        self.filter.is_everything() && self.sight.is_none()
+    }
+
     /// The time in milliseconds, in whole minutes.
-    fn minutes(&self) -> [i64; 2] {
+    pub(crate) fn minutes(&self) -> [i64; 2] {
         let minute = Grain::Minute.ms().unsigned_abs();
         let [from, to] = [self.from, self.to].map(Timestamp::as_nanos);
         let (from, to) = (from / MS, to.div_ceil(MS));
@@ -99,9 +109,16 @@ impl Reader {
 
     /// The sums by `kind`.
     pub fn sums(&self, kind: Kind, ask: &Ask) -> Result<Answer, StoreError> {
-        // A file that is gone was merged or has expired since the folder was listed.
+        self.insistently(|| self.try_sums(kind, ask))
+    }
+
+    /// Asks again where a file is gone: it was merged or has expired since the folder was listed.
+    pub(crate) fn insistently<T>(
+        &self,
+        mut ask: impl FnMut() -> Result<Option<T>, StoreError>,
+    ) -> Result<T, StoreError> {
         for _ in 0..ATTEMPTS {
-            if let Some(answer) = self.try_sums(kind, ask)? {
+            if let Some(answer) = ask()? {
                 return Ok(answer);
             }
         }
@@ -116,9 +133,9 @@ impl Reader {
         let mut adder = Adder::new(kind, span, 0);
         let mut totals = TotalsAdder::new(span, 0);
         let mut is_widened = false;
-        let is_about_all = ask.filter.is_everything();
+        let is_about_all = ask.is_about_all();
         let rollup = Rollup::of(kind).filter(|_| is_about_all && ask.source == Source::Sums);
-        let steps = self.steps(rollup, span)?;
+        let steps = self.steps(rollup, Grain::Hour, span)?;
         for step in &steps {
             is_widened |= step.is_widened;
             let is_there = match step.from {
@@ -126,7 +143,7 @@ impl Reader {
                 From::Rows => {
                     adder.set_span(step.span);
                     let columns = sum_columns(kind.subject());
-                    self.rows_of(step, &columns, &ask.filter, &mut |rows| adder.add(rows))?
+                    self.rows_of(step, &columns, ask, &mut |rows| adder.add(rows))?
                 }
             };
             if !is_there {
@@ -136,13 +153,15 @@ impl Reader {
         let mut sum = adder.totals;
         if is_about_all {
             sum = Totals::default();
-            for step in &self.steps(Some(Rollup::Totals), span)? {
+            for step in &self.steps(Some(Rollup::Totals), Grain::Hour, span)? {
                 let is_there = match step.from {
-                    From::Sums(_) => add_totals(&step.path, step.span, &mut sum)?,
+                    From::Sums(_) => {
+                        each_totals(&step.path, step.span, &mut |_, more| sum.add(more))?
+                    }
                     From::Rows => {
                         totals.set_span(step.span);
                         let columns = totals_columns();
-                        self.rows_of(step, &columns, &ask.filter, &mut |rows| totals.add(rows))?
+                        self.rows_of(step, &columns, ask, &mut |rows| totals.add(rows))?
                     }
                 };
                 if !is_there {
@@ -174,20 +193,21 @@ impl Reader {
         Ok(())
     }
 
-    fn row_groups(
+    pub(crate) fn row_groups(
         &self,
         ask: &Ask,
         each: &mut dyn FnMut(&RecordBatch) -> Result<(), ArrowError>,
     ) -> Result<(), StoreError> {
         let [from, to] = [ask.from, ask.to].map(Timestamp::as_nanos);
         let span = [from / MS, to.div_ceil(MS)].map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
-        for step in self.steps(None, span)? {
+        for step in self.steps(None, Grain::Hour, span)? {
             let wanted = Wanted {
                 schema: flow_schema(),
                 columns: &FLOW_COLUMNS.map(|column| column.name),
                 span: Some(span),
                 rows: scan::Rows::Exactly,
                 filter: &ask.filter,
+                sight: ask.sight.as_ref(),
             };
             // What is gone was merged, or is too old.
             let _ = scan(&step.path, &wanted, each)?;
@@ -195,11 +215,11 @@ impl Reader {
         Ok(())
     }
 
-    fn rows_of(
+    pub(crate) fn rows_of(
         &self,
         step: &Step,
         columns: &[&'static str],
-        filter: &Filter,
+        ask: &Ask,
         each: &mut dyn FnMut(&RecordBatch) -> Result<(), ArrowError>,
     ) -> Result<bool, StoreError> {
         let wanted = Wanted {
@@ -207,13 +227,20 @@ impl Reader {
             columns,
             span: Some(step.span),
             rows: scan::Rows::Roughly,
-            filter,
+            filter: &ask.filter,
+            sight: ask.sight.as_ref(),
         };
         Ok(scan(&step.path, &wanted, each)? != Scanned::Gone)
     }
 
-    /// Which files answer for which part of the time.
-    fn steps(&self, rollup: Option<Rollup>, span: [i64; 2]) -> Result<Vec<Step>, StoreError> {
+    /// Which files answer for which part of the time, with sums of hours only where times of that
+    /// length, `coarsest`, are wanted.
+    pub(crate) fn steps(
+        &self,
+        rollup: Option<Rollup>,
+        coarsest: Grain,
+        span: [i64; 2],
+    ) -> Result<Vec<Step>, StoreError> {
         let list = |kept| {
             let folder = folder_of(&self.folder, kept);
             Listing::of(&folder).map_err(StoreError::io("read", folder))
@@ -238,7 +265,7 @@ impl Reader {
         let is_merged = |name: &PartName| all.iter().any(|o| o != name && o.holds(*name));
         let mut steps = Vec::new();
         for name in all.iter().filter(|name| !is_merged(name)) {
-            files.steps(*name, span, rollup.is_some(), &mut steps);
+            files.steps(*name, span, rollup.map(|_| coarsest), &mut steps);
         }
         Ok(steps)
     }
@@ -260,30 +287,40 @@ impl Paths {
 }
 
 /// A file, and the time it answers for.
-struct Step {
-    from: From,
-    path: PathBuf,
-    span: [i64; 2],
-    is_widened: bool,
+pub(crate) struct Step {
+    pub(crate) from: From,
+    pub(crate) path: PathBuf,
+    pub(crate) span: [i64; 2],
+    pub(crate) is_widened: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+pub(crate) enum From {
     Rows,
     Sums(Grain),
 }
 
 impl Files {
     /// How a part answers for a time.
-    fn steps(&self, name: PartName, [from, to]: [i64; 2], has_sums: bool, steps: &mut Vec<Step>) {
+    fn steps(
+        &self,
+        name: PartName,
+        [from, to]: [i64; 2],
+        sums: Option<Grain>,
+        steps: &mut Vec<Step>,
+    ) {
+        let has_sums = sums.is_some();
         let hour = Grain::Hour.ms();
         let rows = self.rows.0.get(&name).map(|path| (From::Rows, path));
-        let sums = |paths: &'_ Paths, grain| {
+        let sums_of = |paths: &'_ Paths, grain| {
             paths.0.get(&name).filter(|_| has_sums).cloned().map(|path| (From::Sums(grain), path))
         };
         let rows = rows.map(|(from, path)| (from, path.clone()));
-        let minutes = sums(&self.minutes, Grain::Minute);
-        let hours = sums(&self.hours, Grain::Hour);
+        let minutes = sums_of(&self.minutes, Grain::Minute);
+        let hours = sums_of(&self.hours, Grain::Hour);
+        // Where hours are too coarse they answer only if nothing else is there.
+        let is_finer = sums == Some(Grain::Minute) && (minutes.is_some() || rows.is_some());
+        let hours = hours.filter(|_| !is_finer);
         if !has_sums || minutes.is_none() && hours.is_none() {
             steps.extend(rows.map(|(kind, path)| Step::of(kind, path, [from, to])));
             return;

@@ -391,11 +391,12 @@ pub(crate) fn add_sums(
     })
 }
 
-/// Adds the totals of a file that are in `span`. Says whether the file was there.
-pub(crate) fn add_totals(
+/// Shows the totals of a file that are in `span`, each with its time in milliseconds. Says whether
+/// the file was there.
+pub(crate) fn each_totals(
     path: &Path,
     span: [i64; 2],
-    totals: &mut Totals,
+    each: &mut dyn FnMut(i64, &Totals),
 ) -> Result<bool, StoreError> {
     each_batch(path, span, &mut |rows| {
         let counts = columns(rows)?;
@@ -407,16 +408,9 @@ pub(crate) fn add_totals(
                 at(&counts, row);
             let by_split = [a, b, c, d, e, f];
             let unknown_rates = unknown;
-            totals.add(&Totals {
-                flows,
-                copies,
-                packets,
-                octets,
-                by_split,
-                copied,
-                carried,
-                unknown_rates,
-            });
+            let totals =
+                Totals { flows, copies, packets, octets, by_split, copied, carried, unknown_rates };
+            each(*time, &totals);
         }
         Ok(())
     })
@@ -434,6 +428,7 @@ fn each_batch(
         span: Some(span),
         rows: scan::Rows::Roughly,
         filter: &everything,
+        sight: None,
     };
     Ok(scan(path, &wanted, each)? != Scanned::Gone)
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use arrow_array::{
@@ -10,6 +11,7 @@ use arrow_array::{
     StringArray,
 };
 use arrow_schema::{ArrowError, SchemaRef};
+use arrow_select::filter::filter_record_batch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowPredicate, ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions,
@@ -21,6 +23,7 @@ use parquet::file::statistics::Statistics;
 use crate::column::{SCHEMA_VERSION, VERSION_KEY};
 use crate::error::StoreError;
 use crate::filter::Filter;
+use crate::sight::{self, Sight};
 
 /// What is wanted of a file.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) rows: Rows,
     /// Only these rows.
     pub(crate) filter: &'a Filter,
+    /// Only what may be shown, and the rest of it hidden.
+    pub(crate) sight: Option<&'a Arc<dyn Sight>>,
 }
 
 /// How exactly the time is taken.
@@ -70,7 +75,12 @@ pub(crate) fn scan(
     };
     let failed = |error| StoreError::parquet("read", path)(error);
     let metadata = metadata(&file, path, &wanted.schema)?;
-    let groups = groups(metadata.metadata(), wanted);
+    // Names that are hidden are not compared either, so this is asked again once they are.
+    let filter = match wanted.sight {
+        None => wanted.filter.clone(),
+        Some(_) => wanted.filter.before_hiding(),
+    };
+    let groups = groups(metadata.metadata(), wanted, &filter);
     if groups.is_empty() {
         return Ok(Scanned::ToTheEnd);
     }
@@ -80,12 +90,16 @@ pub(crate) fn scan(
     let descriptor = metadata.parquet_schema().clone();
     let mask = |columns: &[&str]| ProjectionMask::columns(&descriptor, columns.iter().copied());
     let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-        .with_projection(mask(wanted.columns))
+        .with_projection(mask(&columns(wanted)))
         .with_row_groups(groups)
         .with_batch_size(batch_rows);
     let mut predicates: Vec<Box<dyn ArrowPredicate>> = Vec::new();
-    if !wanted.filter.is_everything() {
-        let filter = wanted.filter.clone();
+    if let Some(sight) = wanted.sight.cloned() {
+        let columns = mask(&sight::COLUMNS);
+        let is_shown = move |rows| sight::rows_shown(&*sight, &rows);
+        predicates.push(Box::new(ArrowPredicateFn::new(columns, is_shown)));
+    }
+    if !filter.is_everything() {
         let columns = mask(&filter.columns());
         predicates.push(Box::new(ArrowPredicateFn::new(columns, move |rows| filter.mask(&rows))));
     }
@@ -97,9 +111,26 @@ pub(crate) fn scan(
         builder = builder.with_row_filter(RowFilter::new(predicates));
     }
     for batch in builder.build().map_err(failed)? {
-        batch.and_then(|batch| each(&batch)).map_err(StoreError::arrow("read", path))?;
+        let shown = batch.and_then(|batch| match wanted.sight {
+            None => each(&batch),
+            Some(sight) => {
+                let hidden = sight::hide(&**sight, &batch)?;
+                each(&filter_record_batch(&hidden, &wanted.filter.mask(&hidden)?)?)
+            }
+        });
+        shown.map_err(StoreError::arrow("read", path))?;
     }
     Ok(Scanned::ToTheEnd)
+}
+
+/// The columns that are read: those that are wanted, and those that say what may be shown of them.
+fn columns(wanted: &Wanted<'_>) -> Vec<&'static str> {
+    let mut columns = wanted.columns.to_vec();
+    if wanted.sight.is_some() {
+        columns.extend(sight::COLUMNS);
+        columns.extend(wanted.filter.columns());
+    }
+    columns
 }
 
 /// Which rows begin before the second time and end at the first or later.
@@ -140,7 +171,7 @@ fn check_version(metadata: &ParquetMetaData, path: &Path) -> Result<(), StoreErr
 }
 
 /// The row groups in which wanted rows may be.
-fn groups(metadata: &ParquetMetaData, wanted: &Wanted<'_>) -> Vec<usize> {
+fn groups(metadata: &ParquetMetaData, wanted: &Wanted<'_>, filter: &Filter) -> Vec<usize> {
     let groups = metadata.row_groups().iter().enumerate();
     let may_have = |group: &RowGroupMetaData| {
         let bounds = |name: &str| {
@@ -154,7 +185,7 @@ fn groups(metadata: &ParquetMetaData, wanted: &Wanted<'_>) -> Vec<usize> {
             let last = most("end").or_else(|| most("time"));
             first.is_none_or(|first| first < to) && last.is_none_or(|last| last >= from)
         });
-        is_in_time && wanted.filter.may_be_in(|name| bounds(name).cloned())
+        is_in_time && filter.may_be_in(|name| bounds(name).cloned())
     };
     groups.filter(|(_, group)| may_have(group)).map(|(number, _)| number).collect()
 }

@@ -69,6 +69,11 @@ impl<'b> StoredRows<'b> {
         Ok(Self { columns: columns.collect::<Result<_, ArrowError>>()?, len: rows.num_rows() })
     }
 
+    /// One of them.
+    pub(crate) const fn row(&self, row: usize) -> StoredRow<'_> {
+        StoredRow { rows: self, row }
+    }
+
     /// Shows them by the time of their end.
     pub(crate) fn each(&self, each: &mut dyn FnMut(&StoredRow<'_>)) {
         let mut order: Vec<usize> = (0..self.len).collect();
@@ -76,7 +81,7 @@ impl<'b> StoredRows<'b> {
             order.sort_by_key(|row| ends.get(*row).copied());
         }
         for row in order {
-            each(&StoredRow { rows: self, row });
+            each(&self.row(row));
         }
     }
 }

@@ -1,17 +1,20 @@
-//! A unix socket that is read without ever blocking past a deadline or a wish to stop.
+//! A socket that is read without ever blocking past a deadline or a wish to stop.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::watch::wait;
 
-/// A connection to a daemon of this host.
+/// A connection to a daemon, of this host mostly.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    socket: UnixStream,
+    /// A socket; only what it has in common with a file is asked of it.
+    socket: File,
     buffer: Vec<u8>,
 }
 
@@ -31,7 +34,19 @@ impl Stream {
     pub(crate) fn connect(path: &Path) -> io::Result<Self> {
         let socket = UnixStream::connect(path)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, buffer: vec![0; 64 << 10] })
+        Ok(Self::of(socket.into()))
+    }
+
+    /// Connects to a daemon that may be elsewhere.
+    pub(crate) fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        Ok(Self::of(socket.into()))
+    }
+
+    fn of(socket: OwnedFd) -> Self {
+        Self { socket: socket.into(), buffer: vec![0; 64 << 10] }
     }
 
     /// Appends the bytes that arrive next to `bytes`. The end of the stream is an error: a
@@ -103,6 +118,7 @@ impl BackOff {
     }
 }
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 /// Less than the second within which a change must be seen.

@@ -12,10 +12,12 @@ use api::proto::people_client::PeopleClient;
 use api::proto::{
     AdministerRequest, AuditEntries, FetchRequest, FindRequest, FollowRequest, ListSessionsRequest,
     Piece, ReadAuditRequest, RefilterSessionRequest, ReleaseRequest, RemoveSessionRequest,
-    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest, WatchMachinesReply,
-    WatchMachinesRequest, WatchReply, WatchRequest, WhoAmIReply, WhoAmIRequest,
+    SessionReply, StartSessionRequest, StatusRequest, StopSessionRequest, TrafficReply,
+    TrafficRequest, WatchMachinesReply, WatchMachinesRequest, WatchReply, WatchRequest,
+    WhoAmIReply, WhoAmIRequest,
 };
 use api::tls::{AUTHORITY_HEADER, ConnectError, Controller};
+use api::traffic::{Answer, Question};
 use api::within::Passage;
 use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
@@ -225,6 +227,41 @@ impl Connection {
     ) -> Result<Option<Vec<HostFound>>, RemoteError> {
         let reply = replies.message().await.map_err(|e| self.error(&e))?;
         reply.map(|reply| reply.host_json.iter().map(|json| read(json)).collect()).transpose()
+    }
+
+    /// Asks about traffic; the answer may come in parts.
+    ///
+    /// # Errors
+    /// When it is refused, or there is no answer.
+    pub async fn traffic(
+        &self,
+        question: &Question,
+    ) -> Result<Streaming<TrafficReply>, RemoteError> {
+        let ask = TrafficRequest { question_json: serde_json::to_string(question)? };
+        let reply = self.client.clone().traffic(self.request(ask)).await;
+        Ok(reply.map_err(|e| self.error(&e))?.into_inner())
+    }
+
+    /// The next part of the answer; `None` at its end.
+    ///
+    /// # Errors
+    /// When it cannot be answered, or the controller is gone.
+    pub async fn traffic_part(
+        &self,
+        parts: &mut Streaming<TrafficReply>,
+    ) -> Result<Option<Answer>, RemoteError> {
+        let part = parts.message().await.map_err(|e| self.error(&e))?;
+        part.map(|part| read(&part.answer_json)).transpose()
+    }
+
+    /// The answer to a question that is answered at once.
+    ///
+    /// # Errors
+    /// As both above.
+    pub async fn traffic_at_once(&self, question: &Question) -> Result<Answer, RemoteError> {
+        let mut parts = self.traffic(question).await?;
+        let part = self.traffic_part(&mut parts).await?;
+        part.ok_or_else(|| RemoteError::Failed("the controller has no answer".into()))
     }
 
     /// How controller and agents are.

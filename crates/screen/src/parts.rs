@@ -25,8 +25,10 @@ pub(crate) fn pane(title: &str, is_focused: bool, look: Look) -> Block<'static> 
 pub(crate) struct List<'a> {
     /// The columns: heading and width; text to the left.
     pub(crate) columns: &'a [(&'a str, Constraint)],
-    /// The rows.
-    pub(crate) rows: Vec<Vec<String>>,
+    /// How many rows there are.
+    pub(crate) len: usize,
+    /// The cells of one of them; asked for those that are shown.
+    pub(crate) row: &'a dyn Fn(usize) -> Vec<String>,
     /// Which row the cursor is on, if it is shown.
     pub(crate) chosen: Option<usize>,
     /// What is said where there is no row.
@@ -36,14 +38,15 @@ pub(crate) struct List<'a> {
 impl List<'_> {
     /// Draws it, with the chosen row in sight.
     pub(crate) fn draw(self, frame: &mut Frame<'_>, area: Rect, look: Look) {
-        if self.rows.is_empty() {
+        if self.len == 0 {
             let text = Paragraph::new(self.empty).style(look.quiet()).wrap(Wrap { trim: true });
             return frame.render_widget(text, area);
         }
         let lines = usize::from(area.height.saturating_sub(1));
         let first = first_shown(self.chosen.unwrap_or_default(), lines);
-        let shown = self.rows.into_iter().enumerate().skip(first).take(lines);
-        let rows = shown.map(|(number, cells)| {
+        let shown = (first..self.len).take(lines);
+        let rows = shown.map(|number| {
+            let cells = (self.row)(number);
             let is_chosen = self.chosen == Some(number);
             let mark = if is_chosen { ">" } else { " " };
             let cells = std::iter::once(mark.to_owned()).chain(cells).map(Cell::from);
@@ -104,10 +107,11 @@ pub(crate) fn is_too_small(frame: &mut Frame<'_>, least: (u16, u16)) -> bool {
     true
 }
 
-/// The application of a talk, with its network where that has a name.
+/// The application of a talk, with its network where that has a name and the two have none.
 pub(crate) fn used_for(talk: &Talk) -> String {
+    let is_named = talk.ends.iter().any(|end| end.machine.is_some());
     match talk.key.network {
-        Network::NONE => talk.application.clone(),
+        network if is_named || network == Network::NONE => talk.application.clone(),
         network => format!("{} in {network}", talk.application),
     }
 }

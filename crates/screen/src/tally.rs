@@ -1,7 +1,8 @@
 //! Who talks to whom, as far as it was seen until now: sums, and rates of the last seconds.
 //!
 //! Fed with flows that are cut at every tick, so that what a row says is never older than one.
-//! Bounded: of more talkers than [`Tally::MOST`] the rest is one row without a name.
+//! Bounded: of more talks than [`Tally::MOST`] those that are silent make room, and if there are none
+//! new ones are summed without a name.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -183,6 +184,21 @@ impl Tally {
         self.splits.iter_mut().for_each(|split| split.tick(elapsed));
         self.total.tick(elapsed);
         self.others.tick(elapsed);
+        if self.talks.len() >= Self::MOST {
+            self.forget_silent();
+        }
+    }
+
+    /// Makes room: what is silent is in no row any more.
+    fn forget_silent(&mut self) {
+        let others = &mut self.others;
+        self.talks.retain(|_, talk| {
+            let is_heard = talk.both.packets_per_s > 0.0;
+            if !is_heard {
+                others.merge(&talk.both);
+            }
+            is_heard
+        });
     }
 
     /// How it stands, without what nobody asked for: the order is the view's.
@@ -382,5 +398,11 @@ mod tests {
         let snapshot = tally.snapshot();
         assert_eq!(snapshot.talks.len(), Tally::MOST);
         assert_eq!(snapshot.others.packets, 3);
+        for _ in 0..=WINDOW {
+            tally.tick(SECOND);
+        }
+        let snapshot = tally.snapshot();
+        assert_eq!(snapshot.talks.len(), 0, "silent ones make room");
+        assert_eq!(snapshot.others.packets, 3 * (Tally::MOST as u64 + 1));
     }
 }

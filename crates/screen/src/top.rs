@@ -14,12 +14,12 @@ use crate::{Key, Look, Snapshot, Sort};
 #[derive(Debug)]
 pub struct Top {
     look: Look,
-    /// What is looked at: a host, a store.
+    /// The host.
     title: String,
     of: Of,
     sort: Sort,
     snapshot: Snapshot,
-    dropped: Option<u64>,
+    dropped: u64,
     lines: Vec<Line>,
     cursor: Cursor<String>,
     filter: FilterLine,
@@ -52,26 +52,26 @@ pub enum TopAct {
 }
 
 impl Top {
-    /// The view, before anything was seen. `filters` says whether an expression can be typed.
-    pub fn new(look: Look, title: String, of: Of, filters: bool) -> Self {
+    /// The view, before anything was seen. `expression` is what holds at first; empty is everything.
+    pub fn new(look: Look, title: String, of: Of, expression: String) -> Self {
         Self {
             look,
             title,
             of,
             sort: Sort::default(),
             snapshot: Snapshot::default(),
-            dropped: None,
+            dropped: 0,
             lines: Vec::new(),
             cursor: Cursor::new(),
-            filter: FilterLine::new(filters),
+            filter: FilterLine::new(expression),
             event: None,
             is_paused: false,
             is_help: false,
         }
     }
 
-    /// What was seen up to a tick, and how many packets were dropped, where that is known.
-    pub fn tick(&mut self, snapshot: Snapshot, dropped: Option<u64>) {
+    /// What was seen up to a tick and how many packets were dropped.
+    pub fn tick(&mut self, snapshot: Snapshot, dropped: u64) {
         if self.is_paused {
             return;
         }

@@ -28,24 +28,37 @@ impl Pages {
         mut items: Vec<T>,
         key: impl Fn(&T) -> String,
     ) -> Result<(Vec<T>, Option<String>), Problem> {
-        let limit = self.limit.unwrap_or(USUAL);
-        if !(1..=MOST).contains(&limit) {
-            return Err(Problem::bad_request(format!("limit is 1 to {MOST}, not {limit}")));
-        }
-        if let Some(cursor) = &self.cursor {
-            let last = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
-            let last = last.and_then(|bytes| String::from_utf8(bytes).ok());
-            let last = last.ok_or_else(|| {
-                Problem::bad_request("cursor is no `next` of an answer; leave it out to begin")
-            })?;
+        let (limit, last) = self.bounds()?;
+        if let Some(last) = last {
             items.retain(|item| key(item) > last);
         }
         items.sort_by_cached_key(&key);
         let has_more = items.len() > limit;
         items.truncate(limit);
         let last = items.last().filter(|_| has_more);
-        let next = last.map(|last| BASE64URL_NOPAD.encode(key(last).as_bytes()));
+        let next = last.map(|last| Self::cursor(&key(last)));
         Ok((items, next))
+    }
+
+    /// How many items are wanted, and the key of the last one that was given.
+    pub(crate) fn bounds(&self) -> Result<(usize, Option<String>), Problem> {
+        let limit = self.limit.unwrap_or(USUAL);
+        if !(1..=MOST).contains(&limit) {
+            return Err(Problem::bad_request(format!("limit is 1 to {MOST}, not {limit}")));
+        }
+        let read = |cursor: &String| {
+            let last = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
+            let last = last.and_then(|bytes| String::from_utf8(bytes).ok());
+            last.ok_or_else(|| {
+                Problem::bad_request("cursor is no `next` of an answer; leave it out to begin")
+            })
+        };
+        Ok((limit, self.cursor.as_ref().map(read).transpose()?))
+    }
+
+    /// The cursor that stands for an item with this key.
+    pub(crate) fn cursor(key: &str) -> String {
+        BASE64URL_NOPAD.encode(key.as_bytes())
     }
 }
 

@@ -9,6 +9,7 @@ mod packets;
 mod plan;
 mod sessions;
 mod status;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -68,6 +69,12 @@ fn api() -> OpenApiRouter<Arc<Door>> {
         .routes(routes!(plan::check))
         .routes(routes!(status::status))
         .routes(routes!(events::events))
+        .routes(routes!(traffic::top))
+        .routes(routes!(traffic::pairs))
+        .routes(routes!(traffic::split))
+        .routes(routes!(traffic::series))
+        .routes(routes!(traffic::flows))
+        .routes(routes!(traffic::exporters))
         .routes(routes!(office::users, office::add_user))
         .routes(routes!(office::change_user))
         .routes(routes!(office::tokens, office::add_token))

@@ -9,6 +9,7 @@ mod packet;
 mod session;
 mod status;
 mod topology;
+mod traffic;
 
 pub(crate) use machine::MachineAt;
 pub(crate) use office::{AuditEntry, Enrolled, Grant, Made, TokenRow, User};
@@ -16,6 +17,7 @@ pub(crate) use packet::{Counted, Packet, PacketView};
 pub(crate) use session::{Receipt, Session};
 pub(crate) use status::Status;
 pub(crate) use topology::Topology;
+pub(crate) use traffic::{BySplit, Exporter, Flow, Moment, Pair, Talker, Totals};
 
 use api::document;
 use serde::Serialize;

@@ -36,6 +36,7 @@ export function MachinePage({ id, words }: { id: string; words: Record<string, s
     <>
       <Head title={machine?.name ?? '…'} above={<a href="#/machines">Machines</a>}>
         <TimeBar at={at} go={(at) => go(to({ at }), true)} />
+        {machine && <a class="button" href={link(['traffic'], { filter: `vm=${machine.tenant ? `${machine.tenant}/` : ''}${machine.name}`, by: 'apps' })}><Icon name="traffic" /> Traffic</a>}
         {machine && !at && <a class="button solid" href={to({ capture: '1' })}><Icon name="record" filled /> Capture</a>}
       </Head>
       {found.problem && <Wrong problem={found.problem} again={found.again} />}
@@ -62,7 +63,7 @@ export function MachinePage({ id, words }: { id: string; words: Record<string, s
           </section>
         </>
       )}
-      {isCapturing && <CaptureDialog machine={machine} close={() => go(to({ capture: null }), true)} />}
+      {isCapturing && <CaptureDialog machine={machine} filter={words.filter} close={() => go(to({ capture: null }), true)} />}
     </>
   )
 }

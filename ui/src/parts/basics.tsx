@@ -8,6 +8,7 @@ const PATHS = {
   topology: 'M9 3h6v5H9zM3 16h6v5H3zM15 16h6v5h-6zM12 8v4M6 16v-4h12v4',
   machines: 'M4 5h16v5H4zM4 14h16v5H4zM8 7.5h.01M8 16.5h.01',
   captures: 'M12 4a8 8 0 1 0 8 8M12 8a4 4 0 1 0 4 4M12 12l8-8M15 4h5v5',
+  traffic: 'M4 8h13M13 4l4 4-4 4M20 16H7M11 12l-4 4 4 4',
   agents: 'M5 4h14v10H5zM9 20h6M12 14v6M9 9l2 2 4-4',
   people: 'M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM3 20c0-3.5 2.7-6 6-6s6 2.5 6 6M16 4.5a3.5 3.5 0 0 1 0 6M18 14.5c1.9.9 3 2.900 3 5.500',
   audit: 'M6 3h9l4 4v14H6zM9 11h7M9 15h7M9 7h3',

@@ -6,11 +6,11 @@ import { go, link } from '../route'
 import { Dialog, Waiting, Wrong } from './basics'
 import { FilterField } from './filter'
 
-export function CaptureDialog({ machine, close }: { machine: Machine; close: () => void }) {
+export function CaptureDialog({ machine, filter = '', close }: { machine: Machine; filter?: string; close: () => void }) {
   const [plan, setPlan] = useState<Plan | null>(null)
   const [problem, set] = useState<Problem | null>(null)
   const [point, choose] = useState('auto')
-  const [expression, setExpression] = useState('')
+  const [expression, setExpression] = useState(filter)
   const [isBad, setBad] = useState(false)
   const [duration, setDuration] = useState(3600)
   const [snaplen, setSnaplen] = useState(262_144)

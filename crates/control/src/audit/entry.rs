@@ -188,6 +188,8 @@ pub enum Action {
     Grant,
     /// To change or remove an agent, or to revoke its certificate.
     Agent,
+    /// To see who talks to whom.
+    Traffic,
     /// To read or verify this log.
     Audit,
     /// To change a setting.

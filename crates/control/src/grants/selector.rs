@@ -41,6 +41,17 @@ impl Selector {
         }
     }
 
+    /// Whether a machine of which only tenant and name are known is one of them. One that is
+    /// selected by its id never is.
+    pub fn matches_name(&self, tenant: Option<&str>, machine: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tenant(own) => tenant == Some(own),
+            Self::Name { owner, name } => owner.matches(tenant) && name.matches(machine),
+            Self::Id(_) => false,
+        }
+    }
+
     /// Whether every machine that `other` can ever select is one of them. Cautious: for some
     /// pairs of globs of which that is true it says no.
     pub fn includes(&self, other: &Self) -> bool {

@@ -452,3 +452,54 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Permit>(&text).unwrap(), permit);
     }
 }
+
+#[test]
+fn a_grant_to_capture_shows_flows_to_users_of_every_role() {
+    let all = |grant: Grant| Grants::new(vec![grant]);
+    for role in [Role::Viewer, Role::Operator, Role::Admin] {
+        let seen = all(grant(&["tenant:acme"])).traffic(&user(role), at(5)).unwrap();
+        assert_eq!(seen.shows(Some("acme"), "web"), Some(true));
+        assert_eq!(seen.shows(Some("other"), "web"), None);
+        assert_eq!(seen.shows(None, "web"), None);
+        assert!(!seen.is_everything());
+    }
+    let none = [
+        Grant { needs_reason: true, ..grant(&["all"]) },
+        Grant { purposes: BTreeSet::from([Purpose::Find, Purpose::Mirror]), ..grant(&["all"]) },
+        Grant { until: Some(at(5)), ..grant(&["all"]) },
+        Grant { to: "bob".parse().unwrap(), ..grant(&["all"]) },
+    ];
+    for grant in none {
+        assert_eq!(all(grant).traffic(&user(Role::Admin), at(5)), None);
+    }
+    let disabled = User { is_enabled: false, ..user(Role::Admin) };
+    assert_eq!(all(grant(&["all"])).traffic(&disabled, at(5)), None);
+}
+
+#[test]
+fn the_widest_grant_of_a_machine_says_how_much_of_its_flows_is_shown() {
+    let headers = Grant { snaplen: Snaplen::HEADERS, ..grant(&["all"]) };
+    let both = Grants::new(vec![headers.clone(), grant(&["vm:acme/web-*"])]);
+    let seen = both.traffic(&user(Role::Viewer), at(5)).unwrap();
+    assert_eq!(seen.shows(Some("acme"), "web-1"), Some(true));
+    assert_eq!(seen.shows(Some("acme"), "db-1"), Some(false));
+    assert!(!seen.is_everything(), "headers of all machines are not everything");
+}
+
+#[test]
+fn a_machine_granted_by_its_id_is_shown_by_names_that_nobody_else_has() {
+    let granted = Grants::new(vec![grant(&["id:written:1"])]);
+    let mut seen = granted.traffic(&user(Role::Viewer), at(5)).unwrap();
+    assert!(seen.has_ids());
+    assert_eq!(seen.shows(Some("acme"), "web"), None, "not by guessing");
+    seen.learn(&BTreeSet::from([
+        machine("1", "web", Some("acme")),
+        machine("1", "web-old", Some("acme")),
+        machine("1", "shared", Some("acme")),
+        machine("2", "shared", Some("acme")),
+        machine("3", "web", Some("other")),
+    ]));
+    let shown = |tenant, name| seen.shows(Some(tenant), name);
+    assert_eq!([shown("acme", "web"), shown("acme", "web-old")], [Some(true); 2]);
+    assert_eq!([shown("acme", "shared"), shown("other", "web")], [None; 2]);
+}

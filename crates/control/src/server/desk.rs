@@ -26,6 +26,7 @@ use crate::tokens::{TokenId, UserCredential, UserToken};
 
 use super::relay::Relay;
 use super::threshold::Threshold;
+use super::traffic::{Asking, Traffic};
 use super::whereabouts::MOST_WATCHERS;
 
 /// The desk.
@@ -54,6 +55,8 @@ pub(super) struct Desk {
     pub(super) threshold: Threshold,
     /// Places for those who watch where machines are.
     pub(super) watchers: Arc<Semaphore>,
+    /// Who asks about traffic, and of what.
+    pub(super) asking: Asking,
 }
 
 /// What changes all the time.
@@ -108,6 +111,7 @@ impl Desk {
         store: Box<dyn Store>,
         version: String,
         log: Log,
+        traffic: Traffic,
     ) -> Result<Self, StoreError> {
         let now_ns = now_ns();
         let mut state = State::default();
@@ -132,6 +136,7 @@ impl Desk {
             strangers: Mutex::new(Strangers::new(Timestamp::now())),
             threshold: Threshold::new(),
             watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
+            asking: Asking::new(traffic),
         };
         desk.note(&Draft {
             who: Who::Controller,

@@ -11,8 +11,8 @@ use api::proto::{
     FollowRequest, ListSessionsReply, ListSessionsRequest, Piece, ReadAuditRequest,
     RefilterSessionRequest, ReleasePart, ReleaseReply, ReleaseRequest, RemoveSessionReply,
     RemoveSessionRequest, SendPart, SessionReply, StartSessionRequest, StatusReply, StatusRequest,
-    StopSessionRequest, ToAgent, WatchMachinesReply, WatchMachinesRequest, WatchReply,
-    WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
+    StopSessionRequest, ToAgent, TrafficReply, TrafficRequest, WatchMachinesReply,
+    WatchMachinesRequest, WatchReply, WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
 };
 use inventory::{History, Machine};
 use jiff::{SignedDuration, Timestamp};
@@ -31,7 +31,7 @@ use crate::tokens::random;
 use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
 use super::gate;
 use super::telling::{Telling, while_let_in};
-use super::{audit, watch, whereabouts};
+use super::{audit, traffic, watch, whereabouts};
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
 
@@ -42,6 +42,7 @@ impl Service for PeopleService {
     type FollowStream = Telling<SessionReply>;
     type FetchStream = Telling<Piece>;
     type WatchStream = Telling<WatchReply>;
+    type TrafficStream = Telling<TrafficReply>;
 
     async fn who_am_i(
         &self,
@@ -58,6 +59,16 @@ impl Service for PeopleService {
         let asker = gate::asker(&request)?;
         let told = watch::watch(Arc::clone(&self.0), asker.clone())?;
         Ok(Response::new(while_let_in(&self.0, asker, "watch".into(), told)))
+    }
+
+    async fn traffic(
+        &self,
+        request: Request<TrafficRequest>,
+    ) -> Result<Response<Telling<TrafficReply>>, Status> {
+        let asker = gate::asker(&request)?;
+        let question = request.into_inner().question_json;
+        let told = traffic::ask(&self.0, &asker, &question).await?;
+        Ok(Response::new(while_let_in(&self.0, asker, "traffic".into(), told)))
     }
 
     async fn find(&self, request: Request<FindRequest>) -> Result<Response<FindReply>, Status> {

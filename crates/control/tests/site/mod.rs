@@ -17,7 +17,7 @@ use api::proto::{
 use api::tls::Controller;
 use control::admin::{Command, Made, NewGrant, NewInvitation, Reply, first_admin};
 use control::ca::{Authority, Request as Key};
-use control::server::{Settings, serve};
+use control::server::{Settings, Traffic, serve};
 use control::store::SqliteStore;
 use telemetry::Log;
 use tokio::sync::{mpsc, oneshot};
@@ -57,6 +57,8 @@ impl Site {
             version: "test".into(),
             log: Log::new(move |event| lines.lock().unwrap().push(format!("{event:?}"))),
             metrics: None,
+            traffic: Traffic::default(),
+            alerts: Vec::new(),
             within: None,
         };
         let (stop, stopped) = oneshot::channel::<()>();

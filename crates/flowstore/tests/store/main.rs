@@ -10,6 +10,7 @@
 
 mod engines;
 mod made;
+mod seen;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -22,7 +22,8 @@ use crate::exit::Exit;
 /// say what they are a copy of.
 ///
 /// With --store they are kept there instead of printed; with --store and neither a capture nor
-/// exports, those that are kept are printed.
+/// exports, those that are kept are printed. With none of them it is the controller you are logged in
+/// at that is asked, for what your grants show.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -64,6 +65,7 @@ Examples:
   overtap flows uplink.pcapng --export collector.example:2055 --as netflow9
   overtap flows uplink.pcapng --inventory site.toml --store /var/lib/overtap/flows
   overtap flows --store /var/lib/overtap/flows --last 10m --where vm=acme/web-01
+  overtap flows --last 10m --where vm=acme/web-01        the controller's
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.";
 
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     if let Some(export) = args.target.open()? {
         return run_export(args, export);
     }
-    if let Some(asked) = args.gather.asked() {
+    if let Some(asked) = args.gather.asked()? {
         return asked.rows(args.once, args.output);
     }
     let mut out = Destination::open(args)?;

@@ -12,9 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use api::within::{Passage, passage};
 use control::admin::first_admin;
+use control::alerts::{Alert, When};
 use control::belonging::Belonging;
 use control::ca::Authority;
-use control::server::{Settings, serve};
+use control::server::{Settings, Traffic, serve};
 use control::store::{PostgresStore, SqliteStore, Store, Turn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use telemetry::{Event, Log};
@@ -77,6 +78,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", requires = "web_cert")]
     web_key: Option<PathBuf>,
 
+    /// Answer questions about traffic from this store of flows, which `overtap collect --store`
+    /// writes beside it.
+    #[arg(long, value_name = "DIR")]
+    flows: Option<PathBuf>,
+
+    /// Show who exports flows, from this directory, which `overtap collect --state` writes.
+    #[arg(long, value_name = "DIR")]
+    exporters: Option<PathBuf>,
+
+    /// Tell webhooks of what goes wrong, as this file says (TOML).
+    #[arg(long, value_name = "FILE")]
+    alerts: Option<PathBuf>,
+
     #[command(flatten)]
     role: Role,
 }
@@ -88,6 +102,8 @@ Examples:
   overtap serve --listen 10.0.0.5:7443 --dir ./controller
   overtap serve --web 127.0.0.1:7480     and a page for browsers on this host (or through ssh -L)
   overtap serve --web 10.0.0.5:7480      ... for all, with a certificate of its own authority
+  overtap serve --flows /var/lib/overtap/flows --exporters /var/lib/overtap/collect
+                                         who talks to whom, as overtap collect writes it there
   overtap serve --metrics 127.0.0.1:9744 --log json      for Prometheus and for log shippers
 
 The first start makes an administrator and prints how to log in. Then, as that administrator:
@@ -135,6 +151,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         log: log.clone(),
         metrics: args.role.metrics,
+        traffic: traffic(args),
+        alerts: alerts(args)?,
         within: door.is_some().then_some(within),
     };
     let ready = |address| log.say(Event::info(format!("listening on {address}")));
@@ -243,6 +261,23 @@ fn turn(args: &Args, parameters: &str, log: &Log) -> anyhow::Result<Turn> {
         }
         std::thread::sleep(TURN_EVERY);
     }
+}
+
+fn traffic(args: &Args) -> Traffic {
+    Traffic { flows: args.flows.clone(), exporters: args.exporters.clone() }
+}
+
+fn alerts(args: &Args) -> anyhow::Result<Vec<Alert>> {
+    let Some(path) = &args.alerts else { return Ok(Vec::new()) };
+    let alerts = Alert::read(&read(path)?).with_context(|| path.display().to_string())?;
+    let needs = |is_of: fn(When) -> bool| alerts.iter().find(|alert| is_of(alert.when));
+    if let (Some(alert), None) = (needs(When::is_of_exporters), &args.exporters) {
+        bail!("{}: alert {} needs --exporters DIR", path.display(), alert.name);
+    }
+    if let (Some(alert), None) = (needs(|when| matches!(when, When::NewTalker(_))), &args.flows) {
+        bail!("{}: alert {} needs --flows DIR", path.display(), alert.name);
+    }
+    Ok(alerts)
 }
 
 fn store(args: &Args) -> anyhow::Result<Box<dyn Store>> {

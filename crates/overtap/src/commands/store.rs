@@ -1,5 +1,7 @@
-//! The store of flows: where it is, what is kept, what it is asked.
+//! The store of flows: where it is, what is kept, what it is asked; or what the controller is asked
+//! of its own.
 
+mod far;
 mod rows;
 
 use std::io::{self, BufWriter, Write};
@@ -16,7 +18,8 @@ use wire::Timestamp;
 
 use super::extract::words;
 use super::flows::Form;
-use crate::exit::Exit;
+use crate::controller::{Far, login};
+use crate::exit::{Exit, WrongUsage};
 use crate::quantity::{parse_bytes, parse_duration};
 
 /// A store that flows go to.
@@ -38,27 +41,32 @@ pub(crate) struct Stored {
     #[command(flatten)]
     keeping: Keeping,
 
-    /// Ask the store about the time up to now: 10m, 24h, 7d.
-    #[arg(long, value_name = "TIME", requires = "store", value_parser = parse_duration,
+    /// Ask the store, or the controller, about the time up to now: 10m, 24h, 7d.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration,
           conflicts_with_all = ["at", "since", "until"])]
     last: Option<Duration>,
 
-    /// Ask the store about this moment, for sums about the minute it is in.
-    #[arg(long, value_name = "TIME", requires = "store", value_parser = words::parse_time,
+    /// Ask about this moment, for sums about the minute it is in.
+    #[arg(long, value_name = "TIME", value_parser = words::parse_time,
           conflicts_with_all = ["since", "until"])]
     at: Option<Timestamp>,
 
-    /// Ask the store only about flows with this: vm, host, tenant, address, mac, client, server,
+    /// Ask only about flows with this: vm, host, tenant, address, mac, client, server,
     /// port, app, split or point; may be given several times, then all must hold.
-    #[arg(long = "where", value_name = "WORD=VALUE", requires = "store")]
+    #[arg(long = "where", value_name = "WORD=VALUE")]
     conditions: Vec<Condition>,
 
     /// Add up the rows of the store, also where there are sums.
-    #[arg(long, requires = "store")]
+    #[arg(long)]
     rows: bool,
 }
 
 impl Keeping {
+    /// Whether one is named.
+    pub(crate) const fn is_named(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// The store, if one is named, ready to take rows.
     pub(crate) fn open(&self) -> anyhow::Result<Option<Writing>> {
         let Some(folder) = &self.store else { return Ok(None) };
@@ -78,8 +86,14 @@ impl Stored {
         &self,
         since: Option<Timestamp>,
         until: Option<Timestamp>,
-    ) -> Option<Asked<'_>> {
-        let folder = self.keeping.store.as_deref()?;
+    ) -> anyhow::Result<Option<Asked<'_>>> {
+        let place = match self.keeping.store.as_deref() {
+            Some(folder) => Place::Folder(folder),
+            None => match login(false)? {
+                Some(login) => Place::Controller(Box::new(Far::at(login)?)),
+                None => return Ok(None),
+            },
+        };
         let everything = Ask::everything();
         let [from, to] = match (self.last, self.at) {
             (Some(last), _) => [now().saturating_sub(last), now()],
@@ -88,38 +102,74 @@ impl Stored {
         };
         let source = if self.rows { Source::Rows } else { Source::Sums };
         let filter = Filter::new(self.conditions.clone());
-        Some(Asked { folder, ask: Ask { from, to, filter, source } })
+        Ok(Some(Asked { place, ask: Ask { from, to, filter, source, sight: None } }))
+    }
+
+    /// Refuses words that are questions where flows are made and nothing is asked.
+    pub(crate) fn check_unasked(&self) -> anyhow::Result<()> {
+        let is_asked =
+            self.last.is_some() || self.at.is_some() || !self.conditions.is_empty() || self.rows;
+        if is_asked {
+            let what = "--last, --at, --where and --rows are asked of a store (--store) or of a \
+                        controller, not of captures; leave the captures out";
+            return Err(WrongUsage(what.into()).into());
+        }
+        Ok(())
     }
 }
 
 /// A question to a store.
 pub(crate) struct Asked<'a> {
-    folder: &'a Path,
+    place: Place<'a>,
     ask: Ask,
+}
+
+/// Where the store is.
+enum Place<'a> {
+    /// Here.
+    Folder(&'a Path),
+    /// At the controller this user is logged in at.
+    Controller(Box<Far>),
 }
 
 impl Asked<'_> {
     /// Who moves how much.
     pub(crate) fn summary(&self, by: By) -> anyhow::Result<Summary> {
-        let answer = Reader::open(self.folder)?.sums(Kind::One(subject(by)), &self.ask)?;
+        let folder = match &self.place {
+            Place::Folder(folder) => folder,
+            Place::Controller(far) => return far::summary(far, &self.ask, by),
+        };
+        let answer = Reader::open(folder)?.sums(Kind::One(subject(by)), &self.ask)?;
         say_widened(answer.is_widened);
         Ok(answer.summary(by, MOST))
     }
 
     /// Between whom.
     pub(crate) fn matrix(&self, by: By) -> anyhow::Result<Matrix> {
-        let answer = Reader::open(self.folder)?.sums(Kind::Pair(subject(by)), &self.ask)?;
+        let folder = match &self.place {
+            Place::Folder(folder) => folder,
+            Place::Controller(far) => return far::matrix(far, &self.ask, by),
+        };
+        let answer = Reader::open(folder)?.sums(Kind::Pair(subject(by)), &self.ask)?;
         say_widened(answer.is_widened);
         Ok(answer.matrix(by, MOST))
     }
 
     /// Prints rows.
     pub(crate) fn rows(&self, is_once: bool, form: Form) -> anyhow::Result<Exit> {
-        let reader = Reader::open(self.folder)?;
         let out = BufWriter::with_capacity(1 << 16, io::stdout());
-        let done = match form {
-            Form::Parquet => reader.copy(&self.ask, out).map_err(Into::into),
-            form => rows::print(&reader, &self.ask, is_once, form, out),
+        let done = match (&self.place, form) {
+            (Place::Folder(folder), Form::Parquet) => {
+                Reader::open(folder)?.copy(&self.ask, out).map_err(Into::into)
+            }
+            (Place::Folder(folder), form) => {
+                rows::print(&Reader::open(folder)?, &self.ask, is_once, form, out)
+            }
+            (Place::Controller(_), Form::Parquet) => {
+                let what = "a controller gives flows as table, json or csv";
+                return Err(WrongUsage(what.into()).into());
+            }
+            (Place::Controller(far), form) => far::print(far, &self.ask, is_once, form, out),
         };
         match done {
             Err(error) if is_broken_pipe(&error) => Ok(Exit::Done),

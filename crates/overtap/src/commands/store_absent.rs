@@ -21,6 +21,10 @@ pub(crate) struct Stored {
 }
 
 impl Keeping {
+    pub(crate) const fn is_named(&self) -> bool {
+        false
+    }
+
     pub(crate) fn open(&self) -> anyhow::Result<Option<Writing>> {
         Ok(None)
     }
@@ -35,8 +39,12 @@ impl Stored {
         &self,
         _since: Option<Timestamp>,
         _until: Option<Timestamp>,
-    ) -> Option<Asked<'_>> {
-        None
+    ) -> anyhow::Result<Option<Asked<'_>>> {
+        Ok(None)
+    }
+
+    pub(crate) fn check_unasked(&self) -> anyhow::Result<()> {
+        Ok(())
     }
 }
 

@@ -77,7 +77,9 @@ Examples:
   overtap top apps uplink.pcapng 'vm web-01' --inventory site.toml
   overtap top vms --from exports.pcap --output json
   overtap top tenants --store /var/lib/overtap/flows --last 1h
+  overtap top vms --last 1h              what the controller knows, as far as your grants show it
   overtap top --live                     this host as it is now, on a full screen
+  overtap top vms 'tcp port 443' --live
   overtap top --live --output json | jq '.vms[0]'
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged or cut.";
@@ -100,7 +102,7 @@ pub(crate) fn run_top(args: &TopArgs) -> anyhow::Result<Exit> {
     };
     let heading = of.to_possible_value().map(|value| value.get_name().to_owned());
     let heading = heading.as_deref().unwrap_or_default();
-    if let Some(asked) = args.gather.asked() {
+    if let Some(asked) = args.gather.asked()? {
         return said::print(&said::summary(&asked.summary(by)?, heading, &args.shape)?);
     }
     let mut summary = Summary::new(by);
@@ -129,8 +131,9 @@ fn run_live(args: &TopArgs) -> anyhow::Result<Exit> {
             return Err(WrongUsage("--live fills a screen, or writes --output json".into()).into());
         }
     };
+    let expression = args.gather.whole_host_expression()?;
     let (every, count, most) = (args.every, args.count, args.shape.top);
-    live::run(&live::Wanted { of, every, is_json, count, most })
+    live::run(&live::Wanted { of, expression, every, is_json, count, most })
 }
 
 /// Prints who talks to whom, both directions in one row.
@@ -181,7 +184,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged 
 
 /// Runs `overtap pairs`.
 pub(crate) fn run_pairs(args: &PairsArgs) -> anyhow::Result<Exit> {
-    if let Some(asked) = args.gather.asked() {
+    if let Some(asked) = args.gather.asked()? {
         return said::print(&said::pairs(&asked.matrix(args.by.by())?, &args.shape)?);
     }
     let mut matrix = Matrix::new(args.by.by());
@@ -216,7 +219,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished but the file is damaged 
 
 /// Runs `overtap matrix`.
 pub(crate) fn run_matrix(args: &MatrixArgs) -> anyhow::Result<Exit> {
-    if let Some(asked) = args.gather.asked() {
+    if let Some(asked) = args.gather.asked()? {
         return said::print(&said::square(&asked.matrix(args.by.by())?, &args.shape)?);
     }
     let mut matrix = Matrix::new(args.by.by());

@@ -85,9 +85,9 @@ impl Feed {
             match self.said.try_recv() {
                 Ok(Said::Progress(progress)) => self.progress = progress,
                 Ok(Said::Event(text)) => told.push(Told::Event(text)),
-                // The receipt's words end it; an event would be one of them.
                 Ok(Said::Plain(text)) => told.push(Told::Event(text)),
-                Ok(Said::Beginning(_)) | Err(mpsc::TryRecvError::Empty) => return told,
+                Ok(Said::Beginning(_)) => {}
+                Err(mpsc::TryRecvError::Empty) => return told,
                 Err(mpsc::TryRecvError::Disconnected) => {
                     if !std::mem::replace(&mut self.is_over, true) {
                         told.push(Told::Over("the capture has ended".to_owned()));
@@ -173,8 +173,8 @@ pub(crate) const TELL: &str = "--tell";
 /// Reading the site, opening sockets, and through a controller the agents' answers.
 const LONGEST_START: Duration = Duration::from_secs(30);
 
-/// How long a capture may take to end.
-const LONGEST_END: Duration = Duration::from_secs(3);
+/// How long a capture may take to end; through a controller its hosts are told.
+const LONGEST_END: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

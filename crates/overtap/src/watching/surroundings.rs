@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use agent::Place;
 use api::document::HostFound;
-use flows::Places;
 use inventory::{History, Machine, MachineId, Site};
 use platform::LiveSite;
 use remote::{Connection, Login};
@@ -82,12 +81,12 @@ impl Surroundings {
     }
 
     /// Where machines are, for telling who talks.
-    pub(crate) fn places(&self) -> Places {
+    pub(crate) fn history(&self) -> History {
         let mut history = History::default();
         for site in &self.sites() {
             history.merge(names::of(site));
         }
-        Places::new(&history)
+        history
     }
 
     /// Whether this host alone is looked at.

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Stdout};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -50,7 +51,13 @@ impl Terminal {
     }
 
     /// What comes within `longest`, if anything does.
+    ///
+    /// # Errors
+    /// The terminal's; and when another thread has failed, which has given the terminal back.
     pub(crate) fn next(&self, longest: Duration) -> io::Result<Option<Input>> {
+        if HAS_PANICKED.load(Ordering::Relaxed) {
+            return Err(io::Error::other("a part of it has failed"));
+        }
         let is_there = match event::poll(longest) {
             // A signal: whoever asks looks for those.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
@@ -117,9 +124,13 @@ fn give_back_on_panic() {
         std::panic::set_hook(Box::new(move |info| {
             give_back();
             tell(info);
+            HAS_PANICKED.store(true, Ordering::Relaxed);
         }));
     });
 }
+
+/// Whether any thread has panicked: nothing is drawn from then on.
+static HAS_PANICKED: AtomicBool = AtomicBool::new(false);
 
 fn give_back() {
     // A terminal that is gone needs nothing.

@@ -13,14 +13,23 @@ pub(crate) struct Controller {
     address: String,
     metrics: String,
     web: String,
+    /// What else it was told at its start.
+    more: Vec<String>,
 }
 
 impl Controller {
     /// Starts one, with `admin` logged in.
     pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let Served { child, address, login, metrics, web } = serve(folder.path(), "127.0.0.1:0");
-        let controller = Self { folder, child, address, metrics, web };
+        Self::start_with(tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// The same in this folder, with more words; in these `DIR` is the folder.
+    pub(crate) fn start_with(folder: tempfile::TempDir, more: &[&str]) -> Self {
+        let path = folder.path().to_str().unwrap();
+        let more: Vec<String> = more.iter().map(|word| word.replace("DIR", path)).collect();
+        let served = serve(folder.path(), "127.0.0.1:0", &more);
+        let Served { child, address, login, metrics, web } = served;
+        let controller = Self { folder, child, address, metrics, web, more };
         let line = login.expect("the first start makes an administrator");
         controller.log_in("admin", &line.replace("127.0.0.1:0", &controller.address));
         controller
@@ -35,7 +44,7 @@ impl Controller {
     /// The same, and starts it again where it was.
     pub(crate) fn crash_and_restart(&mut self) {
         self.crash();
-        let served = serve(self.folder.path(), &self.address);
+        let served = serve(self.folder.path(), &self.address, &self.more);
         (self.child, self.metrics, self.web) = (served.child, served.metrics, served.web);
         assert_eq!(served.login, None, "there is an administrator");
     }
@@ -129,10 +138,10 @@ struct Served {
     web: String,
 }
 
-fn serve(folder: &Path, listen: &str) -> Served {
+fn serve(folder: &Path, listen: &str, more: &[String]) -> Served {
     let mut command = Command::new(env!("CARGO_BIN_EXE_overtap"));
     command.args(["serve", "--listen", listen, "--dir"]).arg(folder.join("controller"));
-    command.args(["--metrics", "127.0.0.1:0", "--web", "127.0.0.1:0"]);
+    command.args(["--metrics", "127.0.0.1:0", "--web", "127.0.0.1:0"]).args(more);
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);

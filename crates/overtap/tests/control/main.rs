@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod audit;
 mod controller;
 mod host;
@@ -20,4 +21,5 @@ mod schema;
 mod stored;
 mod strangers;
 mod tenants;
+mod traffic;
 mod web;

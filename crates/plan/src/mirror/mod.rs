@@ -18,6 +18,8 @@ pub enum Means {
     /// A mirror of Open vSwitch, written into its database.
     #[serde(rename = "ovs")]
     OpenVSwitch,
+    /// A mirror of OVN, written into its northbound database.
+    Ovn,
     /// A virtual tap: a kernel program at the VM's own port, by traffic control.
     #[serde(rename = "tc")]
     TrafficControl,
@@ -28,6 +30,7 @@ impl Means {
     pub const fn word(self) -> &'static str {
         match self {
             Self::OpenVSwitch => "ovs",
+            Self::Ovn => "ovn",
             Self::TrafficControl => "tc",
         }
     }
@@ -37,6 +40,7 @@ impl std::fmt::Display for Means {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::OpenVSwitch => "mirror of Open vSwitch",
+            Self::Ovn => "mirror of OVN",
             Self::TrafficControl => "virtual tap in the kernel",
         })
     }
@@ -112,8 +116,11 @@ impl Source {
 
 /// The means for these VMs: usable ones first.
 pub fn ways(machines: &[&Machine], destination: &Destination) -> Vec<Way> {
-    let mut ways =
-        vec![open_vswitch(machines, destination), traffic_control(machines, destination)];
+    let mut ways = vec![
+        open_vswitch(machines, destination),
+        traffic_control(machines, destination),
+        ovn(machines, destination),
+    ];
     ways.sort_by_key(|way| way.refusal.is_some());
     ways
 }
@@ -164,6 +171,45 @@ fn open_vswitch(machines: &[&Machine], destination: &Destination) -> Way {
             ),
             Destination::Tunnel(_) => "nobody; the copies share the underlay".to_owned(),
         },
+    }
+}
+
+fn ovn(machines: &[&Machine], destination: &Destination) -> Way {
+    let (sources, mut misses) = sources(machines, |vnic| {
+        let place = vnic.attachment.as_ref()?;
+        (place.switch_kind == Some(SwitchKind::OpenVSwitch)).then_some(place)?;
+        // By this OVN knows it, if it does.
+        place.port_id.as_ref().map(|_| ())
+    });
+    let refusal = match destination {
+        _ if sources.is_empty() => {
+            Some("none of their ports is on Open vSwitch with an iface-id".to_owned())
+        }
+        Destination::Tunnel(Tunnel {
+            encapsulation: Encapsulation::Gre | Encapsulation::ErspanII { index: 0 },
+            ..
+        }) => None,
+        _ => Some("OVN mirrors into gre:// and erspan:// of type II only".to_owned()),
+    };
+    misses.push("frames to the VM that the switch drops before they reach its port".into());
+    misses.push(
+        "one number for both directions: what goes to the VM has the next one; with ERSPAN the \
+         index is the number read as hexadecimal"
+            .into(),
+    );
+    Way {
+        means: Means::Ovn,
+        refusal,
+        sources,
+        sees: "every frame the VM sends or receives, with the VLAN tag it has within the switch"
+            .to_owned(),
+        misses,
+        costs: "two of the 32 mirrors of the switch and two ports; each frame of the VM is sent \
+                twice; a change of OVN's northbound database, which all its hosts look at"
+            .to_owned(),
+        disturbs: "nobody; the copies share the underlay. OVN takes it along when the VM moves, \
+                   until its watcher sees that it has gone"
+            .to_owned(),
     }
 }
 
@@ -300,7 +346,8 @@ mod tests {
     /// The means in their order, and whether each can be used.
     fn order(machines: &[&Machine], to: &str) -> Vec<(Means, bool)> {
         let ways = ways(machines, &to.parse().unwrap());
-        ways.iter().map(|way| (way.means, way.refusal.is_none())).collect()
+        let all = ways.iter().map(|way| (way.means, way.refusal.is_none()));
+        all.filter(|(means, _)| *means != Means::Ovn).collect()
     }
 
     #[test]
@@ -316,6 +363,22 @@ mod tests {
         let macvtap = machine("mac", "eth0", SwitchKind::Macvtap);
         assert_eq!(order(&[&macvtap], vxlan), [(OpenVSwitch, false), (TrafficControl, false)]);
         assert_eq!(order(&[], vxlan), [(OpenVSwitch, false), (TrafficControl, false)]);
+    }
+
+    #[test]
+    fn ovn_mirrors_ports_it_knows_into_the_tunnels_it_has() {
+        let refusal = |machine: &Machine, to: &str| {
+            let ways = ways(&[machine], &to.parse().unwrap());
+            ways.into_iter().find(|way| way.means == Means::Ovn).unwrap().refusal
+        };
+        let mut web = machine("web", "br-int", SwitchKind::OpenVSwitch);
+        assert!(refusal(&web, "gre://10.0.0.9?key=7").unwrap().contains("iface-id"));
+        web.vnics[0].attachment.as_mut().unwrap().port_id = Some("web".into());
+        assert_eq!(refusal(&web, "gre://10.0.0.9?key=7"), None);
+        assert_eq!(refusal(&web, "erspan://10.0.0.9?session=7"), None);
+        for to in ["vxlan://10.0.0.9?vni=7", "erspan://10.0.0.9?session=7&type=3", "vlan:9"] {
+            assert!(refusal(&web, to).is_some(), "{to}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod underlay;
 
 use std::io;
 
-pub use self::ovs::OvsHandle;
+pub use self::ovs::{Address, OvnHandle, OvsHandle};
 pub use self::register::{Counts, Handle, Listed, Reaped, Record, Register, Slot, State};
 pub use self::session::{Followed, Mirroring, Order, Oversize, Removal};
 pub use self::tap::{DeviceHandle, FilterHandle};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::ovs::{self, OvsHandle};
+use super::ovs::{self, OvnHandle, OvsHandle};
 use super::random_hex;
 use super::tap::{self, DeviceHandle, FilterHandle};
 
@@ -31,7 +31,7 @@ pub struct Record {
     pub expression: String,
     /// Where to, as it was given.
     pub to: String,
-    /// What makes the copies: `ovs` or `tc`.
+    /// What makes the copies: `ovs`, `ovn` or `tc`.
     pub means: String,
     /// The host it was made on.
     pub host: String,
@@ -84,6 +84,8 @@ pub struct Counts {
 pub enum Handle {
     /// Rows of Open vSwitch's database.
     OpenVSwitch(OvsHandle),
+    /// Rows of OVN's northbound database.
+    Ovn(OvnHandle),
     /// A filter of traffic control.
     Filter(FilterHandle),
     /// A device that was made for the mirror.
@@ -314,6 +316,7 @@ impl Handle {
     fn remove(&self) -> Result<(), String> {
         match self {
             Self::OpenVSwitch(handle) => ovs::remove(handle).map_err(|error| error.to_string()),
+            Self::Ovn(handle) => ovs::remove_of_ovn(handle).map_err(|error| error.to_string()),
             Self::Filter(handle) => tap::remove_filter(handle),
             Self::Device(handle) => tap::remove_device(handle),
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use inventory::Machine;
 use plan::mirror::{Destination, Means, Source, Way};
 
-use super::ovs::{Health, Networks, OvsHandle, OvsMirror};
+use super::ovs::{Address, Health, Networks, OvnMirror, OvsHandle, OvsMirror};
 use super::register::{Counts, Handle, Slot, State};
 use super::tap::TapMirror;
 use super::{Instruction, MirrorError};
@@ -17,6 +17,8 @@ pub struct Order {
     pub destination: Destination,
     /// What makes the copies.
     pub means: Means,
+    /// Where OVN's northbound database is, for mirrors of OVN.
+    pub ovn: Option<Address>,
     /// What becomes of frames that are too long for the way.
     pub oversize: Oversize,
     /// For a virtual tap: copies only what this program of the kernel wants; `None` copies all.
@@ -71,6 +73,7 @@ pub struct Removal {
 #[derive(Debug)]
 enum Active {
     OpenVSwitch(OvsMirror),
+    Ovn(OvnMirror),
     Tap(TapMirror),
 }
 
@@ -78,6 +81,7 @@ impl Active {
     fn counts(&self) -> Counts {
         match self {
             Self::OpenVSwitch(mirror) => mirror.counts(),
+            Self::Ovn(mirror) => mirror.counts(),
             Self::Tap(mirror) => mirror.counts(),
         }
     }
@@ -85,6 +89,7 @@ impl Active {
     fn look(&mut self) -> Result<Health, String> {
         match self {
             Self::OpenVSwitch(mirror) => mirror.look().map_err(|failure| failure.to_string()),
+            Self::Ovn(mirror) => mirror.look().map_err(|failure| failure.to_string()),
             Self::Tap(mirror) => Ok(mirror.look().map_or_else(Health::Ill, |()| Health::Well)),
         }
     }
@@ -92,6 +97,7 @@ impl Active {
     fn remove(&mut self) -> Result<(), String> {
         match self {
             Self::OpenVSwitch(mirror) => mirror.remove().map_err(|failure| failure.to_string()),
+            Self::Ovn(mirror) => mirror.remove().map_err(|failure| failure.to_string()),
             Self::Tap(mirror) => mirror.remove(),
         }
     }
@@ -272,10 +278,12 @@ impl Mirroring {
         self.again_at = None;
         if sources.is_empty() {
             self.clear().map_err(MirrorError::Failed)?;
-        } else if self.order.means == Means::TrafficControl {
-            self.tap(sources)?;
         } else {
-            self.replace(sources)?;
+            match self.order.means {
+                Means::TrafficControl => self.tap(sources)?,
+                Means::OpenVSwitch => self.replace(sources)?,
+                Means::Ovn => self.wish(sources)?,
+            }
         }
         self.sources = sources.to_vec();
         self.complaint = None;
@@ -332,6 +340,23 @@ impl Mirroring {
         let result = taps.set(sources, *oversize, &mut write_down);
         self.active = Some(Active::Tap(taps));
         result
+    }
+
+    /// Has OVN mirror these ports and no others: first nothing, then these.
+    fn wish(&mut self, sources: &[Source]) -> Result<(), MirrorError> {
+        self.clear().map_err(MirrorError::Failed)?;
+        let Order { destination, oversize, ovn, .. } = &self.order;
+        let address = ovn.as_ref().ok_or_else(|| {
+            MirrorError::Refused("where is OVN's northbound database? give --ovn-nb".into())
+        })?;
+        let slot = &mut self.slot;
+        let write_down = |handle: &_| write_down(slot, Handle::Ovn(Clone::clone(handle)));
+        let networks = &self.networks;
+        let mirror =
+            OvnMirror::make(address, sources, destination, *oversize, networks, write_down)?;
+        self.networks.extend(mirror.networks(sources));
+        self.active = Some(Active::Ovn(mirror));
+        Ok(())
     }
 
     fn make(

@@ -34,8 +34,7 @@ impl Top {
         frame.render_widget(Line::styled(format!(" {text}"), self.look.quiet()), event);
         let mut known = vec![("q", "quit"), ("?", "help"), ("Tab", "list"), ("s", "sort")];
         known.push(("p", if self.is_paused { "go on" } else { "pause" }));
-        known.extend(self.filter.is_possible.then_some(("/", "filter")));
-        known.push(("Enter", "watch"));
+        known.extend([("/", "filter"), ("Enter", "watch")]);
         parts::keys(frame, keys, &known, self.look);
         if self.is_help {
             parts::help(frame, "Keys", &HELP, self.look);
@@ -50,12 +49,11 @@ impl Top {
             Span::raw(format!("  {} packets/s", per_second(total.packets_per_s))),
         ];
         match self.dropped {
-            Some(0) => spans.push(Span::styled("  0 dropped", self.look.good())),
-            Some(dropped) => {
+            0 => spans.push(Span::styled("  0 dropped", self.look.good())),
+            dropped => {
                 let text = format!("  {} DROPPED", count(dropped));
                 spans.push(Span::styled(text, self.look.alarm()));
             }
-            None => {}
         }
         if self.is_paused {
             spans.push(Span::styled("  PAUSED", self.look.alarm()));
@@ -106,8 +104,7 @@ impl Top {
     fn draw_filter(&self, frame: &mut Frame<'_>, area: Rect) {
         let Some(typed) = &self.filter.typed else {
             let text = match self.filter.applied.as_str() {
-                "" if self.filter.is_possible => " everything; / types a filter".to_owned(),
-                "" => String::new(),
+                "" => " everything; / types a filter".to_owned(),
                 applied => format!(" filter: {applied}"),
             };
             return frame.render_widget(Line::styled(text, self.look.quiet()), area);
@@ -163,7 +160,8 @@ impl Top {
         columns.push(rate);
         columns.extend(has_packets.then_some(packets));
         columns.push(bytes);
-        let rows = self.lines.iter().map(|line| {
+        let row = |number: usize| {
+            let Some(line) = self.lines.get(number) else { return Vec::new() };
             let mut row = match self.of {
                 Of::Vms | Of::Talkers => {
                     let rates = [line.sent, line.received].map(|way| bits(way.octets_per_s));
@@ -180,10 +178,11 @@ impl Top {
             row.extend(has_packets.then_some(packets));
             row.push(bytes);
             row
-        });
+        };
         let list = List {
             columns: &columns,
-            rows: rows.collect(),
+            len: self.lines.len(),
+            row: &row,
             chosen: chosen.or((!self.lines.is_empty()).then_some(0)),
             empty: "Nothing yet.",
         };

@@ -18,8 +18,6 @@ pub struct Fault {
 /// The expression that holds, and the one that is being typed.
 #[derive(Debug)]
 pub(super) struct FilterLine {
-    /// Whether there can be one at all.
-    pub(super) is_possible: bool,
     /// What holds.
     pub(super) applied: String,
     /// What is typed, while it is.
@@ -29,8 +27,8 @@ pub(super) struct FilterLine {
 }
 
 impl FilterLine {
-    pub(super) const fn new(is_possible: bool) -> Self {
-        Self { is_possible, applied: String::new(), typed: None, fault: None }
+    pub(super) const fn new(applied: String) -> Self {
+        Self { applied, typed: None, fault: None }
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -39,9 +37,7 @@ impl FilterLine {
 
     /// Begins to type, with what holds.
     pub(super) fn open(&mut self) {
-        if self.is_possible {
-            self.typed = Some(self.applied.clone());
-        }
+        self.typed = Some(self.applied.clone());
     }
 
     /// Takes a key; gives back the expression once it is whole and right.

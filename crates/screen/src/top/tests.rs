@@ -53,8 +53,8 @@ fn snapshot() -> Snapshot {
 }
 
 fn view() -> Top {
-    let mut view = Top::new(Look::Plain, "hv-1".into(), Of::Vms, true);
-    view.tick(snapshot(), Some(0));
+    let mut view = Top::new(Look::Plain, "hv-1".into(), Of::Vms, String::new());
+    view.tick(snapshot(), 0);
     view
 }
 
@@ -160,22 +160,13 @@ fn the_end_of_a_long_filter_and_what_is_wrong_are_in_sight() {
 }
 
 #[test]
-fn a_store_has_no_filter_and_no_drops() {
-    let mut view = Top::new(Look::Plain, "a store".into(), Of::Pairs, false);
-    view.tick(snapshot(), None);
-    press(&mut view, "/");
-    let shown = screen(&view, 80, 24);
-    assert!(!shown.contains("ilter") && !shown.contains("dropped"), "{shown}");
-}
-
-#[test]
 fn a_pause_holds_and_q_leaves() {
     let mut view = view();
     press(&mut view, "p");
-    view.tick(Snapshot::default(), Some(3));
+    view.tick(Snapshot::default(), 3);
     shows(&view, &["PAUSED", "web", "0 dropped"]);
     press(&mut view, "p");
-    view.tick(Snapshot::default(), Some(3));
+    view.tick(Snapshot::default(), 3);
     shows(&view, &["3 DROPPED", "Nothing yet."]);
     press(&mut view, "?");
     shows(&view, &["counts begin anew"]);

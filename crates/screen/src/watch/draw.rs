@@ -141,13 +141,14 @@ impl Watch {
         let inner = block.inner(area);
         frame.render_widget(block, area);
         let is_wide = area.width >= WIDE;
-        let rows = self.talks.iter().map(|talk| {
+        let row = |number: usize| {
+            let Some(talk) = self.talks.get(number) else { return Vec::new() };
             let [one, other] = &talk.ends;
             let mut row = vec![one.label(), other.label(), parts::used_for(talk)];
             row.extend(is_wide.then(|| parts::ways(talk)));
             row.extend(parts::sums(&talk.both));
             row
-        });
+        };
         let mut columns = vec![
             ("ONE", Constraint::Fill(3)),
             ("OTHER", Constraint::Fill(3)),
@@ -157,7 +158,8 @@ impl Watch {
         columns.extend(SUMS);
         let list = List {
             columns: &columns,
-            rows: rows.collect(),
+            len: self.talks.len(),
+            row: &row,
             chosen: self.cursor.place(&self.keys()),
             empty: "No packet yet.",
         };

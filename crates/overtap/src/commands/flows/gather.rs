@@ -25,7 +25,7 @@ use crate::tunnels::Tunnels;
 pub(crate) struct Gather {
     /// The capture files, `-` is standard input; then, if wanted, an expression in the words of
     /// tcpdump (pcap-filter(7)). It begins with the first word that names no file.
-    #[arg(value_name = "FILE... [EXPR]", required_unless_present_any = ["from", "live", "store"])]
+    #[arg(value_name = "FILE... [EXPR]")]
     words: Vec<String>,
 
     /// Take the flow exports found in this capture instead; may be given several times.
@@ -117,6 +117,9 @@ impl Gather {
         counting: Counting,
         mut each: impl FnMut(&Flow, &[Counted; 2], &Sight<'_>),
     ) -> anyhow::Result<Gathered> {
+        if !self.has_origin() {
+            return Err(no_origin());
+        }
         let inventory = Inventory::new(&self.inventory);
         let places = self.places(&inventory)?;
         if self.from.is_empty() {
@@ -131,15 +134,35 @@ impl Gather {
         self.live.is_some()
     }
 
+    /// The store that is asked, or the controller, if there is neither a capture nor exports.
+    pub(crate) fn asked(&self) -> anyhow::Result<Option<Asked<'_>>> {
+        if self.has_origin() {
+            return self.stored.check_unasked().map(|()| None);
+        }
+        self.stored.asked(self.since, self.until)?.map(Some).ok_or_else(no_origin)
+    }
+
+    /// Whether flows are to be made of something.
+    const fn has_origin(&self) -> bool {
+        !self.words.is_empty() || !self.from.is_empty() || self.is_live()
+    }
+
     /// Whether all VMs of this host are to be shown as it is now.
     pub(crate) fn is_whole_host(&self) -> bool {
         self.live.as_deref() == Some("")
     }
 
-    /// The store that is asked, if there is neither a capture nor exports.
-    pub(crate) fn asked(&self) -> Option<Asked<'_>> {
-        let is_asked = self.words.is_empty() && self.from.is_empty() && !self.is_live();
-        is_asked.then(|| self.stored.asked(self.since, self.until)).flatten()
+    /// The expression for that, if nothing was said beside it that means something only to files
+    /// and stores.
+    pub(crate) fn whole_host_expression(&self) -> Result<String, WrongUsage> {
+        let is_of_files =
+            !self.inventory.is_empty() || self.since.is_some() || self.until.is_some();
+        if is_of_files || self.stored.keeping().is_named() {
+            let text = "--live without a VM shows this host by its own inventory; \
+                        --inventory, --store, --since and --until are for what was captured";
+            return Err(WrongUsage(text.into()));
+        }
+        Ok(self.words.join(" "))
     }
 
     /// The store that rows go to.
@@ -283,6 +306,12 @@ impl Gather {
             flows: self.max_flows,
         }
     }
+}
+
+fn no_origin() -> anyhow::Error {
+    let what = "flows of what? Name capture files, or exports with --from, a VM with --live, a \
+                store with --store; or log in at a controller that has flows: overtap login";
+    WrongUsage(what.into()).into()
 }
 
 fn exit(inputs: &[InputAccount], is_complete: bool) -> Exit {

@@ -9,7 +9,9 @@ use inventory::{Machine, Site};
 use jiff::Zoned;
 use plan::mirror::{Means, Way};
 use platform::LiveSite;
-use platform::mirror::{Counts, Followed, Instruction, Mirroring, Order, Record, Removal, State};
+use platform::mirror::{
+    Address, Counts, Followed, Instruction, Mirroring, Order, Record, Removal, State,
+};
 use select::Ownership;
 use select::bpf::InKernel;
 use serde::Serialize;
@@ -74,6 +76,7 @@ pub(super) fn run(args: &Make) -> anyhow::Result<Exit> {
     let order = Order {
         destination: to.clone(),
         means: way.means,
+        ovn: ovn_nb(args)?.filter(|_| way.means == Means::Ovn),
         oversize: args.oversize.into(),
         program,
     };
@@ -159,6 +162,16 @@ impl Watched<'_> {
     }
 }
 
+/// Where OVN's northbound database is.
+fn ovn_nb(args: &Make) -> anyhow::Result<Option<Address>> {
+    if args.means != MeansWord::Ovn {
+        return Ok(None);
+    }
+    let text = args.ovn_nb.clone().or_else(|| std::env::var("OVN_NB_DB").ok());
+    let text = text.unwrap_or_else(|| "unix:/var/run/ovn/ovnnb_db.sock".to_owned());
+    text.parse().map(Some).map_err(|error: String| WrongUsage(error).into())
+}
+
 /// `web,db-*,tenant:acme`.
 fn selection(text: &str) -> anyhow::Result<Selection> {
     let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
@@ -183,6 +196,7 @@ fn chosen<'a>(
     let wanted = match word {
         MeansWord::Auto => None,
         MeansWord::Ovs => Some(Means::OpenVSwitch),
+        MeansWord::Ovn => Some(Means::Ovn),
         MeansWord::Tc => Some(Means::TrafficControl),
     };
     if is_nobody_here {
@@ -193,10 +207,15 @@ fn chosen<'a>(
         });
     }
     let mut reasons = Vec::new();
-    for way in ways.iter().filter(|way| wanted.is_none_or(|wanted| wanted == way.means)) {
+    // What changes a database that is not this host's alone is done only when asked for.
+    let is_wanted = |way: &&Way| match wanted {
+        None => way.means != Means::Ovn,
+        Some(wanted) => way.means == wanted,
+    };
+    for way in ways.iter().filter(is_wanted) {
         let refusal = match &way.refusal {
             Some(refusal) => refusal.clone(),
-            None if !expression.trim().is_empty() && way.means == Means::OpenVSwitch => {
+            None if !expression.trim().is_empty() && way.means != Means::TrafficControl => {
                 "a switch copies whole ports and cannot decide an expression; use --means tc".into()
             }
             None => return Ok(way),

@@ -45,10 +45,15 @@ pub(super) struct Make {
     #[arg(long, value_name = "DESTINATION", required = true)]
     to: Option<String>,
 
-    /// What makes the copies: a mirror of Open vSwitch, a virtual tap of traffic control, or the
-    /// best of them.
+    /// What makes the copies: a mirror of Open vSwitch or OVN, a virtual tap of traffic control, or
+    /// the best of those that change nothing but this host.
     #[arg(long, value_enum, default_value_t = MeansWord::Auto)]
     means: MeansWord,
+
+    /// With --means ovn: where OVN's northbound database is, unix:PATH or tcp:IP:PORT. Default:
+    /// OVN_NB_DB, else its socket on this host.
+    #[arg(long, value_name = "ADDRESS")]
+    ovn_nb: Option<String>,
 
     /// What becomes of frames that are too long for the way to the tool: no mirror where there may
     /// be any, or these are lost.
@@ -128,6 +133,8 @@ pub(super) enum MeansWord {
     Auto,
     /// A mirror of Open vSwitch.
     Ovs,
+    /// A mirror of OVN, by its northbound database; only when asked for.
+    Ovn,
     /// A virtual tap: a kernel program at the VM's port.
     Tc,
 }

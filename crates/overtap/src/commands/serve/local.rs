@@ -60,6 +60,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         log: log.clone(),
         metrics: args.role.metrics,
+        traffic: super::traffic(args),
+        alerts: super::alerts(args)?,
         within: Some(within),
     };
     let local = Local { folder: folder.path(), user, token: token.to_string(), passage, log };

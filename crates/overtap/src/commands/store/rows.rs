@@ -2,13 +2,11 @@
 
 use std::io::{self, Write};
 
-use flows::{Ends, community_id};
-use flowstore::{Ask, Reader, StoredRow};
+use flowstore::{Ask, Reader};
 use serde_json::{Map, Value};
 
 use crate::commands::flows::Form;
 use crate::commands::flows::rows::Printer;
-use crate::commands::stat::json::rfc3339;
 use crate::quantity::show_bytes;
 
 /// Prints the rows that are asked for.
@@ -17,63 +15,46 @@ pub(super) fn print(
     ask: &Ask,
     is_once: bool,
     form: Form,
-    mut out: impl Write,
+    out: impl Write,
 ) -> anyhow::Result<()> {
-    let mut printer = Printer::new(form);
-    let mut failure: Option<io::Error> = None;
+    let mut printing = Printing::new(form, out);
     reader.rows(ask, &mut |row| {
-        if failure.is_some() {
-            return;
+        if printing.is_good() && !(is_once && row.is_copy()) {
+            printing.add(&row.fields());
         }
-        let row = fields(row);
-        if is_once && is_copy(&row) {
-            return;
-        }
-        failure = printer.add_made(&mut out, || cells(&row), || row.clone()).err();
     })?;
-    match failure {
-        Some(failure) => Err(failure.into()),
-        None => {
-            printer.finish(&mut out)?;
-            Ok(out.flush()?)
-        }
-    }
+    printing.finish()
 }
 
-/// Every column, with the names and forms that flows have which were not stored.
-fn fields(row: &StoredRow<'_>) -> Map<String, Value> {
-    let mut fields = Map::new();
-    for (column, value) in row.values() {
-        let value = match value {
-            flowstore::Value::None => Value::Null,
-            flowstore::Value::Time(time) => rfc3339(time).into(),
-            flowstore::Value::Number(number) => number.into(),
-            flowstore::Value::Text(text) => text.into(),
-            flowstore::Value::Flag(flag) => flag.into(),
-        };
-        fields.insert(column.name.to_owned(), value);
-    }
-    // What is not there is what counts.
-    for name in ["client_packets", "client_octets", "server_packets", "server_octets"] {
-        if fields.get(name) == Some(&Value::Null) {
-            let counted = number(&fields, &name.replace('_', "_counted_"));
-            fields.insert(name.to_owned(), counted.into());
-        }
-    }
-    let id = ends(&fields).map(|ends| community_id(&ends));
-    fields.insert("community_id".into(), id.into());
-    fields
+/// Rows as they are printed, until that fails.
+pub(super) struct Printing<W> {
+    printer: Printer,
+    out: W,
+    failure: Option<io::Error>,
 }
 
-/// Who talks to whom.
-fn ends(row: &Map<String, Value>) -> Option<Ends> {
-    let ip = |name| text(row, name).parse().ok();
-    let port = |name| u16::try_from(number(row, name)).unwrap_or_default();
-    Some(Ends {
-        addresses: [ip("client_ip")?, ip("server_ip")?],
-        ports: [port("client_port"), port("server_port")],
-        protocol: u8::try_from(number(row, "protocol")).unwrap_or_default(),
-    })
+impl<W: Write> Printing<W> {
+    pub(super) fn new(form: Form, out: W) -> Self {
+        Self { printer: Printer::new(form), out, failure: None }
+    }
+
+    /// Whether more is of use.
+    pub(super) const fn is_good(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    pub(super) fn add(&mut self, row: &Map<String, Value>) {
+        let cells = || cells(row);
+        self.failure = self.printer.add_made(&mut self.out, cells, || row.clone()).err();
+    }
+
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        if let Some(failure) = self.failure {
+            return Err(failure.into());
+        }
+        self.printer.finish(&mut self.out)?;
+        Ok(self.out.flush()?)
+    }
 }
 
 fn is_copy(row: &Map<String, Value>) -> bool {

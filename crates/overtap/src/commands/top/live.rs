@@ -12,17 +12,18 @@ use screen::{Fault, MachineSums, Of, Top, TopAct};
 use select::Filter;
 use serde_json::{Value, json};
 
-use crate::commands::capture::Signals;
+use crate::commands::capture::{AnyName, Signals, parse_filter};
 use crate::commands::watch::{talk, view::Watching};
 use crate::commands::{every_port, print_out};
-use crate::exit::Exit;
-use crate::names;
+use crate::exit::{Exit, WrongUsage};
 use crate::watching::{Feed, Input, Surroundings, Terminal, Told, look, needs_terminal, with_time};
 
 /// How it is shown.
 pub(super) struct Wanted {
     /// What rows are of at first.
     pub(super) of: Of,
+    /// Only packets that this expression takes; all of them if it is empty.
+    pub(super) expression: String,
     /// How often it is counted anew.
     pub(super) every: Duration,
     /// One object a line instead of a screen.
@@ -45,17 +46,22 @@ pub(super) fn run(wanted: &Wanted) -> anyhow::Result<Exit> {
     if !wanted.is_json {
         needs_terminal("overtap top --live", "overtap top --live --output json")?;
     }
+    parse_filter(&wanted.expression, &AnyName)?;
     let signals = Signals::take()?;
     let surroundings = Surroundings::here()?;
     let feed = Feed::begin(&[every_port::WORD.to_owned()])?;
     signals.keep_alive();
-    feed.metering().set_places(surroundings.places());
+    feed.metering().set_history(surroundings.history());
     let mut host = Host { surroundings, feed, every: wanted.every };
+    if !wanted.expression.is_empty() {
+        host.understood(&wanted.expression).map_err(|error| WrongUsage(error.to_string()))?;
+        host.feed.metering().set_expression(&wanted.expression);
+    }
     if wanted.is_json {
         return host.lines(wanted, &signals);
     }
     let mut terminal = Terminal::take()?;
-    let shown = host.show(&mut terminal, &signals, wanted.of);
+    let shown = host.show(&mut terminal, &signals, wanted);
     drop(terminal);
     if let Some(command) = shown? {
         print_out(format!("{command}\n").as_bytes())?;
@@ -69,10 +75,9 @@ impl Host {
         &mut self,
         terminal: &mut Terminal,
         signals: &Signals,
-        of: Of,
+        wanted: &Wanted,
     ) -> anyhow::Result<Option<String>> {
-        let title = self.name();
-        let mut view = Top::new(look(), title, of, true);
+        let mut view = Top::new(look(), self.name(), wanted.of, wanted.expression.clone());
         let mut due = Instant::now();
         let mut is_changed = true;
         while !signals.have_come() {
@@ -84,7 +89,7 @@ impl Host {
             if Instant::now() >= due {
                 due = Instant::now() + self.every;
                 let seen = self.feed.metering().tick();
-                view.tick(seen.snapshot, Some(self.feed.dropped()));
+                view.tick(seen.snapshot, self.feed.dropped());
                 is_changed = true;
             }
             if std::mem::take(&mut is_changed) {
@@ -99,7 +104,7 @@ impl Host {
             };
             match act {
                 Some(TopAct::Leave) => return Ok(None),
-                Some(TopAct::Filter(text)) => self.filter(&text),
+                Some(TopAct::Filter(text)) => self.feed.metering().set_expression(&text),
                 Some(TopAct::Watch(machine)) => match self.watch(&machine, terminal, signals) {
                     Ok(Some(command)) => return Ok(Some(command)),
                     Ok(None) => {}
@@ -200,7 +205,7 @@ impl Host {
     fn news(&mut self) -> Vec<Told> {
         let told = self.feed.told();
         if self.surroundings.update() {
-            self.feed.metering().set_places(self.surroundings.places());
+            self.feed.metering().set_history(self.surroundings.history());
         }
         let timed = told.into_iter().map(|told| match told {
             Told::Event(text) => Told::Event(with_time(&text)),
@@ -220,18 +225,8 @@ impl Host {
         })
     }
 
-    fn filter(&self, text: &str) {
-        // It was checked as it was typed; a machine that went meanwhile names nothing.
-        let filter = (!text.trim().is_empty()).then(|| self.understood(text).ok()).flatten();
-        self.feed.metering().set_filter(filter);
-    }
-
     fn understood(&self, text: &str) -> Result<Filter, select::ParseError> {
-        let mut history = inventory::History::default();
-        for site in &self.surroundings.sites() {
-            history.merge(names::of(site));
-        }
-        Filter::parse_with(text, &Names::new(&history))
+        Filter::parse_with(text, &Names::new(&self.surroundings.history()))
     }
 
     fn name(&self) -> String {

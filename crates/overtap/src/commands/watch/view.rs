@@ -41,7 +41,7 @@ impl Watching {
         words.extend(["--".into(), machine.word(&surroundings)]);
         words.extend((!expression.is_empty()).then(|| expression.to_owned()));
         let feed = Feed::begin(&words)?;
-        feed.metering().set_places(surroundings.places());
+        feed.metering().set_history(surroundings.history());
         let (expression, point) = (expression.to_owned(), point.to_owned());
         Ok(Self { surroundings, machine, subject, feed, expression, point })
     }
@@ -66,7 +66,7 @@ impl Watching {
         let mut told = self.feed.told();
         if self.surroundings.update() {
             let (subject, changes) = self.machine.look(&self.surroundings);
-            self.feed.metering().set_places(self.surroundings.places());
+            self.feed.metering().set_history(self.surroundings.history());
             self.subject = subject;
             // On this host the capture itself tells of them.
             if !self.surroundings.is_here() {

@@ -1,19 +1,42 @@
 //! One question and one answer at a time: the transactions of OVSDB (RFC 7047, section 4.1.3).
 
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::shown;
 use crate::ovsdb::frame::{Framer, Unframed};
 use crate::stream::{Arrival, Stream};
+
+/// A database and the server that has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::mirror) struct Server {
+    /// Its name, as the server knows it.
+    pub(in crate::mirror) database: String,
+    /// Where the server is.
+    pub(in crate::mirror) address: Address,
+}
+
+/// Where a database server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Address {
+    /// A socket of this host.
+    Unix(PathBuf),
+    /// Somewhere, without TLS.
+    Tcp(SocketAddr),
+}
 
 /// A connection for transactions.
 #[derive(Debug)]
 pub(super) struct Client {
-    path: PathBuf,
+    /// What it speaks with, and where that is, for sentences.
+    server: Server,
     stream: Stream,
     framer: Framer,
     number: u64,
@@ -23,15 +46,15 @@ pub(super) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub(in crate::mirror) enum Failure {
     /// There is no connection, or no more.
-    #[error("cannot use Open vSwitch's database at {path}: {error}{}", remedy(error))]
+    #[error("cannot use {server}: {error}{}", remedy(error, server))]
     Connection {
-        /// Its socket.
-        path: String,
+        /// The database and its address.
+        server: Server,
         /// Why not.
         error: io::Error,
     },
     /// The server speaks another language.
-    #[error("cannot understand Open vSwitch's database: {0}")]
+    #[error("cannot understand the database: {0}")]
     Language(#[from] Unframed),
     /// The server refused an operation.
     #[error("{error}: {details}")]
@@ -63,16 +86,30 @@ impl Failure {
 
 impl Client {
     /// Connects to the database's socket.
-    pub(super) fn connect(path: &Path) -> Result<Self, Failure> {
-        let stream = Stream::connect(path)
-            .map_err(|error| Failure::Connection { path: shown(path), error })?;
-        Ok(Self { path: path.to_owned(), stream, framer: Framer::default(), number: 0 })
+    pub(in crate::mirror) fn connect(path: &Path) -> Result<Self, Failure> {
+        let address = Address::Unix(path.to_owned());
+        Self::connect_to(Server { database: OPEN_VSWITCH.to_owned(), address })
+    }
+
+    /// Connects to a database server.
+    pub(in crate::mirror) fn connect_to(server: Server) -> Result<Self, Failure> {
+        let stream = match &server.address {
+            Address::Unix(path) => Stream::connect(path),
+            Address::Tcp(address) => Stream::connect_tcp(*address),
+        };
+        match stream {
+            Ok(stream) => Ok(Self { server, stream, framer: Framer::default(), number: 0 }),
+            Err(error) => Err(Failure::Connection { server, error }),
+        }
     }
 
     /// Does all of `operations` or nothing; the result of each.
-    pub(super) fn transact(&mut self, operations: Vec<Value>) -> Result<Vec<Value>, Failure> {
+    pub(in crate::mirror) fn transact(
+        &mut self,
+        operations: Vec<Value>,
+    ) -> Result<Vec<Value>, Failure> {
         self.number += 1;
-        let mut parameters = vec![json!("Open_vSwitch")];
+        let mut parameters = vec![json!(self.server.database)];
         parameters.extend(operations);
         let request = json!({ "method": "transact", "params": parameters, "id": self.number });
         self.stream.write(request.to_string().as_bytes()).map_err(|error| self.broken(error))?;
@@ -81,7 +118,7 @@ impl Client {
             return Err(refusal(error));
         }
         let Some(Value::Array(results)) = reply.get("result") else {
-            return Err(Failure::Other("Open vSwitch's database gave no result".into()));
+            return Err(Failure::Other(format!("{} gave no result", self.server)));
         };
         // The result of a transaction that fails as a whole comes behind those of its operations.
         match results.iter().find(|result| result.get("error").is_some()) {
@@ -117,7 +154,44 @@ impl Client {
     }
 
     fn broken(&self, error: io::Error) -> Failure {
-        Failure::Connection { path: shown(&self.path), error }
+        Failure::Connection { server: self.server.clone(), error }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.database.as_str() {
+            OPEN_VSWITCH => write!(f, "Open vSwitch's database at {}", self.address),
+            _ => write!(f, "OVN's northbound database at {}", self.address),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    /// A path, or as `ovn-nbctl --db` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    /// Reads `unix:PATH` or `tcp:IP:PORT`; of several with commas between them only the first.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.split(',').next().unwrap_or_default();
+        match text.split_once(':') {
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            Some(("tcp", address)) => address
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| format!("`{address}` is no address: write tcp:10.0.0.1:6641")),
+            Some(("ssl", _)) => Err("the database is not spoken with over TLS yet".into()),
+            _ => Err(format!("`{text}` is no database's address: unix:PATH or tcp:IP:PORT")),
+        }
     }
 }
 
@@ -129,8 +203,9 @@ fn refusal(error: &Value) -> Failure {
     }
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+fn remedy(error: &io::Error, server: &Server) -> &'static str {
     match error.kind() {
+        _ if server.database != OPEN_VSWITCH => "; its address is given by --ovn-nb or OVN_NB_DB",
         io::ErrorKind::PermissionDenied => "; run as root or join the group that owns the socket",
         io::ErrorKind::NotFound => "; is Open vSwitch running?",
         io::ErrorKind::ConnectionRefused => "; start ovsdb-server",
@@ -138,6 +213,7 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+const OPEN_VSWITCH: &str = "Open_vSwitch";
 /// The database is in memory; only a machine that stands still is slower.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long the switch may take to do what the database says.

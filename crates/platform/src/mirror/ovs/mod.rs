@@ -12,11 +12,12 @@
 
 mod check;
 mod client;
+mod ovn;
 mod switch;
 mod transaction;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use inventory::MachineId;
@@ -26,8 +27,11 @@ use serde_json::Value;
 use wire::Mac;
 
 use self::check::Wanted;
+pub use self::client::Address;
 use self::client::Client;
 pub(super) use self::client::Failure;
+pub use self::ovn::OvnHandle;
+pub(super) use self::ovn::{OvnMirror, remove as remove_of_ovn};
 use self::switch::{SourcePort, Switch};
 use super::register::Counts;
 use super::session::Oversize;
@@ -308,11 +312,6 @@ fn uuid() -> std::io::Result<String> {
 /// A UUID as OVSDB writes it (RFC 7047, section 5.1).
 fn reference(uuid: &str) -> Value {
     serde_json::json!(["uuid", uuid])
-}
-
-/// Where the switch's database is, for sentences.
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }
 
 /// The switch counts every 5 s (`other_config:stats-update-interval`); after three times that a

@@ -358,7 +358,7 @@ fn await_switch(client: &mut Client, results: &[Value]) -> Result<(), Failure> {
     }
 }
 
-fn output_problem(row: &Value) -> Option<String> {
+pub(super) fn output_problem(row: &Value) -> Option<String> {
     let name = one(row, "name");
     let error = one(row, "error");
     let is_attached = one(row, "ofport").parse::<i64>().is_ok_and(|ofport| ofport > 0);

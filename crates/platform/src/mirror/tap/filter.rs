@@ -218,12 +218,23 @@ fn read(message: &Message<'_>, cookie: &str) -> Option<Found> {
         .and_then(|options| attribute(Attributes::new(options), TCA_MIRRED_PARMS));
     let target = parameters.filter(|_| is_mirred).and_then(|parms| read_u32(parms.get(24..28)?));
     let mut counts = Counts { failed: Some(0), ..Counts::default() };
+    let mut has_all_bits = false;
     for (kind, value) in Attributes::new(part(TCA_ACT_STATS).unwrap_or_default()) {
         match kind {
             TCA_STATS_BASIC => {
                 let bytes = value.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
                 counts.bytes = bytes.unwrap_or(0);
-                counts.packets = value.get(8..).and_then(read_u32).map_or(0, u64::from);
+                // Behind TCA_STATS_PKT64 it is what is left of that in 32 bits.
+                if !has_all_bits {
+                    counts.packets = value.get(8..).and_then(read_u32).map_or(0, u64::from);
+                }
+            }
+            // The kernel adds it once 32 bits are too few (net/core/gen_stats.c).
+            TCA_STATS_PKT64 => {
+                if let Some(packets) = value.first_chunk() {
+                    counts.packets = u64::from_ne_bytes(*packets);
+                    has_all_bits = true;
+                }
             }
             // struct gnet_stats_queue: qlen, backlog, drops, requeues, overlimits. What `mirred`
             // cannot send it counts as over its limits.
@@ -374,6 +385,7 @@ const TCA_ACT_COOKIE: u16 = 6;
 const TCA_MIRRED_PARMS: u16 = 2;
 const TCA_STATS_BASIC: u16 = 1;
 const TCA_STATS_QUEUE: u16 = 3;
+const TCA_STATS_PKT64: u16 = 8;
 const TCA_EGRESS_MIRROR: u32 = 2;
 /// -1: as if this filter had not matched.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
@@ -399,19 +411,23 @@ mod tests {
 
     /// A filter as the kernel shows it: `mirred` to the device 7, 300 copies, 2 failed.
     fn shown(action: &str) -> Vec<u8> {
-        let mirred: Vec<u8> = [1, 0, TC_ACT_UNSPEC, 1, 1, TCA_EGRESS_MIRROR, 7]
-            .iter()
-            .flat_map(|n: &u32| n.to_ne_bytes())
-            .collect();
         let mut basic = 30_000_u64.to_ne_bytes().to_vec();
         basic.extend(300_u32.to_ne_bytes());
         let queue: Vec<u8> = [0, 0, 0, 0, 2].iter().flat_map(|n: &u32| n.to_ne_bytes()).collect();
         let stats =
             Request::attributes().with(TCA_STATS_BASIC, &basic).with(TCA_STATS_QUEUE, &queue);
+        shown_with(action, &stats)
+    }
+
+    fn shown_with(action: &str, stats: &Request) -> Vec<u8> {
+        let mirred: Vec<u8> = [1, 0, TC_ACT_UNSPEC, 1, 1, TCA_EGRESS_MIRROR, 7]
+            .iter()
+            .flat_map(|n: &u32| n.to_ne_bytes())
+            .collect();
         let action = Request::attributes()
             .with_text(TCA_ACT_KIND, action)
             .with_nest(TCA_ACT_OPTIONS, &Request::attributes().with(TCA_MIRRED_PARMS, &mirred))
-            .with_nest(TCA_ACT_STATS, &stats)
+            .with_nest(TCA_ACT_STATS, stats)
             .with(TCA_ACT_COOKIE, &from_hex(COOKIE));
         let options = Request::attributes()
             .with_nest(TCA_BPF_ACT, &Request::attributes().with_nest(1, &action));
@@ -433,6 +449,22 @@ mod tests {
         assert_eq!(found(&shown("mirred"), &COOKIE.replace("0f", "10")), None);
         // L6: what the kernel has acknowledged may be another action.
         assert_eq!(found(&shown("gact"), COOKIE), Some((None, counts)));
+    }
+
+    #[test]
+    fn more_packets_than_32_bits_hold_are_counted() {
+        let packets = u64::from(u32::MAX) + 301;
+        let mut basic = (packets * 100).to_ne_bytes().to_vec();
+        basic.extend(300_u32.to_ne_bytes());
+        let all = packets.to_ne_bytes();
+        let basic_first =
+            Request::attributes().with(TCA_STATS_BASIC, &basic).with(TCA_STATS_PKT64, &all);
+        let all_first =
+            Request::attributes().with(TCA_STATS_PKT64, &all).with(TCA_STATS_BASIC, &basic);
+        for stats in [basic_first, all_first] {
+            let (_, counts) = found(&shown_with("mirred", &stats), COOKIE).unwrap();
+            assert_eq!((counts.packets, counts.bytes), (packets, packets * 100));
+        }
     }
 
     #[test]
