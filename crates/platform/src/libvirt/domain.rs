@@ -77,6 +77,11 @@ pub(super) fn side_of_event(event: i32, detail: i32) -> Option<Option<Side>> {
     }
 }
 
+/// Whether a lifecycle event says that a domain has gone to another host.
+pub(super) const fn has_migrated(event: i32, detail: i32) -> bool {
+    matches!((event, detail), (STOPPED, 3))
+}
+
 fn nic(interface: roxmltree::Node<'_, '_>) -> Option<DomainNic> {
     let attribute = |element: &str, name: &str| {
         child(interface, element).and_then(|e| e.attribute(name)).map(str::to_owned)

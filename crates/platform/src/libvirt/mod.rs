@@ -100,7 +100,10 @@ fn follow(
                 session.wait(&others, due)?;
             }
             if session.is_stale() || leases.is_some_and(has_news) {
-                due.get_or_insert(Instant::now() + COALESCE);
+                let soon = Instant::now() + COALESCE;
+                due = Some(due.map_or(soon, |due| due.min(soon)));
+            } else if due.is_none() {
+                due = session.looks_again();
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use inventory::facts::{Domain, DomainState, LibvirtFacts, Uuid};
 
-use super::domain::{Description, Side, side_of_event, state_of};
+use super::domain::{Description, Side, has_migrated, side_of_event, state_of};
 use super::rpc::{Failure, Packet, Rpc, STRING_MAX};
 use super::xdr::{Reader, Writer};
 
@@ -22,6 +22,9 @@ pub(super) struct Session {
     hostname: String,
     domains: BTreeMap<[u8; 16], Known>,
     stale: Stale,
+    /// Domains that have migrated away, and when. One that is undefined with that (`virsh migrate
+    /// --undefinesource`, Nova) is so a moment after the last event about it.
+    left: BTreeMap<[u8; 16], Instant>,
 }
 
 /// Which domains to ask about again.
@@ -72,7 +75,7 @@ impl Session {
             }
         }
         let stale = Stale { list: true, domains: BTreeSet::new() };
-        Ok(Self { rpc, hostname, domains: BTreeMap::new(), stale })
+        Ok(Self { rpc, hostname, domains: BTreeMap::new(), stale, left: BTreeMap::new() })
     }
 
     /// Waits for an event or until one of `others` has something to read.
@@ -91,6 +94,11 @@ impl Session {
         self.stale.list || !self.stale.domains.is_empty()
     }
 
+    /// When to look which domains there are though no event says so, if at all.
+    pub(super) fn looks_again(&self) -> Option<Instant> {
+        (!self.left.is_empty()).then(|| Instant::now() + LOOK_AGAIN)
+    }
+
     /// Asks about what is stale.
     pub(super) fn refresh(
         &mut self,
@@ -101,6 +109,7 @@ impl Session {
         let handles = self.list(stop, deadline)?;
         let uuids: BTreeSet<[u8; 16]> = handles.iter().map(|handle| handle.uuid).collect();
         self.domains.retain(|uuid, _| uuids.contains(uuid));
+        self.left.retain(|uuid, since| uuids.contains(uuid) && since.elapsed() < LEAVING);
         for handle in handles {
             let is_known = self.domains.get(&handle.uuid).is_some_and(|k| k.handle == handle);
             if is_known && !stale.domains.contains(&handle.uuid) {
@@ -183,6 +192,9 @@ impl Session {
         }
         self.stale.list = true;
         let (Some(event), Some(detail)) = (reader.i32(), reader.i32()) else { return };
+        if has_migrated(event, detail) {
+            self.left.insert(handle.uuid, Instant::now());
+        }
         let Some(side) = side_of_event(event, detail) else { return };
         let known = self.domains.entry(handle.uuid).or_insert_with(|| Known {
             handle: handle.clone(),
@@ -222,6 +234,10 @@ fn authenticate(rpc: &mut Rpc, stop: BorrowedFd<'_>, deadline: Instant) -> Resul
     let message = "it wants a user name and password (SASL); run as root".to_owned();
     Err(Failure::Refused { code: 0, message })
 }
+
+/// How often it is looked whether a domain that has migrated away is still defined, and for how long.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const LEAVING: Duration = Duration::from_secs(15);
 
 /// How long the daemon may take for all the answers of one refresh.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);

@@ -225,6 +225,34 @@ fn what_ran_here_and_is_paused_for_a_migration_is_outgoing() {
 }
 
 #[test]
+fn a_domain_that_is_undefined_by_its_migration_is_gone_though_nothing_says_so() {
+    let (_directory, place) = serve(|mut stream| {
+        let mut lists = 0;
+        while let Some(call) = receive(&mut stream) {
+            lists += i32::from(call.procedure == 273);
+            match (call.procedure, lists) {
+                // The third time that it is looked which there are: none.
+                (273, 3..) => {
+                    let none = Packet {
+                        kind: REPLY,
+                        serial: call.serial,
+                        ..event(273, Writer::default().u32(0).i32(0))
+                    };
+                    stream.write_all(&none.encode()).unwrap();
+                }
+                _ => answer(&mut stream, &call, (5, 3)),
+            }
+            if call.procedure == 14 && lists == 1 {
+                stream.write_all(&lifecycle(5, 3).encode()).unwrap();
+            }
+        }
+    });
+    let watching = Watching::start(&place);
+    watching.until("shut off", |domains| domains[0].state == DomainState::Shutoff);
+    watching.until("gone", <[Domain]>::is_empty);
+}
+
+#[test]
 fn a_daemon_that_hangs_up_is_asked_again() {
     let count = std::sync::atomic::AtomicUsize::new(0);
     let (_directory, place) = serve(move |mut stream| {
