@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use collector::Memory;
-use wire::export::{Collector, Limits, TemplateLimits};
+use wire::export::{Collector, Limits};
 
 use super::collect::{json, text};
 use crate::Output;
@@ -41,15 +41,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         );
     }
     let remembered = Memory::read(&args.state)?;
-    // Shown is all that stands there.
-    let templates = TemplateLimits { templates: 65_536, fields: 65_536, bytes: usize::MAX };
-    let limits = Limits {
-        exporters: usize::MAX,
-        templates,
-        templates_bytes: usize::MAX,
-        ..Limits::default()
-    };
-    let mut collector = Collector::new(limits);
+    let mut collector = Collector::new(Limits::of_what_was_kept());
     let mut is_damaged = !remembered.damage.is_empty();
     for damage in &remembered.damage {
         eprintln!("overtap: line {} of the state cannot be read: {}", damage.line, damage.reason);

@@ -86,6 +86,15 @@ pub struct Limits {
     pub inherit_after: Duration,
 }
 
+impl Limits {
+    /// For showing what a collector has kept: it was bounded when it came.
+    pub fn of_what_was_kept() -> Self {
+        let templates = TemplateLimits { templates: 65_536, fields: 65_536, bytes: usize::MAX };
+        let exporters = usize::MAX;
+        Self { exporters, templates, templates_bytes: usize::MAX, ..Self::default() }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

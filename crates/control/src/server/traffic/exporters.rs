@@ -5,7 +5,7 @@ use std::path::Path;
 use api::traffic::{Answer, Exporter, Exporters};
 use collector::Memory;
 use tonic::Status;
-use wire::export::{Collector, Limits, Protocol, Ratio, TemplateLimits};
+use wire::export::{Collector, Limits, Protocol, Ratio};
 
 /// Tells them.
 pub(super) fn answer(
@@ -26,15 +26,7 @@ pub(super) fn answer(
 /// The exporters that a collector remembers in this directory.
 pub(in crate::server) fn read(state: &Path) -> Result<Exporters, String> {
     let remembered = Memory::read(state).map_err(|error| error.to_string())?;
-    // Shown is all that stands there.
-    let templates = TemplateLimits { templates: 65_536, fields: 65_536, bytes: usize::MAX };
-    let limits = Limits {
-        exporters: usize::MAX,
-        templates,
-        templates_bytes: usize::MAX,
-        ..Limits::default()
-    };
-    let mut collector = Collector::new(limits);
+    let mut collector = Collector::new(Limits::of_what_was_kept());
     for saved in remembered.exporters {
         // One that cannot be read is told by `overtap exporters`.
         let _ = collector.restore(saved);
