@@ -1,10 +1,13 @@
 //! The people's service: finding, sessions, and the packets of one's own sessions.
 
+mod meant;
+mod start;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::document::{HostFound, Note, Session, Status as Health, Wish};
+use api::document::{Note, Session, Status as Health, Wish};
 use api::proto::people_server::People as Service;
 use api::proto::{
     AdministerReply, AdministerRequest, AuditEntries, FetchRequest, FindReply, FindRequest,
@@ -14,24 +17,21 @@ use api::proto::{
     StopSessionRequest, ToAgent, TrafficReply, TrafficRequest, WatchMachinesReply,
     WatchMachinesRequest, WatchReply, WatchRequest, WhoAmIReply, WhoAmIRequest, to_agent,
 };
-use inventory::{History, Machine};
-use jiff::{SignedDuration, Timestamp};
-use plan::Names;
-use select::{Filter, NoNames, Resolved};
-use telemetry::Event;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::admin::{AdminError, Command, Office, Over};
 use crate::audit::{Action, Answer, Draft, Who};
-use crate::grants::{Ask, Asked, Grants, MachineFacts, Owner, Permit, Purpose, Selector, Snaplen};
-use crate::tokens::random;
+use crate::grants::MachineFacts;
 
 use super::desk::{Asker, Desk, broken, draft, facts, now, now_ns};
 use super::gate;
 use super::telling::{Telling, while_let_in};
 use super::{audit, traffic, watch, whereabouts};
+
+pub(super) use self::meant::shown;
 
 pub(super) struct PeopleService(pub(super) Arc<Desk>);
 
@@ -349,274 +349,6 @@ impl Service for PeopleService {
 }
 
 impl PeopleService {
-    /// Starts a session, or says why not; either is in the audit log.
-    fn start(&self, asker: &Asker, wish: Wish) -> Result<Session, Status> {
-        let grants = self.0.grants()?;
-        let subject = subject(&wish);
-        let reason = wish.reason.clone();
-        let entry = |answer, machines: &[MachineFacts]| Draft {
-            who: Who::User(asker.user.name.clone()),
-            from: asker.from.clone(),
-            subject: subject.clone(),
-            machines: machines.to_vec(),
-            reason: reason.clone(),
-            ..draft(Action::Capture, answer)
-        };
-        let refused = |status: Status, machines: &[MachineFacts]| {
-            let because = status.message().to_owned();
-            match self.0.note(&entry(Answer::Refused { because }, machines)) {
-                Ok(()) => status,
-                Err(error) => broken(&error),
-            }
-        };
-        if !self.0.state().sessions.has_room_for(asker.user.name.as_str()) {
-            let full = "there are too many sessions; remove some: overtap sessions remove";
-            return Err(refused(Status::resource_exhausted(full), &[]));
-        }
-        let asked = self.asked(asker, &grants, &wish).map_err(|status| {
-            // What they named may be there without their being allowed to know.
-            refused(status, &self.meant(&wish))
-        })?;
-        let machines = match &asked {
-            Asked::Machines(machines) => machines.clone(),
-            Asked::Growing { present, .. } => present.clone(),
-        };
-        let lifetime = Duration::from_secs(wish.lifetime_s);
-        let ask = Ask {
-            purpose: Purpose::Capture,
-            asked,
-            snaplen: Snaplen::new(wish.snaplen).filter(|_| wish.snaplen < WHOLE_SNAPLEN),
-            duration: lifetime.try_into().ok().filter(|_| wish.is_lifetime_meant),
-            past: past_of(&wish),
-            reason: reason.clone(),
-        };
-        let permit = grants.decide(&asker.user, &ask, Timestamp::now()).map_err(|refusal| {
-            refused(Status::permission_denied(refusal.to_string()), &machines)
-        })?;
-        // A name in the expression may be there without their being allowed to know.
-        let explained = self
-            .explained(asker, &grants, &wish.expression, &machines)
-            .map_err(|status| refused(status, &machines))?;
-        let session = session(asker, wish, &permit, explained)?;
-        self.0.note(&entry(Answer::Granted, &machines)).map_err(|error| broken(&error))?;
-        self.0.state().sessions.add(session.clone(), now());
-        self.note_away(&session);
-        self.0.keep_session(&session.id);
-        self.0.publish();
-        let event = Event::info(format!("begun by {}: {subject}", session.owner));
-        self.0.log.say(event.session(&session.id));
-        Ok(session)
-    }
-
-    /// Says which hosts cannot be asked what they have recorded.
-    fn note_away(&self, session: &Session) {
-        let mut state = self.0.state();
-        let away = state.fleet.seats().filter(|(_, seat)| seat.line.is_none());
-        let hosts: Vec<&str> = away.map(|(_, seat)| seat.host.as_str()).collect();
-        if session.wish.last_s == 0 || hosts.is_empty() {
-            return;
-        }
-        let text = format!("away, and not asked what they have recorded: {}", hosts.join(", "));
-        state.sessions.take_note(Note {
-            session: session.id.clone(),
-            host: String::new(),
-            at_ns: session.began_ns,
-            text,
-            is_refusal: false,
-            is_in_part: false,
-        });
-    }
-
-    /// Which machines a wish means, of those the asker may know of.
-    fn asked(&self, asker: &Asker, grants: &Grants, wish: &Wish) -> Result<Asked, Status> {
-        let is_pattern = |text: &&String| text.contains(['*', '?']);
-        let (patterns, names): (Vec<&String>, Vec<&String>) = wish.vms.iter().partition(is_pattern);
-        if patterns.is_empty() && wish.tenants.is_empty() {
-            let machines = names.iter().map(|name| {
-                self.named(asker, grants, name)
-                    .or_else(|status| self.named_before(asker, grants, wish, name).ok_or(status))
-            });
-            return Ok(Asked::Machines(machines.collect::<Result<_, _>>()?));
-        }
-        let mut selection = Vec::new();
-        for name in names {
-            selection.push(Selector::Id(self.named(asker, grants, name)?.id));
-        }
-        selection.extend(wish.tenants.iter().cloned().map(Selector::Tenant));
-        for pattern in patterns {
-            selection.extend(self.pattern(asker, grants, pattern)?);
-        }
-        let is_shown = shown(grants, asker);
-        let state = self.0.state();
-        let shown = state.fleet.machines().filter(|(_, machine)| is_shown(machine));
-        let present: BTreeSet<MachineFacts> = shown
-            .map(|(_, machine)| facts(machine))
-            .filter(|machine| selection.iter().any(|selector| selector.matches(machine)))
-            .collect();
-        Ok(Asked::Growing { selection, present: present.into_iter().collect() })
-    }
-
-    /// The one machine that is called so.
-    fn named(&self, asker: &Asker, grants: &Grants, name: &str) -> Result<MachineFacts, Status> {
-        let is_shown = shown(grants, asker);
-        let (found, suggestions) = self.0.state().fleet.find(name, is_shown);
-        let exact: BTreeSet<MachineFacts> = found
-            .iter()
-            .flat_map(|host| &host.machines)
-            .filter(|machine| is_called(machine, name))
-            .map(facts)
-            .collect();
-        let mut exact = exact.into_iter();
-        match (exact.next(), exact.next()) {
-            (Some(machine), None) => Ok(machine),
-            (Some(one), Some(other)) => Err(Status::invalid_argument(format!(
-                "{name} may be {} or {}; give an id: overtap find {name}",
-                one.id, other.id
-            ))),
-            (None, _) => {
-                let hint = match suggestions.first() {
-                    Some(near) => format!("; perhaps {near}?"),
-                    None => "; see all you may see: overtap find".into(),
-                };
-                Err(Status::not_found(format!("nothing is called {name}{hint}")))
-            }
-        }
-    }
-
-    /// The one machine that was called so in the time that is asked for, and is nowhere now.
-    fn named_before(
-        &self,
-        asker: &Asker,
-        grants: &Grants,
-        wish: &Wish,
-        name: &str,
-    ) -> Option<MachineFacts> {
-        let from = now_ns().saturating_sub(wish.last_s.saturating_mul(1_000_000_000));
-        let from = wire::Timestamp::from_nanos(from);
-        let history = (wish.last_s > 0).then(|| self.0.state().fleet.history(shown(grants, asker)));
-        let history = history?;
-        let is_then = |until: Option<wire::Timestamp>| until.is_none_or(|until| until >= from);
-        let episodes = history.episodes().iter().filter(|episode| is_then(episode.during.until));
-        let named = episodes.filter(|episode| is_called(&episode.machine, name));
-        let all: BTreeSet<MachineFacts> = named.map(|episode| facts(&episode.machine)).collect();
-        let mut all = all.into_iter();
-        all.next().filter(|_| all.next().is_none())
-    }
-
-    /// A pattern of names, in every tenant where the asker has a grant for it.
-    fn pattern(
-        &self,
-        asker: &Asker,
-        grants: &Grants,
-        pattern: &str,
-    ) -> Result<Vec<Selector>, Status> {
-        let invalid =
-            |error: crate::grants::SelectorError| Status::invalid_argument(error.to_string());
-        if pattern.contains('/') {
-            return Ok(vec![format!("vm:{pattern}").parse().map_err(invalid)?]);
-        }
-        let anywhere: Selector = format!("vm:*/{pattern}").parse().map_err(invalid)?;
-        let Selector::Name { name, .. } = &anywhere else { return Ok(vec![anywhere]) };
-        let own = grants.selectors(&asker.user, Purpose::Capture, Timestamp::now());
-        if own.iter().any(|granted| granted.includes(&anywhere)) {
-            return Ok(vec![anywhere]);
-        }
-        let owners = own.iter().filter_map(|granted| match granted {
-            Selector::Tenant(tenant) => Some(Owner::Tenant(tenant.clone())),
-            Selector::Name { owner, .. } => Some(owner.clone()),
-            Selector::All | Selector::Id(_) => None,
-        });
-        let each: BTreeSet<Selector> =
-            owners.map(|owner| Selector::Name { owner, name: name.clone() }).collect();
-        let granted: Vec<Selector> =
-            each.into_iter().filter(|s| own.iter().any(|granted| granted.includes(s))).collect();
-        Ok(if granted.is_empty() { vec![anywhere] } else { granted })
-    }
-
-    /// Notes that somebody asks for a machine which they may not see, by a name that is wholly its
-    /// own and that of none they may see. They are told as if there were none.
-    fn note_hidden(
-        &self,
-        asker: &Asker,
-        grants: &Grants,
-        what: &str,
-        at_ns: u64,
-        found: &[HostFound],
-    ) -> Result<(), Status> {
-        let is_meant = |machine: &&Machine| is_called(machine, what);
-        if what.trim().is_empty()
-            || found.iter().flat_map(|host| &host.machines).any(|machine| is_meant(&machine))
-        {
-            return Ok(());
-        }
-        let is_shown = shown(grants, asker);
-        let is_hidden = |machine: &Machine| !is_shown(machine);
-        let hidden = {
-            let state = self.0.state();
-            match at_ns {
-                0 => state.fleet.find(what, is_hidden).0,
-                at => state.fleet.find_at(what, wire::Timestamp::from_nanos(at), is_hidden).0,
-            }
-        };
-        let machines = hidden.iter().flat_map(|host| &host.machines).filter(is_meant).map(facts);
-        let machines: BTreeSet<MachineFacts> = machines.collect();
-        if machines.is_empty() {
-            return Ok(());
-        }
-        let because = "no grant shows it to them, so it is not found".to_owned();
-        let entry = Draft {
-            who: Who::User(asker.user.name.clone()),
-            from: asker.from.clone(),
-            subject: what.to_owned(),
-            machines: machines.into_iter().collect(),
-            ..draft(Action::Find, Answer::Refused { because })
-        };
-        self.0.note(&entry).map_err(|error| broken(&error))
-    }
-
-    /// All machines that a wish could mean, whoever may know of them: for the audit log.
-    fn meant(&self, wish: &Wish) -> Vec<MachineFacts> {
-        let state = self.0.state();
-        let found = wish.vms.iter().flat_map(|name| state.fleet.find(name, |_| true).0);
-        let machines = found.flat_map(|host| host.machines);
-        machines.map(|machine| facts(&machine)).collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
-    /// What the names in the expression mean, of what the asker may know.
-    fn explained(
-        &self,
-        asker: &Asker,
-        grants: &Grants,
-        expression: &str,
-        machines: &[MachineFacts],
-    ) -> Result<Resolved, Status> {
-        let text = expression.trim();
-        if text.is_empty() {
-            return Ok(Resolved::default());
-        }
-        let misunderstood = |error: &select::ParseError| {
-            Status::invalid_argument(format!("cannot understand the filter\n{error}"))
-        };
-        // Most expressions name nothing, and all that is known of every host is a lot to go through.
-        if let Ok(explained) = Resolved::of(text, &NoNames) {
-            Filter::parse_with(text, &explained).map_err(|error| misunderstood(&error))?;
-            return Ok(explained);
-        }
-        let history: History = self.0.state().fleet.history(shown(grants, asker));
-        let names = Names::new(&history);
-        let at_point = match machines {
-            [machine] => names.at_point_of(&machine.id.to_string()).ok().flatten(),
-            _ => None,
-        };
-        let explained = match &at_point {
-            Some(at_point) => Resolved::of(text, at_point),
-            None => Resolved::of(text, &names),
-        };
-        let explained = explained.map_err(|error| misunderstood(&error))?;
-        Filter::parse_with(text, &explained).map_err(|error| misunderstood(&error))?;
-        Ok(explained)
-    }
-
     /// A session that the asker may see. Of others nobody learns that they exist; the audit log
     /// knows who tried.
     fn seen(&self, asker: &Asker, id: &str) -> Result<Session, Status> {
@@ -753,71 +485,8 @@ impl PeopleService {
     }
 }
 
-fn session(
-    asker: &Asker,
-    wish: Wish,
-    permit: &Permit,
-    explained: Resolved,
-) -> Result<Session, Status> {
-    let internal = |error: String| Status::internal(error);
-    let id = random::<5>().map_err(|error| internal(error.to_string()))?;
-    let id = data_encoding::BASE32_NOPAD.encode(&id).to_lowercase();
-    let now = now_ns();
-    let mut until_ns = now.saturating_add(wish.lifetime_s.saturating_mul(1_000_000_000));
-    if let Some(end) = permit.until() {
-        until_ns = until_ns.min(u64::try_from(end.as_nanosecond()).unwrap_or(0));
-    }
-    Ok(Session {
-        id: format!("s-{id}"),
-        owner: asker.user.name.to_string(),
-        wish,
-        began_ns: now,
-        until_ns,
-        ended: None,
-        ended_ns: None,
-        parts: Vec::new(),
-        notes: Vec::new(),
-        revision: 0,
-        permit: serde_json::to_value(permit).map_err(|error| internal(error.to_string()))?,
-        explained,
-        elsewhere: Vec::new(),
-        awaited: Vec::new(),
-    })
-}
-
-/// How far back it goes.
-fn past_of(wish: &Wish) -> Option<SignedDuration> {
-    (wish.last_s > 0)
-        .then(|| Duration::from_secs(wish.last_s).try_into().unwrap_or(SignedDuration::MAX))
-}
-
-pub(super) fn shown(grants: &Grants, asker: &Asker) -> impl Fn(&Machine) -> bool {
-    let now = Timestamp::now();
-    move |machine| grants.shows(&asker.user, &facts(machine), now)
-}
-
-/// Whether a name is the machine's own and not only the beginning of it: to look, a beginning is
-/// enough; to capture, the name must be whole.
-fn is_called(machine: &Machine, name: &str) -> bool {
-    let site = inventory::Site { machines: vec![machine.clone()], ..inventory::Site::default() };
-    site.one(name).is_ok()
-}
-
 pub(super) fn may_see(asker: &Asker, session: &Session) -> bool {
     session.owner == asker.user.name.as_str() || asker.user.role.administers()
-}
-
-fn subject(wish: &Wish) -> String {
-    let tenants = wish.tenants.iter().map(|tenant| format!("tenant {tenant}"));
-    let mut words: Vec<String> = wish.vms.iter().cloned().chain(tenants).collect();
-    if !wish.expression.trim().is_empty() {
-        words.push(format!("'{}'", wish.expression.trim()));
-    }
-    if wish.last_s > 0 {
-        let only = if wish.is_past_only { " only" } else { "" };
-        words.push(format!("the last {} s{only}", wish.last_s));
-    }
-    words.join(" ")
 }
 
 /// Memory in use, by the kernel's count; 0 where it does not say.
@@ -827,9 +496,6 @@ fn resident_bytes() -> u64 {
     let kb = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kb.unwrap_or(0) * 1024
 }
-
-/// No packet is longer, so this asks for whole ones.
-const WHOLE_SNAPLEN: u32 = 262_144;
 
 /// How long an agent may take to begin a transfer.
 const BEGIN_WITHIN: Duration = Duration::from_secs(10);
