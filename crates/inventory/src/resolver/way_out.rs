@@ -4,13 +4,21 @@
 //! A walk, with every (switch, VLAN) visited once. What OpenFlow rules do to a frame is not known
 //! here; where they decide, a note says so.
 
+mod tag;
+mod tunnel;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use wire::{Mac, VlanId, Vni};
 
+pub(super) use self::tag::Tag;
+use self::tag::{
+    PortMode, enter, enter_bridge, leave, leave_bridge, mode, tags_entering, tags_entering_bridge,
+};
+use self::tunnel::{TunnelKey, is_tunnel, ovs_keys, standard_port};
 use super::world::{Device, OvsPlace, World, is_link_local, option};
-use crate::facts::{LinkKind, NamespaceId, OvsBridge, OvsInterface, OvsPort};
+use crate::facts::{LinkKind, NamespaceId, OvsBridge, OvsPort};
 use crate::site::{Network, Uplink, UplinkChoice};
 
 /// Where frames of a vNIC go on this host and how they leave it.
@@ -30,21 +38,6 @@ pub(super) type Segment = (SwitchKey, Tag);
 pub(super) enum SwitchKey {
     OpenVSwitch(String),
     LinuxBridge(NamespaceId, u32),
-}
-
-/// Which VLAN a frame is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Tag {
-    Untagged,
-    Vlan(VlanId),
-    /// Whatever the VM itself puts on it: its port is a trunk.
-    Any,
-}
-
-impl Tag {
-    fn vlan(self) -> Option<VlanId> {
-        if let Self::Vlan(vlan) = self { Some(vlan) } else { None }
-    }
 }
 
 /// Devices that belong to machines and therefore lead to no uplink.
@@ -608,45 +601,6 @@ struct Tunnel {
     remote: Option<IpAddr>,
 }
 
-/// What a port of Open vSwitch writes into its tunnel's header, or expects there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TunnelKey {
-    Number(Vni),
-    /// GRE has 32 bits.
-    Large(u32),
-    /// OpenFlow rules decide.
-    Flow,
-}
-
-/// The keys of a tunnel port: one, or one for each way where they differ (ovs-vswitchd.conf.db(5),
-/// table Interface, "Tunnel Options"). Without a key VXLAN and GENEVE use number 0, GRE has none.
-fn ovs_keys(interface: &OvsInterface) -> Vec<Option<TunnelKey>> {
-    let key = |way: &str| match option(interface, way).or_else(|| option(interface, "key")) {
-        Some("flow") => Some(TunnelKey::Flow),
-        // Anything that is no number is 0 to the switch, as it is with strtoull(3).
-        Some(text) => {
-            let number = c_number(text);
-            Vni::new(number).map_or(Some(TunnelKey::Large(number)), |v| Some(TunnelKey::Number(v)))
-        }
-        None if matches!(interface.kind.as_str(), "vxlan" | "geneve") => {
-            Vni::new(0).map(TunnelKey::Number)
-        }
-        None => None,
-    };
-    let (out, back) = (key("out_key"), key("in_key"));
-    if out == back { vec![out] } else { vec![out, back] }
-}
-
-/// A number as C writes it: decimal, `0x` hexadecimal, `0` octal.
-fn c_number(text: &str) -> u32 {
-    let number = match (text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")), text) {
-        (Some(digits), _) => u32::from_str_radix(digits, 16),
-        (None, octal) if octal.len() > 1 && octal.starts_with('0') => u32::from_str_radix(octal, 8),
-        (None, decimal) => decimal.parse(),
-    };
-    number.unwrap_or(0)
-}
-
 /// The tag a frame has below a device that is stacked on another.
 fn tag_below(device: Device<'_>, on_wire: Tag) -> Tag {
     if let LinkKind::Vlan { id, .. } = device.link.kind { Tag::Vlan(id) } else { on_wire }
@@ -657,160 +611,6 @@ fn only(device: Device<'_>) -> Uplink {
         device: device.link.name.clone(),
         ifindex: Some(device.link.index),
         choice: UplinkChoice::Only,
-    }
-}
-
-/// What a port does to tags (ovs-vswitchd.conf.db(5), table Port, "VLAN Configuration").
-enum PortMode {
-    /// Every frame belongs to this VLAN.
-    Access(VlanId),
-    /// Frames keep their tags; untagged ones belong to the native VLAN, if there is one.
-    Trunk { native: Option<VlanId>, is_native_tagged: bool },
-}
-
-fn mode(port: &OvsPort) -> PortMode {
-    match (port.vlan_mode.as_deref(), port.tag) {
-        (Some("trunk"), _) | (None, None) => {
-            PortMode::Trunk { native: None, is_native_tagged: false }
-        }
-        (Some("native-tagged"), native) => PortMode::Trunk { native, is_native_tagged: true },
-        (Some("native-untagged"), native) => PortMode::Trunk { native, is_native_tagged: false },
-        // `tag` without `vlan_mode` is an access port, whatever `trunks` says. The outer tag of a
-        // dot1q-tunnel is as an access VLAN to everybody else.
-        (_, Some(tag)) => PortMode::Access(tag),
-        (Some(_), None) => PortMode::Trunk { native: None, is_native_tagged: false },
-    }
-}
-
-fn is_trunked(port: &OvsPort, vlan: VlanId) -> bool {
-    port.trunks.is_empty() || port.trunks.contains(&vlan)
-}
-
-fn passes_untagged(port: &OvsPort) -> bool {
-    port.trunks.is_empty() || port.trunks.iter().any(|v| v.value() == 0)
-}
-
-/// The tags frames of a VM behind this port have inside the bridge.
-fn tags_entering(port: &OvsPort) -> Vec<Tag> {
-    match mode(port) {
-        PortMode::Access(vlan) => vec![Tag::Vlan(vlan)],
-        PortMode::Trunk { native, .. } => {
-            let mut tags: Vec<Tag> = native.map(Tag::Vlan).into_iter().collect();
-            if port.trunks.is_empty() && native.is_none() {
-                // A port nobody configured is a trunk too, but what it carries is untagged.
-                let is_asked_for = port.vlan_mode.is_some();
-                tags.push(if is_asked_for { Tag::Any } else { Tag::Untagged });
-            }
-            for vlan in &port.trunks {
-                let tag = if vlan.value() == 0 { Tag::Untagged } else { Tag::Vlan(*vlan) };
-                if !tags.contains(&tag) {
-                    tags.push(tag);
-                }
-            }
-            tags
-        }
-    }
-}
-
-/// The tag a frame has inside the bridge after it came in by this port.
-fn enter(port: &OvsPort, on_wire: Tag) -> Option<Tag> {
-    match (mode(port), on_wire) {
-        (PortMode::Access(vlan), Tag::Untagged | Tag::Any) => Some(Tag::Vlan(vlan)),
-        (PortMode::Access(_), Tag::Vlan(_)) => None,
-        (PortMode::Trunk { native: Some(native), .. }, Tag::Untagged) => Some(Tag::Vlan(native)),
-        (PortMode::Trunk { .. }, Tag::Untagged) => passes_untagged(port).then_some(Tag::Untagged),
-        (PortMode::Trunk { native, .. }, Tag::Vlan(vlan)) => {
-            (is_trunked(port, vlan) || native == Some(vlan)).then_some(Tag::Vlan(vlan))
-        }
-        (PortMode::Trunk { .. }, Tag::Any) => Some(Tag::Any),
-    }
-}
-
-/// The tag a frame has on the far side of this port, if the port lets it out.
-fn leave(port: &OvsPort, tag: Tag) -> Option<Tag> {
-    match (mode(port), tag) {
-        (PortMode::Access(own), Tag::Vlan(vlan)) => (own == vlan).then_some(Tag::Untagged),
-        // Only what the VM tags with this VLAN itself.
-        (PortMode::Access(_), Tag::Any) => Some(Tag::Untagged),
-        (PortMode::Access(_), Tag::Untagged) => None,
-        (PortMode::Trunk { native: Some(native), is_native_tagged: false }, Tag::Vlan(vlan))
-            if native == vlan =>
-        {
-            Some(Tag::Untagged)
-        }
-        (PortMode::Trunk { native, .. }, Tag::Vlan(vlan)) => {
-            (is_trunked(port, vlan) || native == Some(vlan)).then_some(tag)
-        }
-        (PortMode::Trunk { .. }, Tag::Untagged) => passes_untagged(port).then_some(tag),
-        (PortMode::Trunk { .. }, Tag::Any) => Some(Tag::Any),
-    }
-}
-
-fn is_vlan_aware(bridge: Device<'_>) -> bool {
-    matches!(bridge.link.kind, LinkKind::Bridge { is_vlan_aware: true })
-}
-
-fn is_allowed(port: Device<'_>, vlan: VlanId) -> bool {
-    let vlans = &port.link.vlans;
-    vlans.is_empty() || vlans.iter().any(|(first, last)| (*first..=*last).contains(&vlan))
-}
-
-/// The tags frames of a VM behind this port have inside a Linux bridge.
-fn tags_entering_bridge(bridge: Device<'_>, port: Device<'_>) -> Vec<Tag> {
-    if !is_vlan_aware(bridge) {
-        return vec![Tag::Untagged];
-    }
-    let pvid = port.link.pvid;
-    let mut tags: Vec<Tag> = pvid.map(Tag::Vlan).into_iter().collect();
-    let others = port.link.vlans.iter().flat_map(|(first, last)| first.value()..=last.value());
-    for vlan in others.filter_map(VlanId::new).filter(|v| Some(*v) != pvid) {
-        if tags.len() == MAX_TRUNKED_VLANS {
-            // A trunk of thousands of VLANs is one way, not thousands.
-            return pvid.map(Tag::Vlan).into_iter().chain([Tag::Any]).collect();
-        }
-        tags.push(Tag::Vlan(vlan));
-    }
-    if tags.is_empty() { vec![Tag::Untagged] } else { tags }
-}
-
-/// The tag a frame has inside a Linux bridge after it came in by this port (or, with the bridge
-/// itself as port, from the host).
-fn enter_bridge(bridge: Device<'_>, port: Device<'_>, on_wire: Tag) -> Option<Tag> {
-    if !is_vlan_aware(bridge) {
-        return Some(on_wire);
-    }
-    match on_wire {
-        Tag::Untagged => Some(port.link.pvid.map_or(Tag::Untagged, Tag::Vlan)),
-        Tag::Vlan(vlan) => is_allowed(port, vlan).then_some(on_wire),
-        Tag::Any => Some(Tag::Any),
-    }
-}
-
-/// The tag a frame has on the far side of this port, if the port lets it out.
-fn leave_bridge(bridge: Device<'_>, port: Device<'_>, tag: Tag) -> Option<Tag> {
-    if !is_vlan_aware(bridge) {
-        return Some(tag);
-    }
-    match tag {
-        Tag::Vlan(vlan) if port.link.pvid == Some(vlan) => Some(Tag::Untagged),
-        Tag::Vlan(vlan) => is_allowed(port, vlan).then_some(tag),
-        Tag::Untagged => port.link.pvid.is_none().then_some(tag),
-        Tag::Any => Some(tag),
-    }
-}
-
-fn is_tunnel(kind: &str) -> bool {
-    matches!(kind, "vxlan" | "geneve" | "gre" | "ip6gre" | "stt" | "lisp" | "gtpu" | "bareudp")
-}
-
-fn standard_port(kind: &str) -> Option<u16> {
-    match kind {
-        "vxlan" => Some(4789),
-        "geneve" => Some(6081),
-        "stt" => Some(7471),
-        "lisp" => Some(4341),
-        "gtpu" => Some(2152),
-        _ => None,
     }
 }
 
@@ -834,6 +634,3 @@ const DEAD_ENDS: [&str; 14] = [
 
 /// Switches and VLANs one walk visits at most; a host with more is not believed.
 const MAX_SEGMENTS: usize = 256;
-
-/// VLANs a trunk port may allow and still be walked one by one.
-const MAX_TRUNKED_VLANS: usize = 16;
