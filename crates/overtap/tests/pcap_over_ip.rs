@@ -52,6 +52,18 @@ impl Site {
         text.lines().filter_map(number).collect()
     }
 
+    /// Names the tool `ids`, which `way` leads to, with TLS and our certificate.
+    fn add_ids(&self, way: &str, port: u16) {
+        let path = |name: &str| self.path(name).display().to_string();
+        let added = self
+            .overtap(&["tools", "add", "ids", "--all-tenants", "--tls-ca", &path("ca.pem")])
+            .args([way, &format!("127.0.0.1:{port}")])
+            .args(["--tls-certificate", &path("us.pem"), "--tls-key", &path("us.key")])
+            .status()
+            .unwrap();
+        assert!(added.success());
+    }
+
     /// An authority, and a certificate of it for each name, valid for 127.0.0.1.
     fn certify(&self, names: &[&str]) {
         let openssl = |args: &[&str]| {
@@ -151,6 +163,8 @@ fn free_port() -> u16 {
 fn has(program: &str) -> bool {
     let is_here = Command::new("which").arg(program).output().is_ok_and(|o| o.status.success());
     if !is_here {
+        let in_ci = std::env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false");
+        assert!(!in_ci, "{program} is not here; in CI every test runs");
         eprintln!("{program} is not here: not tested");
     }
     is_here
@@ -322,13 +336,7 @@ fn with_tls_a_tool_that_calls_gets_packets_only_with_a_certificate() {
     let path = |name: &str| site.path(name).display().to_string();
     let (listener, source) = listener();
     let port = free_port();
-    let added = site
-        .overtap(&["tools", "add", "ids", "--all-tenants"])
-        .args(["--pcap-over-ip-listen", &format!("127.0.0.1:{port}"), "--tls-ca", &path("ca.pem")])
-        .args(["--tls-certificate", &path("us.pem"), "--tls-key", &path("us.key")])
-        .status()
-        .unwrap();
-    assert!(added.success());
+    site.add_ids("--pcap-over-ip-listen", port);
     let mirror = format!("pcap-over-ip://127.0.0.1:{source}?reconnect=no");
     let capture = site.capture(&mirror, &["--to", "ids"]);
     let (mut sender, _) = listener.accept().unwrap();
@@ -383,13 +391,7 @@ fn a_tool_that_goes_and_comes_again_is_called_again() {
     let path = |name: &str| site.path(name).display().to_string();
     let (listener, source) = listener();
     let port = free_port();
-    let added = site
-        .overtap(&["tools", "add", "ids", "--all-tenants", "--tls-ca", &path("ca.pem")])
-        .args(["--pcap-over-ip", &format!("127.0.0.1:{port}")])
-        .args(["--tls-certificate", &path("us.pem"), "--tls-key", &path("us.key")])
-        .status()
-        .unwrap();
-    assert!(added.success());
+    site.add_ids("--pcap-over-ip", port);
     let serve = |file: &str| {
         let listen = format!(
             "OPENSSL-LISTEN:{port},reuseaddr,bind=127.0.0.1,cert={},key={},cafile={},verify=1",

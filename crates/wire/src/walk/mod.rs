@@ -1,4 +1,5 @@
-//! The walk along the headers of one frame: which header follows which is known here only.
+//! The walk along the headers of one frame: which header follows which is known here only. (But for
+//! the few shapes that `glance` knows as well, which is held to find no less than the walk.)
 //!
 //! This file is the walk itself and the steps of common headers: Ethernet, tags, IP, transport,
 //! VXLAN, GENEVE. The other steps stand beside it, by what names the next header:
