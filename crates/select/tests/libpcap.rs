@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::io::Write;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use select::Filter;
 use select::bpf::{Auxiliary, Instruction, Kernel, Program, TagPlace, run};
@@ -27,14 +27,17 @@ enum Optimiser {
 
 /// The program that tcpdump makes of an expression for Ethernet; `None` if it refuses it.
 fn compiled(expression: &str, optimiser: Optimiser) -> Option<Program> {
-    let output = Command::new("tcpdump")
+    let mut tcpdump = Command::new("tcpdump")
         .args(["-y", "EN10MB", "-ddd"])
         .args((optimiser == Optimiser::Off).then_some("-O"))
-        .arg("-r")
-        .arg(empty_capture())
-        .arg(expression)
-        .output()
+        .args(["-r", "-", expression])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .ok()?;
+    tcpdump.stdin.take()?.write_all(&EMPTY_CAPTURE).ok()?;
+    let output = tcpdump.wait_with_output().ok()?;
     if !output.status.success() {
         return None;
     }
@@ -58,16 +61,11 @@ fn compiled(expression: &str, optimiser: Optimiser) -> Option<Program> {
     instructions.filter(|all| !all.is_empty()).map(Program::from_instructions)
 }
 
-/// A capture file of Ethernet without packets, which tcpdump wants to see before it compiles.
-fn empty_capture() -> std::path::PathBuf {
-    let path = std::env::temp_dir().join(format!("overtap-empty-{}.pcap", std::process::id()));
-    if !path.exists() {
-        let mut header = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        header.extend([0, 0, 4, 0, 1, 0, 0, 0]); // snaplen, Ethernet
-        std::fs::File::create(&path).unwrap().write_all(&header).unwrap();
-    }
-    path
-}
+/// A capture of Ethernet without packets, which tcpdump wants to see before it compiles.
+const EMPTY_CAPTURE: [u8; 24] = [
+    0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, // little-endian, version 2.4
+    0, 0, 4, 0, 1, 0, 0, 0, // snaplen, Ethernet
+];
 
 fn has_tcpdump() -> bool {
     let is_there = Command::new("tcpdump").arg("--version").output().is_ok();
@@ -220,8 +218,8 @@ fn tcpdump_itself_finds_as_many_in_a_file() {
     let mut random = Random::new(seed() ^ 3);
     let mut frames: Vec<_> = (0..3000).map(|_| random.frame(Tags::None)).collect();
     frames.retain(|frame| !frame.is_cut());
-    let path = std::env::temp_dir().join(format!("overtap-frames-{}.pcap", std::process::id()));
-    let mut file = std::fs::read(empty_capture()).unwrap();
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("frames.pcap");
+    let mut file = EMPTY_CAPTURE.to_vec();
     for frame in &frames {
         let len = u32::try_from(frame.bytes.len()).unwrap();
         for word in [0, 0, len, frame.wire_len()] {
